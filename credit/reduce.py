@@ -1,0 +1,75 @@
+"""Sums and moments over groups, rows and batches: the only place that decides the odd cases.
+
+Said once, for every strategy (each line is tested in tests/credit/test_odd_cases.py):
+    unscorable row (reward NaN)     left out of every mean and std; its advantage is 0; it still counts in B
+    group of one scorable row       nobody to compare with: centred reward 0, so no gradient
+    zero-spread group or batch      centred rewards are exactly 0 (rounding of the mean is not amplified by 1/std)
+    fully masked row (truncated)    weight 0 on every token; its reward still counts in its group; it still counts in B
+    empty row (no tokens)           as a fully masked row
+    batch without a single token    all weights 0
+All functions keep the dtype and device of their input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def group_index(group_B: Tensor) -> tuple[Tensor, int]:
+    """Relabels arbitrary group ids to 0..P-1. Returns (index_B, P)."""
+    unique, index_B = torch.unique(group_B, return_inverse=True)
+    return index_B, int(unique.numel())
+
+
+def group_sum(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B,) sum over the group of each row, NaN entries left out."""
+    index_B, groups = group_index(group_B)
+    sums = values_B.new_zeros(groups).index_add_(0, index_B, values_B.nan_to_num(nan=0.0))
+    return sums[index_B]
+
+
+def group_count(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B,) number of entries in the group of each row that are not NaN, as floats."""
+    return group_sum(values_B.isnan().logical_not().to(values_B.dtype), group_B)
+
+
+def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B,) mean over the scorable rows of the group; 0 where the group has none."""
+    return group_sum(values_B, group_B) / group_count(values_B, group_B).clamp(min=1)
+
+
+def group_centred(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B,) value minus group mean; exactly 0 for unscorable rows and for groups whose values are all equal."""
+    centred_B = values_B - group_mean(values_B, group_B)
+    return torch.where(_group_is_flat(values_B, group_B), torch.zeros_like(centred_B), centred_B).nan_to_num(nan=0.0)
+
+
+def group_std(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B,) sample standard deviation (ddof=1) over scorable rows of the group; 0 for groups of fewer than two."""
+    centred_B = group_centred(values_B, group_B)
+    count_B = group_count(values_B, group_B)
+    return (group_sum(centred_B.square(), group_B) / (count_B - 1).clamp(min=1)).sqrt()
+
+
+def batch_centred(values_B: Tensor) -> Tensor:
+    """(B,) value minus batch mean over scorable rows; exactly 0 for unscorable rows and for a constant batch."""
+    return group_centred(values_B, torch.zeros_like(values_B, dtype=torch.long))
+
+
+def batch_std(values_B: Tensor) -> Tensor:
+    """(B,) sample standard deviation (ddof=1) of the scorable rows of the batch, repeated for each row."""
+    return group_std(values_B, torch.zeros_like(values_B, dtype=torch.long))
+
+
+def mass(weights_BT: Tensor) -> Tensor:
+    """0-d total weight of the batch."""
+    return weights_BT.sum()
+
+
+def _group_is_flat(values_B: Tensor, group_B: Tensor) -> Tensor:
+    index_B, groups = group_index(group_B)
+    inf = torch.finfo(values_B.dtype).max
+    low = values_B.new_full((groups,), inf).scatter_reduce_(0, index_B, values_B.nan_to_num(nan=inf), "amin")
+    high = values_B.new_full((groups,), -inf).scatter_reduce_(0, index_B, values_B.nan_to_num(nan=-inf), "amax")
+    return (high <= low)[index_B]
