@@ -53,11 +53,11 @@ class Rollout:
         rewards_B: float, NaN where no reward function could score the row ("unscorable").
         group_B: int64 prompt ids. Rows of a group may stand anywhere.
         mask_BT: bool, True on tokens that learn. A row may be all False (truncated and masked out).
-        max_length: L_max, tokens; at least the longest row.
+        max_length: L_max, tokens. A constant of the run, never of a batch.
         token_ids_BT, rewards_BK, reward_weights_K, span_rewards_BT: see `SIGNALS`; None when not collected.
 
     Raises:
-        ValueError: shapes disagree, or max_length is shorter than a row.
+        ValueError: shapes or dtypes disagree, or max_length < 1.
     """
 
     rewards_B: Tensor
@@ -83,9 +83,8 @@ class Rollout:
                 raise ValueError(f"{entry.name} has {value.shape[0]} rows, rewards_B has {rows}.")
             if entry.name.endswith("_BT") and value.shape != self.mask_BT.shape:
                 raise ValueError(f"{entry.name} is {tuple(value.shape)}, mask_BT is {tuple(self.mask_BT.shape)}.")
-        longest = int(self.lengths_B.max()) if rows else 0
-        if self.max_length < max(longest, 1):
-            raise ValueError(f"max_length={self.max_length} is shorter than the longest completion ({longest} tokens).")
+        if self.max_length < 1:
+            raise ValueError(f"max_length must be at least 1 token, got {self.max_length}.")
 
     @property
     def lengths_B(self) -> Tensor:

@@ -1,7 +1,7 @@
 """What a member says about itself. The lab checks it; nothing here is taken on trust.
 
-    @declares(unbiased=True, weight_class="none", source="RLOO, arXiv 2402.14740")
-    def leave_one_out(rewards_B, group_B): ...
+@declares(unbiased=True, weight_class="none", source="RLOO, arXiv 2402.14740")
+def leave_one_out(rewards_B, group_B): ...
 """
 
 from __future__ import annotations

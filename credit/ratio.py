@@ -18,7 +18,9 @@ def token(policy_logps_BT: Tensor, sampler_logps_BT: Tensor) -> Tensor:
     return policy_logps_BT - sampler_logps_BT
 
 
-@declares(unbiased=True, weight_class="none", row_constant=True, source="GSPO, arXiv 2507.18071, equation 13 (GSPO-token)")
+@declares(
+    unbiased=True, weight_class="none", row_constant=True, source="GSPO, arXiv 2507.18071, equation 13 (GSPO-token)"
+)
 def sequence(policy_logps_BT: Tensor, sampler_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """log rho[b,t] = mean over the row's tokens of the log ratio: one ratio per completion, credit stays per token.
     0 on rows without tokens."""

@@ -91,7 +91,9 @@ class Strategy:
             advantages_BT = advantages_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
         weights_BT = self._call("weight", signals, mask_BT.shape).to(dtype).masked_fill(~mask_BT, 0.0)
         if (weights_BT < 0).any():
-            raise ValueError(f"The weight of credit strategy {self.name!r} is negative somewhere; weights must be >= 0.")
+            raise ValueError(
+                f"The weight of credit strategy {self.name!r} is negative somewhere; weights must be >= 0."
+            )
         if self.unit_mass:
             total = weights_BT.sum()
             weights_BT = weights_BT / torch.where(total > 0, total, torch.ones_like(total))

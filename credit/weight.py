@@ -43,7 +43,9 @@ def seq_sum(mask_BT: Tensor) -> Tensor:
     return mask_BT / mask_BT.shape[0]
 
 
-@declares(unbiased=False, weight_class="future", row_constant=True, source="InternVL 2.5, arXiv 2412.05271, section 3.3")
+@declares(
+    unbiased=False, weight_class="future", row_constant=True, source="InternVL 2.5, arXiv 2412.05271, section 3.3"
+)
 def length_power(mask_BT: Tensor, lengths_B: Tensor, gamma: float = 0.5) -> Tensor:
     """w = L_b^-gamma / sum_b L_b^(1-gamma), total mass 1. gamma=0 is token_mean, gamma=1 is seq_mean over rows with at
     least one token, 0.5 the "square averaging" of InternVL. Any real gamma is allowed."""

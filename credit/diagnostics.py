@@ -1,0 +1,51 @@
+"""What a strategy did to a batch, in a few numbers. Explained for users in docs/metrics.md."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from credit.batch import Credit, Rollout
+from credit.reduce import group_index
+
+
+def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
+    """Scalars of one generation batch, all ranks. NaN where undefined (TRL leaves NaN out of its averages).
+
+    mass               total weight, sum w
+    effective_tokens   (sum |A w|)^2 / sum (A w)^2: how many tokens carry the update
+    length_correlation Pearson correlation of row length with the row's summed credit, sum_t A w
+    zero_groups        share of prompt groups in which every advantage is 0 (nothing to learn)
+    mass_len_<q>       share of sum |A w| on rows of length up to q/4 of L_max (and above (q-1)/4), q = 1..4
+    A live spread is not known yet at scoring time; the baseline's advantage stands in for it.
+    """
+    advantages_BT = credit.advantages_BT
+    if advantages_BT is None:
+        advantages_BT = credit.advantages_B[:, None].expand_as(credit.weights_BT)
+    update_BT = advantages_BT * credit.weights_BT
+    lengths_B = rollout.lengths_B.to(update_BT.dtype)
+    size_B = update_BT.abs().sum(dim=1)
+    quarter_B = (lengths_B * 4 / rollout.max_length).ceil().clamp(1, 4)
+    index_B, groups = group_index(rollout.group_B)
+    largest_P = update_BT.new_zeros(groups).scatter_reduce_(0, index_B, credit.advantages_B.abs(), "amax")
+    numbers = torch.stack(
+        [
+            credit.weights_BT.sum(),
+            size_B.sum().square() / update_BT.square().sum(),
+            correlation(lengths_B, update_BT.sum(dim=1)),
+            (largest_P == 0).to(update_BT.dtype).mean(),
+            *(size_B[quarter_B == q].sum() / size_B.sum() for q in (1, 2, 3, 4)),
+        ]
+    )
+    names = ("mass", "effective_tokens", "length_correlation", "zero_groups", *(f"mass_len_{q}" for q in (1, 2, 3, 4)))
+    return {
+        name: value if math.isfinite(value) else math.nan for name, value in zip(names, numbers.tolist(), strict=True)
+    }
+
+
+def correlation(x_B: Tensor, y_B: Tensor) -> Tensor:
+    """0-d Pearson correlation; NaN when either is constant."""
+    x_B, y_B = x_B - x_B.mean(), y_B - y_B.mean()
+    return (x_B * y_B).sum() / (x_B.square().sum() * y_B.square().sum()).sqrt()

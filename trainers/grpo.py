@@ -1,0 +1,186 @@
+"""`CreditGRPOTrainer`: TRL's GRPOTrainer with a credit strategy. The only seam between the maths and TRL.
+
+No TRL method body is copied: each override calls super and adds. Where things happen:
+    _calculate_rewards                    keeps the raw reward matrix of all ranks
+    _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
+    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
+    _save_checkpoint                      marks checkpoints that are complete, so that a killed run can resume
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+
+from credit.batch import Credit, Rollout
+from credit.diagnostics import diagnose
+from credit.strategy import Strategy
+from trainers.boundaries import COMPLETE_MARK, SaveOnGenerationBoundary
+from trainers.fold import fold
+from trainers.refuse import refuse_inexact
+
+logger = logging.getLogger(__name__)
+
+# Keys our tensors ride under in TRL's batch dict; dim 0 is the row, so TRL shuffles and splits them along.
+_ROW_LOCAL = {
+    "credit_advantages_B": "advantages_B",
+    "credit_rewards_B": "rewards_B",
+    "credit_span_rewards_BT": "span_rewards_BT",
+}
+
+
+class CreditGRPOTrainer(GRPOTrainer):
+    """GRPOTrainer plus `credit`.
+
+    Args:
+        credit: a `credit.Strategy`, the name of one in configs/credit/ (or overrides such as
+            "dr_grpo credit/weight=seq_mean"), or None: TRL's own credit, untouched.
+        *args, **kwargs: as `trl.GRPOTrainer`.
+
+    Raises:
+        ValueError: the TRL options make exact credit impossible; the message names the remedy.
+    """
+
+    def __init__(self, *args, credit: Strategy | str | None = None, **kwargs):
+        self.credit = _strategy(credit)
+        self._rewards_BK: Tensor | None = None
+        self._loss_inputs: dict | None = None
+        # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
+        self.credit_observers: list[Callable] = []
+        config = kwargs.get("args", args[2] if len(args) > 2 else None)
+        if self.credit is not None:
+            refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
+        super().__init__(*args, **kwargs)
+        if self.credit is not None:
+            self.add_callback(SaveOnGenerationBoundary(self))
+
+    def _calculate_rewards(self, *args, **kwargs):
+        self._rewards_BK = super()._calculate_rewards(*args, **kwargs)
+        return self._rewards_BK
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        if self.credit is not None:
+            output.update(self._score(output))
+        self._rewards_BK = None
+        return output
+
+    def _score(self, output: dict) -> dict[str, Tensor]:
+        """Runs the strategy on the rows of all ranks and returns this rank's share, keyed for TRL's batch dict."""
+        mode = "train" if self.model.training else "eval"
+        rollout = self._rollout(output, self.num_generations if mode == "train" else self.num_generations_eval)
+        credit = self.credit.score(rollout)
+        for name, value in diagnose(rollout, credit).items():
+            self._metrics[mode][f"credit/{name}"].append(value)
+        rows, width = output["completion_mask"].shape
+        mine = slice(self.accelerator.process_index * rows, (self.accelerator.process_index + 1) * rows)
+        # One generation batch feeds several optimiser steps; each gets the mass of a whole batch.
+        steps = self.args.steps_per_generation // self.args.gradient_accumulation_steps if mode == "train" else 1
+        shared = {
+            "credit_weights_BT": credit.weights_BT * steps,
+            "credit_advantages_BT": credit.advantages_BT,
+            "credit_advantages_B": credit.advantages_B,
+            "credit_rewards_B": rollout.rewards_B,
+            "credit_span_rewards_BT": rollout.span_rewards_BT,
+        }
+        local = {key: value[mine] for key, value in shared.items() if value is not None}
+        return {key: value[:, :width].contiguous() if key.endswith("_BT") else value for key, value in local.items()}
+
+    def _rollout(self, output: dict, num_generations: int) -> Rollout:
+        """The generation batch of all ranks. At scoring time TRL's rows stand in prompt order, so ids are countable."""
+        rewards_BK = self._rewards_BK
+        weights_K = self.reward_weights.to(rewards_BK.device, rewards_BK.dtype)
+        rewards_B = (rewards_BK * weights_K).nansum(dim=1).masked_fill(rewards_BK.isnan().all(dim=1), torch.nan)
+        needs = self.credit.needs
+        return Rollout(
+            rewards_B=rewards_B,
+            rewards_BK=rewards_BK,
+            reward_weights_K=weights_K,
+            group_B=torch.arange(len(rewards_B), device=rewards_B.device) // num_generations,
+            mask_BT=self._gather_tokens(_mask(output)),
+            max_length=self.max_completion_length,
+            token_ids_BT=self._gather_tokens(output["completion_ids"]) if "token_ids_BT" in needs else None,
+        )
+
+    def _gather_tokens(self, values_BT: Tensor) -> Tensor:
+        """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0)."""
+        if self.accelerator.num_processes == 1:
+            return values_BT
+        padded_BT = self.accelerator.pad_across_processes(values_BT.long(), dim=1, pad_index=0)
+        return self.accelerator.gather(padded_BT).to(values_BT.dtype)
+
+    def _compute_loss(self, model, inputs):
+        if self.credit is None:
+            return super()._compute_loss(model, inputs)
+        self._loss_inputs = dict(inputs)
+        try:
+            return super()._compute_loss(model, self._loss_inputs)
+        finally:
+            self._loss_inputs = None
+
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
+        result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        if self._loss_inputs is not None:
+            # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
+            self._write_credit(self._loss_inputs, result[0].detach(), result[1])
+        return result
+
+    def _write_credit(self, inputs: dict, policy_logps_BT: Tensor, entropies_BT: Tensor | None) -> None:
+        mask_BT = _mask(inputs)
+        signals = self._live_signals(inputs, mask_BT, policy_logps_BT, entropies_BT)
+        advantages_BT = self.credit.live_advantages(signals) if self.credit.is_live else inputs["credit_advantages_BT"]
+        if self.credit.uses_own_ratio:
+            log_ratio_BT = self.credit.log_ratio(signals).masked_fill(~mask_BT, 0.0)
+            inputs["old_per_token_logps"] = policy_logps_BT - log_ratio_BT
+        if torch.is_tensor(inputs.get("num_items_in_batch")):
+            inputs["num_items_in_batch"] = inputs["num_items_in_batch"].clamp(min=1)
+        weights_BT = inputs["credit_weights_BT"]
+        inputs["advantages"] = fold(self, advantages_BT, weights_BT, mask_BT, inputs.get("num_items_in_batch", 1))
+        for observe in self.credit_observers:
+            observe(self, signals, advantages_BT, weights_BT)
+
+    def _live_signals(
+        self, inputs: dict, mask_BT: Tensor, policy_logps_BT: Tensor, entropies_BT: Tensor | None
+    ) -> dict:
+        """Signals of one micro-batch, by name (credit/batch.py); nothing of another row is in reach."""
+        signals = {
+            "mask_BT": mask_BT,
+            "lengths_B": mask_BT.sum(dim=1),
+            "max_length": self.max_completion_length,
+            "token_ids_BT": inputs["completion_ids"],
+            "policy_logps_BT": policy_logps_BT,
+            "sampler_logps_BT": inputs.get("old_per_token_logps", policy_logps_BT),
+            "entropies_BT": None if entropies_BT is None else entropies_BT.detach(),
+            **{name: inputs.get(key) for key, name in _ROW_LOCAL.items()},
+        }
+        return {name: value for name, value in signals.items() if value is not None}
+
+    def _save_checkpoint(self, *args, **kwargs):
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
+            (folder / COMPLETE_MARK).touch()
+
+
+def _mask(inputs: dict) -> Tensor:
+    """(B, T) bool: tokens the policy wrote, tool text and truncated rows (if TRL masks them) left out."""
+    mask_BT = inputs["completion_mask"]
+    return (mask_BT * inputs["tool_mask"] if "tool_mask" in inputs else mask_BT).bool()
+
+
+def _strategy(credit: Strategy | str | None) -> Strategy | None:
+    if credit is None or isinstance(credit, Strategy):
+        return credit
+    if isinstance(credit, str):
+        from trainers.compose import compose_strategy  # Hydra only where a name has to be looked up
+
+        return compose_strategy([f"credit={credit.split()[0]}", *credit.split()[1:]])
+    raise ValueError(
+        f"credit must be a credit.Strategy, a name in configs/credit/ or None, got {type(credit).__name__}."
+    )
