@@ -1,0 +1,108 @@
+"""Finding the answer inside a completion: text -> the answer's text, or None where there is none.
+
+Each extractor is a small class whose instances are called with a text. Accuracy rewards take one as `extract=`; in a
+YAML it is a nested `_target_`. All run in time linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class whole_text:
+    """The completion itself, without surrounding white space; None if nothing is left."""
+
+    def __call__(self, text: str) -> str | None:
+        return text.strip() or None
+
+
+class last_boxed:
+    r"""The content of the last complete `\boxed{...}`, braces balanced; None without one."""
+
+    def __call__(self, text: str) -> str | None:
+        open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
+        last = None
+        for mark in _BRACE.finditer(text):
+            if mark.group() != "}":
+                open_braces.append(mark.end() if len(mark.group()) > 1 else None)
+            elif open_braces and (start := open_braces.pop()) is not None and (last is None or start > last[0]):
+                last = (start, mark.start())
+        return text[last[0] : last[1]].strip() or None if last else None
+
+
+class in_tag:
+    """What stands between the last `</tag>` and the last `<tag>` before it; None without such a pair.
+
+    Raises:
+        ValueError: the tag is given with its angle brackets, or empty.
+    """
+
+    def __init__(self, tag: str = "answer"):
+        if not tag or any(mark in tag for mark in "<>/"):
+            raise ValueError(f"tag={tag!r}: give the bare name, as in tag=answer.")
+        self.tag = tag
+
+    def __call__(self, text: str) -> str | None:
+        end = text.rfind(f"</{self.tag}>")
+        start = text.rfind(f"<{self.tag}>", 0, end) if end >= 0 else -1
+        return text[start + len(self.tag) + 2 : end].strip() or None if start >= 0 else None
+
+
+class after_marker:
+    """What follows the last marker, up to the end of its line; None without the marker.
+
+    Args:
+        marker: as in GSM8K's "####" or "Answer:".
+        whole: take everything to the end of the text instead of the line.
+
+    Raises:
+        ValueError: the marker is empty.
+    """
+
+    def __init__(self, marker: str = "####", whole: bool = False):
+        if not marker:
+            raise ValueError("marker must not be empty.")
+        self.marker, self.whole = marker, whole
+
+    def __call__(self, text: str) -> str | None:
+        _, found, rest = text.rpartition(self.marker)
+        if not found:
+            return None
+        return (rest if self.whole else rest.strip().partition("\n")[0]).strip() or None
+
+
+class last_number:
+    """The last number of the text as written ("-1,234.5e3", "50%", "3/4"); None without one."""
+
+    def __call__(self, text: str) -> str | None:
+        last = None
+        for last in _NUMBER.finditer(text):
+            pass
+        return last.group() if last else None
+
+
+class first_of:
+    """The result of the first extractor that finds something; None if none does.
+
+    Raises:
+        ValueError: no extractors.
+    """
+
+    def __init__(self, *extractors, extract: list | None = None):
+        self.extractors = [*extractors, *(extract or [])]
+        if not self.extractors:
+            raise ValueError("first_of needs at least one extractor.")
+
+    def __call__(self, text: str) -> str | None:
+        for extractor in self.extractors:
+            if (answer := extractor(text)) is not None:
+                return answer
+        return None
+
+
+_BRACE = re.compile(r"\\boxed\{|[{}]")
+# No part can match the same characters in two ways, so a scan is linear.
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?%?|"
+    r"(?<![\w.])[-+\u2212]?\.\d+(?:[eE][-+]?\d+)?%?"
+)
