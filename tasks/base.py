@@ -1,0 +1,75 @@
+"""What a task is: rows, the rewards that judge them and, if it has them, a vocabulary and demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Task:
+    """Everything a run needs to know about its data.
+
+    Args:
+        name: one word; names the run folder.
+        train, evaluation: rows. "prompt" is a string or a list of chat messages; every other column reaches the rewards
+            as a keyword argument. No prompt may stand in both.
+        reward_funcs: callables in TRL's form, `f(prompts, completions, **columns) -> list[float | None]`; their
+            `__name__`s are the names in the logs and must differ.
+        reward_weights: one per reward function.
+        vocabulary: every token the task's texts are made of, tags included (they are ordinary tokens). None: any text.
+        demonstrations: `(count, seed) -> rows` with the columns "prompt" and "completion", the same rows for the same
+            arguments on every machine; what the embedded model is warm-started on. None: there is nothing to imitate.
+        max_completion_length: tokens that the longest good completion needs, end of text included, counted in
+            `vocabulary`; a suggestion.
+
+    Raises:
+        ValueError: no training rows, weights that do not pair with rewards, two rewards of one name, or a shared prompt.
+    """
+
+    name: str
+    train: list[Row]
+    evaluation: list[Row]
+    reward_funcs: list[Callable[..., list[float | None]]]
+    reward_weights: list[float]
+    vocabulary: tuple[str, ...] | None = None
+    demonstrations: Callable[[int, int], list[Row]] | None = None
+    max_completion_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError(f"task {self.name}: no training rows.")
+        for row in (*self.train, *self.evaluation):
+            if "prompt" not in row:
+                raise ValueError(f'task {self.name}: a row has no "prompt": {row!r:.200}')
+        if len(self.reward_funcs) != len(self.reward_weights):
+            raise ValueError(
+                f"task {self.name}: {len(self.reward_funcs)} reward functions but {len(self.reward_weights)} weights; "
+                "give one weight per function."
+            )
+        names = [getattr(func, "__name__", str(func)) for func in self.reward_funcs]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"task {self.name}: reward names must differ, got {names}; set `__name__` on the functions."
+            )
+        shared = {prompt_key(row["prompt"]) for row in self.train} & {prompt_key(r["prompt"]) for r in self.evaluation}
+        if shared:
+            raise ValueError(
+                f"task {self.name}: {len(shared)} prompts stand in both train and evaluation, for example "
+                f"{sorted(shared)[0]!r:.200}; remove them from one."
+            )
+
+
+def prompt_key(prompt: Any) -> str:
+    """A prompt as one comparable string, chat messages included."""
+    return prompt if isinstance(prompt, str) else repr([(m["role"], m["content"]) for m in prompt])
+
+
+def completion_text(completion: str | Sequence[Row]) -> str:
+    """The text of a completion as TRL hands it to rewards: a string, or a list of chat messages whose last one counts."""
+    if isinstance(completion, str):
+        return completion
+    return str(completion[-1].get("content") or "") if completion else ""

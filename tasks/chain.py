@@ -1,0 +1,166 @@
+"""Running sums, thought aloud: the default task.
+
+    prompt       3+5+2=
+    completion   <think>3 8 10</think><answer>10</answer>
+
+Thinking is optional to the format but the sum is easier found with it, so good completions have many lengths. The
+demonstrations are wrong on purpose (`Noise`): a model that imitates them starts at a reward of about 0.3 and holds,
+in its own distribution, everything that GRPO has to sharpen.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from tasks.base import Row, Task, completion_text
+
+DIGITS = tuple("0123456789")
+OPEN_THINK, CLOSE_THINK, OPEN_ANSWER, CLOSE_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
+TAGS = (OPEN_THINK, CLOSE_THINK, OPEN_ANSWER, CLOSE_ANSWER)
+VOCABULARY = (*DIGITS, "+", "=", " ", *TAGS)
+PATTERN = r"<think>[0-9 ]*</think><answer>[0-9]+</answer>"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How good the demonstrations are.
+
+    Args:
+        p_format: probability that all four tags stand where they should; else one of them is missing or doubled.
+        p_step: probability that one addition is right; a wrong one is off by 1 or 2, and its error is carried on.
+        p_think: probability that the running sums are written out; else `<think></think>` stays empty.
+
+    Raises:
+        ValueError: not a probability.
+    """
+
+    p_format: float = 0.5
+    p_step: float = 0.8
+    p_think: float = 0.7
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0 <= getattr(self, field.name) <= 1:
+                raise ValueError(f"noise.{field.name} must lie in [0, 1], got {getattr(self, field.name)}.")
+
+
+def chain(
+    n_train: int = 2048,
+    n_eval: int = 256,
+    terms: tuple[int, int] = (2, 5),
+    noise: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Task:
+    """Sums of `terms[0]` to `terms[1]` one-digit numbers (1 to 9); rewards 0.2 format + 0.8 right answer.
+
+    Args:
+        n_train, n_eval: rows. Evaluation prompts are distinct, spread evenly over the numbers of terms as far as at
+            most a fifth of the prompts of one length are used, and are never in the training rows or demonstrations.
+            Training rows may repeat a prompt (there are only 81 with two terms).
+        terms: fewest and most terms.
+        noise: see `Noise`.
+        seed: of the rows. Not the run's seed: every run sees the same rows.
+
+    Raises:
+        ValueError: sizes that cannot be met, or noise outside of [0, 1].
+    """
+    fewest, most = (int(n) for n in terms)
+    if not 2 <= fewest <= most:
+        raise ValueError(f"task.terms must be [fewest, most] with 2 <= fewest <= most, got {list(terms)}.")
+    if n_train < 1 or n_eval < 0:
+        raise ValueError(f"task.n_train must be at least 1 and n_eval at least 0, got {n_train} and {n_eval}.")
+    quality = Noise(**dict(noise or {}))
+    held_out = _held_out(n_eval, fewest, most, random.Random(f"chain eval {seed}"))
+
+    def fresh(rng: random.Random) -> list[int]:
+        while True:
+            numbers = [rng.randint(1, 9) for _ in range(rng.randint(fewest, most))]
+            if tuple(numbers) not in held_out:
+                return numbers
+
+    def demonstrations(count: int, seed: int) -> list[Row]:
+        rng = random.Random(f"chain demonstrations {seed}")
+        rows = []
+        for _ in range(count):
+            numbers = fresh(rng)
+            rows.append({"prompt": _prompt(numbers), "completion": demonstrate(numbers, quality, rng)})
+        return rows
+
+    rng = random.Random(f"chain train {seed}")
+    longest = len(TAGS) + len(" ".join(_sums([9] * most))) + len(str(9 * most)) + 1
+    return Task(
+        name="chain",
+        train=[_row(fresh(rng)) for _ in range(n_train)],
+        evaluation=[_row(numbers) for numbers in held_out],
+        reward_funcs=[format_reward, answer_reward],
+        reward_weights=[0.2, 0.8],
+        vocabulary=VOCABULARY,
+        demonstrations=demonstrations,
+        max_completion_length=longest,
+    )
+
+
+def demonstrate(numbers: list[int], noise: Noise, rng: random.Random) -> str:
+    """One noisy completion for a prompt; it ends where the tokenizer's end-of-text token goes."""
+    total, sums = numbers[0], []
+    for number in numbers[1:]:
+        total += number
+        if rng.random() >= noise.p_step:
+            total = max(0, total + rng.choice((-2, -1, 1, 2)))
+        sums.append(total)
+    think = " ".join(str(number) for number in (numbers[0], *sums)) if rng.random() < noise.p_think else ""
+    pieces = [OPEN_THINK, think, CLOSE_THINK, OPEN_ANSWER, str(total), CLOSE_ANSWER]
+    if rng.random() >= noise.p_format:
+        tag = pieces.index(rng.choice(TAGS))
+        pieces[tag] *= rng.choice((0, 2))
+    return "".join(pieces)
+
+
+def format_reward(completions: list, **_) -> list[float]:
+    """1 where the whole completion is `<think>sums or nothing</think><answer>number</answer>`, else 0."""
+    return [float(re.fullmatch(PATTERN, completion_text(text)) is not None) for text in completions]
+
+
+def answer_reward(completions: list, answer: list[str], **_) -> list[float]:
+    """1 where the completion holds one `<answer>` and its number is the sum, else 0; the format may be broken around it."""
+    found = (re.findall(r"<answer>([0-9]+)</answer>", completion_text(text)) for text in completions)
+    return [float(numbers == [gold]) for numbers, gold in zip(found, answer, strict=True)]
+
+
+format_reward.__name__, answer_reward.__name__ = "format", "answer"
+
+
+def _prompt(numbers: list[int] | tuple[int, ...]) -> str:
+    return "+".join(map(str, numbers)) + "="
+
+
+def _row(numbers: list[int] | tuple[int, ...]) -> Row:
+    return {"prompt": _prompt(numbers), "answer": str(sum(numbers))}
+
+
+def _sums(numbers: list[int]) -> list[str]:
+    return [str(sum(numbers[: count + 1])) for count in range(len(numbers))]
+
+
+def _held_out(count: int, fewest: int, most: int, rng: random.Random) -> dict[tuple[int, ...], None]:
+    """`count` distinct prompts in a fixed order (a dict as an ordered set), at most a fifth of those of one length."""
+    room = {n: 9**n // 5 for n in range(fewest, most + 1)}
+    if count > sum(room.values()):
+        raise ValueError(
+            f"task.n_eval={count}: only {sum(room.values())} prompts can be held out with {fewest} to {most} terms; "
+            "lower task.n_eval or raise task.terms."
+        )
+    chosen: dict[tuple[int, ...], None] = {}
+    lengths = list(room)
+    while len(chosen) < count:
+        n = lengths[len(chosen) % len(lengths)]
+        numbers = tuple(rng.randint(1, 9) for _ in range(n))
+        if numbers in chosen:
+            continue
+        chosen[numbers] = None
+        room[n] -= 1
+        lengths = [n for n in lengths if room[n] > 0]
+    return chosen

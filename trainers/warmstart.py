@@ -1,0 +1,208 @@
+"""Warm start and its cache: a model imitates noisy demonstrations for some seconds, once per machine.
+
+The likelihood stage in small: cross-entropy on completion tokens, mean over the tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import random
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from filelock import FileLock
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+
+from tasks.base import Row
+
+logger = logging.getLogger(__name__)
+Built = TypeVar("Built")
+COMPLETE = "complete"  # the last file written into an entry
+IGNORED = -100  # cross_entropy's own mark for positions without a target
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """How the warm start trains: AdamW with a cosine to zero over `steps` batches of fresh demonstrations.
+
+    Args:
+        steps, batch: batches, and demonstrations in each. steps=0 keeps the random weights.
+        lr: peak learning rate.
+        warmup: share of the steps with a rising learning rate.
+        weight_decay, max_grad_norm: as AdamW and gradient clipping have them.
+        seed: of the weights and of the demonstrations; not the run's seed.
+        betas: AdamW's.
+
+    Raises:
+        ValueError: out of range.
+    """
+
+    steps: int = 400
+    batch: int = 128
+    lr: float = 3e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    betas: tuple[float, float] = (0.9, 0.99)
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch < 1 or self.lr <= 0 or not 0 <= self.warmup <= 1:
+            raise ValueError(f"model.pretrain: steps >= 0, batch >= 1, lr > 0 and 0 <= warmup <= 1, got {self}.")
+
+    def facts(self) -> dict:
+        return asdict(self)
+
+
+def pretrain_settings(given: Mapping | None) -> WarmStart:
+    """`model.pretrain` as a `WarmStart`; an unknown key raises ValueError with the nearest right one."""
+    known = {field.name: field.default for field in fields(WarmStart)}
+    settings = {}
+    for key, value in (given or {}).items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else f" There is: {', '.join(known)}."
+            raise ValueError(f"model.pretrain.{key} is no setting.{hint}")
+        kind = type(known[key])
+        try:
+            settings[key] = kind(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"model.pretrain.{key} must be of type {kind.__name__}, got {value!r}.") from None
+    return WarmStart(**settings)
+
+
+def warm_start(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: list[Row],
+    settings: WarmStart,
+    label: str,
+) -> list[float]:
+    """Trains `model` in place on `demonstrations`, in their order, each once; returns the loss of every step (nats a token).
+
+    Runs on one thread: sums in one order, so that the weights do not depend on how many cores there are (and a model
+    of this size is not faster on several).
+    """
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    plain = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
+    rising = round(settings.warmup * settings.steps)
+    schedule = get_cosine_schedule_with_warmup(optimizer, rising, settings.steps)
+    encoded = encode_rows(tokenizer, demonstrations)
+    losses: list[float] = []
+    model.train()
+    with _one_thread(), tqdm(range(settings.steps), desc=label, unit="step", leave=False) as progress:
+        for step in progress:
+            rows = encoded[step * settings.batch : (step + 1) * settings.batch]
+            ids_BT, targets_BT = collate(rows, tokenizer.pad_token_id)
+            logits = model(input_ids=ids_BT, use_cache=False).logits  # padding is on the right: nothing attends to it
+            loss = cross_entropy(logits[:, :-1].flatten(0, 1), targets_BT[:, 1:].flatten(), ignore_index=IGNORED)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+    model.eval()
+    return losses
+
+
+def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> list[tuple[list[int], list[int]]]:
+    """Token ids of each prompt, and of its completion with the end of text. Encoded apart, as generation meets them."""
+    prompts = tokenizer([row["prompt"] for row in rows], add_special_tokens=False)["input_ids"]
+    completions = tokenizer([row["completion"] for row in rows], add_special_tokens=False)["input_ids"]
+    return [(prompt, [*ids, tokenizer.eos_token_id]) for prompt, ids in zip(prompts, completions, strict=True)]
+
+
+def collate(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids, and targets: ids of completion tokens, `IGNORED` on the prompt and padding; each (B, T)."""
+    longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+    ids_BT = torch.full((len(rows), longest), pad)
+    targets_BT = torch.full((len(rows), longest), IGNORED)
+    for row, (prompt, completion) in enumerate(rows):
+        end = len(prompt) + len(completion)
+        ids_BT[row, :end] = torch.tensor(prompt + completion)
+        targets_BT[row, len(prompt) : end] = ids_BT[row, len(prompt) : end]
+    return ids_BT, targets_BT
+
+
+@contextmanager
+def constant_seed() -> Iterator[None]:
+    """Gives Python's, numpy's and torch's global random states back as they were."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """`given`, else $APPORTION_CACHE, else `apportion` in $XDG_CACHE_HOME or ~/.cache."""
+    if given or os.environ.get("APPORTION_CACHE"):
+        return Path(given or os.environ["APPORTION_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "apportion"
+
+
+def build_once(folder: Path, build: Callable[[Path], None], load: Callable[[Path], Built]) -> Built:
+    """`load(folder)`, after `build` has filled it if it was not there or is broken.
+
+    Concurrent processes, of one run or of several, build once: the first takes the lock, the others wait and load.
+    An entry appears by one rename, so that a killed build leaves none. Where the folder cannot be written, the model
+    is built in a temporary folder, by every process, with a warning.
+    """
+    state = PartialState() if PartialState._shared_state else None  # else too early to make process groups
+    ordered = state.local_main_process_first() if state and state.num_processes > 1 else nullcontext()
+    with ordered:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{folder}.lock")
+            lock.acquire()
+        except OSError as error:
+            logger.warning("the cache %s cannot be written (%s): building for this run only.", folder.parent, error)
+            with tempfile.TemporaryDirectory() as temporary:
+                build(Path(temporary))
+                return load(Path(temporary))
+        with lock:
+            lock.release()  # `with` holds it a second time
+            if (folder / COMPLETE).exists():
+                try:
+                    return load(folder)
+                except Exception as error:  # any damage means the same: build it anew
+                    logger.warning("the cached model %s is broken (%s): building it again.", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+            try:
+                fresh.mkdir()
+                build(fresh)
+                (fresh / COMPLETE).touch()
+                fresh.rename(folder)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+            return load(folder)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
