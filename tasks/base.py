@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +66,3 @@ class Task:
 def prompt_key(prompt: Any) -> str:
     """A prompt as one comparable string, chat messages included."""
     return prompt if isinstance(prompt, str) else repr([(m["role"], m["content"]) for m in prompt])
-
-
-def completion_text(completion: str | Sequence[Row]) -> str:
-    """The text of a completion as TRL hands it to rewards: a string, or a list of chat messages whose last one counts."""
-    if isinstance(completion, str):
-        return completion
-    return str(completion[-1].get("content") or "") if completion else ""

@@ -11,11 +11,13 @@ in its own distribution, everything that GRPO has to sharpen.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from tasks.base import Row, Task, completion_text
+from rewards.accuracy import exact_match
+from rewards.extract import in_tag
+from rewards.format import regex_format
+from tasks.base import Row, Task
 
 DIGITS = tuple("0123456789")
 OPEN_THINK, CLOSE_THINK, OPEN_ANSWER, CLOSE_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
@@ -95,7 +97,7 @@ def chain(
         name="chain",
         train=[_row(fresh(rng)) for _ in range(n_train)],
         evaluation=[_row(numbers) for numbers in held_out],
-        reward_funcs=[format_reward, answer_reward],
+        reward_funcs=[regex_format(PATTERN, name="format"), exact_match(in_tag("answer"), name="answer")],
         reward_weights=[0.2, 0.8],
         vocabulary=VOCABULARY,
         demonstrations=demonstrations,
@@ -117,20 +119,6 @@ def demonstrate(numbers: list[int], noise: Noise, rng: random.Random) -> str:
         tag = pieces.index(rng.choice(TAGS))
         pieces[tag] *= rng.choice((0, 2))
     return "".join(pieces)
-
-
-def format_reward(completions: list, **_) -> list[float]:
-    """1 where the whole completion is `<think>sums or nothing</think><answer>number</answer>`, else 0."""
-    return [float(re.fullmatch(PATTERN, completion_text(text)) is not None) for text in completions]
-
-
-def answer_reward(completions: list, answer: list[str], **_) -> list[float]:
-    """1 where the completion holds one `<answer>` and its number is the sum, else 0; the format may be broken around it."""
-    found = (re.findall(r"<answer>([0-9]+)</answer>", completion_text(text)) for text in completions)
-    return [float(numbers == [gold]) for numbers, gold in zip(found, answer, strict=True)]
-
-
-format_reward.__name__, answer_reward.__name__ = "format", "answer"
 
 
 def _prompt(numbers: list[int] | tuple[int, ...]) -> str:
