@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from credit.strategy import Strategy
@@ -28,8 +28,15 @@ class ConfigError(ValueError):
     """The user asked for something that does not exist or does not fit; the message names the remedy."""
 
 
-def compose_config(name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()) -> DictConfig:
-    """Composes `configs/<name>.yaml` with Hydra overrides; `config_dirs` are searched before nothing else is found.
+def compose_config(
+    name: str,
+    overrides: Sequence[str] = (),
+    config_dirs: Iterable[str | Path] = (),
+    with_choices: bool = False,
+):
+    """Composes `configs/<name>.yaml` with Hydra overrides; `config_dirs` are searched for what is not found there.
+
+    Returns the DictConfig; with `with_choices`, a pair of it and the choice made in each config group.
 
     Raises:
         ConfigError: unknown choice, unknown key (with the nearest right name), wrong type, or broken grammar.
@@ -45,11 +52,17 @@ def compose_config(name: str, overrides: Sequence[str] = (), config_dirs: Iterab
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         try:
-            return compose(config_name=name, overrides=overrides)
+            config = compose(config_name=name, overrides=overrides, return_hydra_config=with_choices)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_explain(error, name, overrides, folders)) from None
         finally:
             GlobalHydra.instance().clear()
+    if not with_choices:
+        return config
+    choices = {key: value for key, value in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    with open_dict(config):
+        del config["hydra"]
+    return config, choices
 
 
 def compose_strategy(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> Strategy:
@@ -72,7 +85,9 @@ def make_strategy(node: DictConfig) -> Strategy:
     except HydraException as error:
         raise ConfigError(f"credit: {error.__cause__ or error}") from error
     if not isinstance(strategy, Strategy):
-        raise ConfigError(f"credit must build a credit.Strategy (or a subclass), `{node._target_}` built {type(strategy)}.")
+        raise ConfigError(
+            f"credit must build a credit.Strategy (or a subclass), `{node._target_}` built {type(strategy)}."
+        )
     return strategy
 
 

@@ -1,0 +1,103 @@
+"""Configuration -> objects, in the order in which mistakes are cheapest: everything that can be wrong is checked before
+a model is loaded. With trainers/compose.py the only place that instantiates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from credit.strategy import Strategy
+try:
+    from rewards.build import resolve_rewards
+    from rewards.guard import guarded
+except ImportError:
+    resolve_rewards = guarded = lambda f, *a, **k: f
+from tasks.base import Task
+from trainers.compose import ConfigError, make_strategy
+from trainers.policy import Policy
+from trainers.schema import departures
+
+
+@dataclass
+class Rewards:
+    funcs: list[Callable]
+    weights: list[float]
+
+
+def build_strategy(config: DictConfig) -> Strategy:
+    return make_strategy(config.credit)
+
+
+def build_task(config: DictConfig) -> Task:
+    """The task named by `task`, its rows and rewards.
+
+    Raises:
+        ConfigError: whatever the task says is wrong with its arguments or files.
+    """
+    task = _instantiate("task", config.task)
+    if not isinstance(task, Task):
+        raise ConfigError(f"task: `{config.task._target_}` must return a tasks.base.Task, got {type(task).__name__}.")
+    return task
+
+
+def build_rewards(config: DictConfig, task: Task) -> Rewards:
+    """The reward functions of `reward`, guarded, and their weights; `funcs: task` means the task's own.
+
+    Raises:
+        ConfigError: a file, name or signature is wrong, or weights do not pair with functions.
+    """
+    node = config.reward
+    if node.funcs == "task":
+        funcs, weights = list(task.reward_funcs), list(task.reward_weights)
+    else:
+        entries = [node.funcs] if isinstance(node.funcs, str) else list(node.funcs)
+        made = [_instantiate("reward", entry) if isinstance(entry, DictConfig) else entry for entry in entries]
+        funcs = resolve_rewards(made, Path.cwd())
+        weights = [1.0] * len(funcs)
+    if node.get("weights") is not None:
+        weights = [float(weight) for weight in node.weights]
+    if len(weights) != len(funcs):
+        raise ConfigError(f"reward.weights has {len(weights)} entries for {len(funcs)} functions; give one each.")
+    if not funcs:
+        raise ConfigError("reward.funcs is empty; name at least one function, e.g. reward.funcs=[my_rewards.py:polite]")
+    options = OmegaConf.to_container(node.guard, resolve=True) if node.get("guard") else {}
+    if options.pop("enabled", True):
+        funcs = [guarded(func, **options) for func in funcs]
+    return Rewards(funcs, weights)
+
+
+def build_policy(config: DictConfig, task: Task) -> Policy:
+    """Loads or builds the model. The expensive step: call it last."""
+    return _instantiate("model", config.model, task=task)
+
+
+def build_args(config: DictConfig, config_class: type, **fixed: Any):
+    """TRL's config object from the `trainer` node plus what the run decides (`fixed`).
+
+    Raises:
+        ConfigError: TRL refuses the combination (for example a batch that groups of completions do not divide).
+    """
+    values = OmegaConf.to_container(config.trainer, resolve=True)
+    try:
+        return config_class(**{**departures(config_class, values), **fixed})
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(f"trainer: {error}") from error
+
+
+def _instantiate(what: str, node: DictConfig, **extra):
+    try:
+        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
+        return instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
+    except (ValueError, ImportError, OSError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, (ValueError, TypeError, ImportError, OSError)) or cause is None:
+            raise ConfigError(f"{what}: {cause or error}") from error
+        raise cause from None

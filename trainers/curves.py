@@ -1,0 +1,67 @@
+"""curves.png: what happened in a run, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+INK, GRID = "#222222", "#dddddd"
+# Okabe-Ito: told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Reward, its parts, lengths and entropy against optimiser steps; faint raw values, a running mean on top."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    train = [row for row in rows if "reward" in row]
+    evals = [row for row in rows if "eval_reward" in row]
+    parts = sorted({key for row in train for key in row if key.startswith("rewards/") and key.endswith("/mean")})
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    _panel(axes[0, 0], train, {"reward (sampled)": "reward"}, "Reward")
+    if evals:
+        axes[0, 0].plot(
+            [row["step"] for row in evals],
+            [row["eval_reward"] for row in evals],
+            "D",
+            color=COLOURS[1],
+            markersize=7,
+            label="held-out prompts",
+        )
+        axes[0, 0].legend(frameon=False, loc="lower right")
+    _panel(axes[0, 1], train, {key.split("/")[1]: key for key in parts}, "Reward functions")
+    _panel(
+        axes[1, 0],
+        train,
+        {"mean": "completions/mean_length", "longest": "completions/max_length"},
+        "Completion length (tokens)",
+    )
+    _panel(axes[1, 1], train, {"entropy": "entropy"}, "Policy entropy (nats per token)")
+    for axis in axes[1]:
+        axis.set_xlabel("optimiser step")
+    figure.suptitle(title, fontsize=13, color=INK)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def running_mean(values: list[float], window: int) -> list[float]:
+    """Mean of each value and up to `window` - 1 before it."""
+    return [sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
+
+
+def _panel(axis, rows: list[dict], series: dict[str, str], title: str) -> None:
+    for colour, (label, key) in zip(COLOURS, series.items(), strict=False):
+        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        if not points:
+            continue
+        steps, values = zip(*points, strict=True)
+        axis.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
+        axis.plot(steps, running_mean(list(values), max(1, len(values) // 12)), color=colour, linewidth=2, label=label)
+    axis.set_title(title, loc="left", fontsize=11, color=INK)
+    axis.grid(color=GRID, linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        axis.legend(frameon=False, loc="best")

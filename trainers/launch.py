@@ -1,0 +1,90 @@
+"""How many processes run, and whether that is what was asked for.
+
+`accelerate launch --cpu --num_processes 2` starts one process and says nothing, which halves the batch. So the number
+asked for is read off the launcher's own command line and compared with the number that came.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import yaml
+
+REMEDY = (
+    "On CPU: `accelerate launch --config_file configs/accelerate/cpu_2.yaml train_grpo.py ...` "
+    "or `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 train_grpo.py ...` "
+    "or `torchrun --nproc_per_node 2 train_grpo.py ...`."
+)
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main_process() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def check_launch(wanted: int | None = None, command: list[str] | None = None) -> None:
+    """Raises ValueError, with the remedy, when another number of processes runs than was asked for.
+
+    Args:
+        wanted: the config's `processes`; None: not asked there.
+        command: the launcher's command line; None: looked up among the ancestors of this process.
+    """
+    running = world_size()
+    if wanted is not None and wanted != running:
+        raise ValueError(f"processes={wanted} was asked for, {running} run. {REMEDY}")
+    asked = processes_asked(launcher_command() if command is None else command)
+    if asked is not None and asked > running:
+        raise ValueError(
+            f"The launcher was asked for {asked} processes, but {running} run(s): the batch would silently be "
+            f"{running}/{asked} of what you meant. {REMEDY}"
+        )
+
+
+def launcher_command() -> list[str]:
+    """Command line of the nearest `accelerate launch` or `torchrun` above this process; empty if there is none."""
+    try:
+        for ancestor in psutil.Process().parents():
+            words = ancestor.cmdline()
+            if any(_program(word) in ("accelerate", "torchrun", "accelerate-launch") for word in words[:3]):
+                return words
+    except psutil.Error:
+        pass
+    return []
+
+
+def processes_asked(command: list[str]) -> int | None:
+    """`--num_processes` of an `accelerate launch` command line, or the one in its `--config_file`; None if neither."""
+    if not any(_program(word) in ("accelerate", "accelerate-launch") for word in command[:3]):
+        return None
+    before_script = []
+    for word in command:
+        if word.endswith(".py") and _program(word) != "accelerate":
+            break
+        before_script.append(word)
+    number = _option(before_script, "--num_processes", "--num-processes")
+    if number is not None:
+        return int(number)
+    config = _option(before_script, "--config_file", "--config-file")
+    if config and Path(config).is_file():
+        settings = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
+        return settings.get("num_processes")
+    return None
+
+
+def _option(words: list[str], *names: str) -> str | None:
+    for i, word in enumerate(words):
+        for name in names:
+            if word == name and i + 1 < len(words):
+                return words[i + 1]
+            if word.startswith(name + "="):
+                return word.split("=", 1)[1]
+    return None
+
+
+def _program(word: str) -> str:
+    return Path(word).name

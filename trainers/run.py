@@ -1,0 +1,172 @@
+"""One GRPO run, from a composed command to a finished folder."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from omegaconf import DictConfig
+from transformers import PrinterCallback, ProgressCallback
+from trl import GRPOConfig
+
+from trainers.build import Rewards, build_args, build_policy, build_rewards, build_strategy, build_task
+from trainers.curves import draw_curves
+from trainers.folder import RunFolder, read_metrics, run_folder, write_text
+from trainers.grpo import CreditGRPOTrainer
+from trainers.progress import MetricsFile, Progress
+from trainers.refuse import refuse_inexact
+from trainers.schema import register
+from trainers.show import print_results
+from trainers.verb import Command
+
+LAST_STEPS = 10
+
+# transformers renames this option for v6; TRL reads the old name, so both of us still use it.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
+
+
+def register_schema() -> None:
+    register("grpo_schema", GRPOConfig)
+
+
+def run_grpo(command: Command) -> None:
+    """Trains. Everything that can be wrong with the command is found before a model is loaded or a file written.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    config = command.config
+    folder = run_folder(config, command.choices, command.overrides)
+    folder.check(config)
+    strategy = build_strategy(config)
+    task = build_task(config)
+    rewards = build_rewards(config, task)
+    args = _args(config, folder, rewards, has_evaluation=bool(task.evaluation))
+    refuse_inexact(args, strategy)
+    state = PartialState()
+    policy = build_policy(config, task)
+    if config.build_only:
+        state.print("The model is built and cached; build_only=true stops here.")
+        return
+    checkpoint = _start(folder, config, state)
+    if checkpoint:
+        args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
+    trainer = CreditGRPOTrainer(
+        model=policy.model,
+        reward_funcs=rewards.funcs,
+        args=args,
+        train_dataset=Dataset.from_list(task.train),
+        eval_dataset=Dataset.from_list(task.evaluation) if task.evaluation else None,
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft_config,
+        callbacks=[MetricsFile(folder.metrics), Progress(reward_names(rewards))],
+        credit=strategy,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    state.print(announcement(trainer, command, folder, checkpoint))
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - started
+    if task.evaluation:
+        trainer.evaluate()
+    trainer.save_model(str(folder.model))
+    if state.is_main_process:
+        finish(folder, trainer, command, rewards, seconds)
+    state.wait_for_everyone()
+
+
+def _args(config: DictConfig, folder: RunFolder, rewards: Rewards, has_evaluation: bool) -> GRPOConfig:
+    fixed: dict[str, Any] = {"output_dir": str(folder.checkpoints), "seed": config.seed, "disable_tqdm": True}
+    if not has_evaluation:
+        fixed["eval_on_start"] = False
+    if config.trainer.reward_weights is None:
+        fixed["reward_weights"] = rewards.weights
+    return build_args(config, GRPOConfig, **fixed)
+
+
+def _start(folder: RunFolder, config: DictConfig, state: PartialState) -> str | None:
+    """The main process makes the folder; every rank learns which checkpoint to resume from."""
+    found = [None]
+    if state.is_main_process:
+        checkpoint = folder.start(config, config.overwrite)
+        found = [str(checkpoint) if checkpoint else None]
+    if state.num_processes > 1:
+        broadcast_object_list(found, from_process=0)
+    return found[0]
+
+
+def reward_names(rewards: Rewards) -> list[str]:
+    return [getattr(func, "__name__", type(func).__name__) for func in rewards.funcs]
+
+
+def announcement(trainer: CreditGRPOTrainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
+    args, ranks = trainer.args, trainer.accelerator.num_processes
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    declared = trainer.credit.declaration
+    bias = {True: "unbiased in direction", False: "biased in direction", None: "bias unknown"}[declared.unbiased]
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
+    return "\n".join(
+        [
+            f"credit   {trainer.credit.name} ({bias}; weight depends on: {declared.weight_class or 'unknown'})",
+            f"task     {command.choices['task']}: {len(trainer.train_dataset)} prompts",
+            f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
+            f"batch    {rows} completions a step = {ranks} process(es) x {args.gradient_accumulation_steps} "
+            f"micro-batch(es) x {args.per_device_train_batch_size}, {args.num_generations} per prompt",
+            f"folder   {folder.path}" + (f" (resuming after step {checkpoint.rsplit('-', 1)[1]})" if checkpoint else ""),
+        ]
+    )
+
+
+def finish(folder: RunFolder, trainer, command: Command, rewards: Rewards, seconds: float) -> None:
+    """Pictures, the table on the terminal, and summary.json last: it says that the run is whole."""
+    rows = read_metrics(folder.metrics)
+    summary = summarise(rows, command, trainer, seconds)
+    draw_curves(rows, f"{command.choices['task']}, credit={trainer.credit.name}, seed {command.config.seed}", folder.curves)
+    print_results(rows, summary, trainer, reward_names(rewards), command.config.show)
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    print(f"\n{folder.path}: summary.json, metrics.jsonl, curves.png, config.yaml, model/")
+
+
+def summarise(rows: list[dict], command: Command, trainer, seconds: float) -> dict[str, Any]:
+    """The numbers a report needs. `seconds` counts training of this process, without evaluation of the end."""
+    train = [row for row in rows if row.get("reward") is not None]
+    evals = [row["eval_reward"] for row in rows if row.get("eval_reward") is not None]
+    rewards = [row["reward"] for row in train]
+    times = [row["step_time"] for row in train if row.get("step_time") is not None]
+    return {
+        "task": command.choices["task"],
+        "credit": trainer.credit.name,
+        "choices": command.choices,
+        "overrides": list(command.overrides),
+        "seed": command.config.seed,
+        "steps": train[-1]["step"] if train else 0,
+        "initial_reward": _mean(rewards[:1]),
+        "final_reward": _mean(rewards[-LAST_STEPS:]),
+        "eval_reward_before": evals[0] if len(evals) > 1 else None,
+        "eval_reward_after": evals[-1] if evals else None,
+        "tokens": int(train[-1].get("num_tokens") or 0) if train else 0,
+        "seconds": round(seconds, 3),
+        "seconds_per_step": _mean(times),
+        "world_size": trainer.accelerator.num_processes,
+        "completions_per_step": trainer.args.per_device_train_batch_size
+        * trainer.args.gradient_accumulation_steps
+        * trainer.accelerator.num_processes,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "trl", "accelerate", "peft")}
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

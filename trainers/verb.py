@@ -1,0 +1,106 @@
+"""What every command shares: its arguments, `--help`, and errors that a person can act on.
+
+    python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pkgutil import resolve_name
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainers.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
+from trainers.launch import check_launch, is_main_process
+
+
+@dataclass(frozen=True)
+class Command:
+    """A composed command line."""
+
+    config: DictConfig
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+
+
+def run_verb(name: str, run: str, register: str | None = None) -> None:
+    """Parses the command line of the verb `name` (configs/<name>.yaml), checks the launch and calls `run(command)`.
+
+    `run` and `register` (called first; makes schemas known) are "module:function", imported when needed: `--help` and a
+    wrong launch answer at once. A ValueError ends the process with its message and exit code 2, on every rank, before anything is written.
+    """
+    script = f"{name}.py"
+    parser = argparse.ArgumentParser(script, add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--cfg", "-c", choices=["job"], default=None)
+    parser.add_argument("--multirun", "-m", action="store_true")
+    given = parser.parse_intermixed_args()
+    try:
+        if given.multirun:
+            raise ConfigError(
+                "-m would sweep inside every rank of the launch. Sweep from outside: "
+                f"`python sweep.py {' '.join(given.overrides)}`"
+            )
+        if given.help:
+            print(help_text(name, given.config_dir))
+            return
+        if register:
+            resolve_name(register)()
+        command = compose_command(name, given.overrides, given.config_dir)
+        if given.cfg:
+            print(OmegaConf.to_yaml(command.config))
+            return
+        check_launch(command.config.get("processes"))
+        resolve_name(run)(command)
+    except ValueError as error:
+        if is_main_process():
+            print(f"\n{script}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from (None if isinstance(error, ConfigError) else error)
+
+
+def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Command:
+    """Composes and resolves the whole configuration of a verb.
+
+    Raises:
+        ConfigError: as `compose_config`; also for a comma list, which only the sweep takes.
+    """
+    for override in overrides:
+        value = override.partition("=")[2]
+        if "," in value and not value.startswith(("[", "{", "'", '"')):
+            raise ConfigError(f"{override}: several values are a sweep. Use `python sweep.py {' '.join(overrides)}`")
+    config, choices = compose_config(name, overrides, config_dirs, with_choices=True)
+    missing = [str(key) for key in OmegaConf.missing_keys(config)]
+    if missing:
+        raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")
+    return Command(config, choices, tuple(overrides))
+
+
+def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
+    """Every choice with its meaning, then the settings of the verb's own YAML with their comments."""
+    lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", ""]
+    lines += [f"  accelerate launch {name}.py credit=seq_norm [key=value ...]", "", "Choices (group=choice):"]
+    groups = [str(p.relative_to(CONFIG_DIR)) for p in sorted(CONFIG_DIR.rglob("*")) if p.is_dir()]
+    used = _groups_of(name)
+    for group in groups:
+        if group.split("/")[0] not in used or not (choices := config_choices(group, config_dirs)):
+            continue
+        lines.append(f"\n  {group}=")
+        width = max(len(choice) for choice in choices)
+        lines += [f"    {choice:<{width}}  {meaning}" for choice, meaning in choices.items()]
+    lines += ["", "Settings (key=value; `--cfg job` prints all of them, composed):", ""]
+    own = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    body = own[next(i for i, line in enumerate(own) if line == "") + 1 :] if "" in own else own
+    lines += [f"  {line}" for line in body]
+    lines += ["", "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/", "  --cfg job          print the configuration and stop"]
+    return "\n".join(lines)
+
+
+def _groups_of(name: str) -> set[str]:
+    defaults = OmegaConf.load(CONFIG_DIR / f"{name}.yaml").get("defaults", [])
+    keys = [str(next(iter(entry))) for entry in defaults if isinstance(entry, DictConfig)]
+    return {key.split()[-1].split("/")[0].split("@")[0] for key in keys}
