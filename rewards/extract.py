@@ -7,6 +7,7 @@ YAML it is a nested `_target_`. All run in time linear in the text.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 
 class whole_text:
@@ -75,10 +76,8 @@ class last_number:
     """The last number of the text as written ("-1,234.5e3", "50%", "3/4"); None without one."""
 
     def __call__(self, text: str) -> str | None:
-        last = None
-        for last in _NUMBER.finditer(text):
-            pass
-        return last.group() if last else None
+        numbers = deque(_NUMBER.finditer(text), maxlen=1)
+        return numbers[0].group() if numbers else None
 
 
 class first_of:

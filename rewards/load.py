@@ -1,0 +1,148 @@
+"""Custom rewards by name: "my_rewards.py:polite" (a file) or "my_package.rewards.polite" (an importable name).
+
+Everything that can be wrong is found here, before any model is loaded: the file, the name, the signature.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_EXPECTED = "def reward(prompts, completions, **columns) -> list[float | None]"
+
+
+def load_reward(spec: str, cwd: str | Path | None = None) -> Callable:
+    """The function that `spec` names, with its signature checked.
+
+    Args:
+        spec: "path/to/file.py:name" or "package.module.name".
+        cwd: where a relative path starts, and a place to import packages from; default the current directory.
+
+    Returns:
+        The function as it is. Where it takes attributes, `reward_source = (spec, cwd)` tells a worker process how to
+        get it again.
+
+    Raises:
+        ValueError: no such file, module or name, it does not import, or it cannot be called as a reward.
+    """
+    folder = Path(cwd) if cwd is not None else Path.cwd()
+    path, colon, name = spec.rpartition(":")
+    if colon:
+        module, where = _module_of_file(path, name, folder), path
+    else:
+        where, _, name = spec.rpartition(".")
+        module = _importable(where, name, spec, folder)
+    func = _member(module, name, where)
+    check_signature(func, spec)
+    if inspect.isfunction(func):
+        func.reward_source = (spec, str(folder))  # type: ignore[attr-defined]
+    return func
+
+
+def check_signature(func: Any, spec: str) -> None:
+    """Whether TRL can call it: with the keywords prompts, completions, completion_ids and every dataset column.
+
+    Raises:
+        ValueError: it cannot; the message shows the signature to write.
+    """
+    if inspect.isclass(func):
+        raise ValueError(
+            f"Reward {spec!r} is a class. Give an instance: in a YAML under configs/reward/, `_target_: {spec}` with "
+            "its arguments, or a module-level object made from it."
+        )
+    if not callable(func):
+        raise ValueError(f"Reward {spec!r} is {type(func).__name__}, not a function. Expected: {_EXPECTED}")
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return  # a built-in without a signature: nothing to check
+    for parameter in parameters:
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
+            raise ValueError(
+                f"Reward {spec!r} has the positional-only parameter {parameter.name!r}; TRL calls rewards by keyword. "
+                f"Expected: {_EXPECTED}"
+            )
+    names = {parameter.name for parameter in parameters}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        raise ValueError(
+            f"Reward {spec!r} takes ({', '.join(parameter.name for parameter in parameters)}) and no **columns, but is "
+            f"called with every dataset column. Expected: {_EXPECTED}"
+        )
+    if not names & {"completions", "completion_ids"}:
+        near = difflib.get_close_matches("completions", names, n=1)
+        hint = f" (is {near[0]!r} meant to be 'completions'?)" if near else ""
+        raise ValueError(f"Reward {spec!r} has no parameter 'completions'{hint}. Expected: {_EXPECTED}")
+
+
+def _module_of_file(path: str, name: str, folder: Path) -> ModuleType:
+    file = (folder / path).resolve()
+    if not name or not path:
+        raise ValueError(f"Write a reward in a file as file.py:function, got {path + ':' + name!r}.")
+    if not file.is_file():
+        others = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        near = difflib.get_close_matches(file.name, others, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Paths start at {folder}."
+        raise ValueError(f"There is no file {file} for reward {name!r}.{hint}")
+    # A name of its own, so that two files called rewards.py do not meet.
+    module_name = f"reward_file_{file.stem}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    module_spec = importlib.util.spec_from_file_location(module_name, file)
+    if module_spec is None or module_spec.loader is None:
+        raise ValueError(f"{file} is no Python file; rewards are loaded from .py files.")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_name] = module
+    try:
+        with _on_path(file.parent):
+            module_spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise ValueError(f"{file} does not import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _importable(where: str, name: str, spec: str, folder: Path) -> ModuleType:
+    if not where or not name:
+        raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
+    with _on_path(folder):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"Reward {spec!r}: no module {error.name!r} to import, neither installed nor under {folder}. A file is "
+                f"named with a colon: {where.replace('.', '/')}.py:{name}"
+            ) from None
+        except Exception as error:
+            raise ValueError(f"Module {where!r} does not import: {type(error).__name__}: {error}") from error
+
+
+def _member(module: ModuleType, name: str, where: str) -> Any:
+    if hasattr(module, name):
+        return getattr(module, name)
+    callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, callables, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(sorted(callables)) or 'no functions'}."
+    raise ValueError(f"{where} has no function {name!r}{hint}")
+
+
+class _on_path:
+    """The folder stands first on the import path inside the block, and stays last on it, for imports made later."""
+
+    def __init__(self, folder: Path):
+        self.folder = str(folder)
+
+    def __enter__(self):
+        sys.path.insert(0, self.folder)
+
+    def __exit__(self, *_):
+        sys.path.remove(self.folder)
+        if self.folder not in sys.path:
+            sys.path.append(self.folder)

@@ -1,0 +1,58 @@
+"""Reward functions that misbehave, importable by name so that worker processes can load them."""
+
+import asyncio
+import ctypes
+import os
+import time
+
+
+def lengths(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+
+
+def behaves(prompts, completions, **columns):
+    """Does to each row what its text says."""
+    return [_one(text) for text in completions]
+
+
+async def behaves_async(prompts, completions, **columns):
+    result = []
+    for text in completions:
+        await asyncio.sleep(0)
+        if text == "hang":
+            await asyncio.sleep(60)
+        result.append(_one(text))
+    return result
+
+
+def behaves_alone(prompts, completions, **columns):
+    """As `behaves`, but a text "crash" ends the whole process."""
+    if "crash" in completions:
+        os._exit(3)
+    return behaves(prompts, completions)
+
+
+def _one(text):
+    if text == "raise":
+        raise RuntimeError("broken row")
+    if text == "hang":
+        time.sleep(60)
+    if text == "spin":
+        while True:
+            pass
+    if text == "swallow":
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:
+                pass
+    if text == "stuck":
+        ctypes.PyDLL(None).usleep(ctypes.c_uint(60_000_000))  # C code that keeps the interpreter lock
+    return {"nan": float("nan"), "inf": float("inf"), "text": "1.0", "none": None, "list": [1.0], "huge": 1e300}.get(
+        text, float(len(text))
+    )
+
+
+def logs_state(prompts, completions, trainer_state, log_metric, **columns):
+    log_metric("step", float(trainer_state.global_step))
+    return [float(trainer_state.global_step) for _ in completions]
