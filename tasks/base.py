@@ -27,7 +27,7 @@ class Task:
             `vocabulary`; a suggestion.
 
     Raises:
-        ValueError: no training rows, weights that do not pair with rewards, two rewards of one name, or a shared prompt.
+        ValueError: no training rows, weights that do not pair with rewards, two rewards of one name, or a prompt in both.
     """
 
     name: str

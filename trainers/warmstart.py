@@ -91,7 +91,7 @@ def warm_start(
     settings: WarmStart,
     label: str,
 ) -> list[float]:
-    """Trains `model` in place on `demonstrations`, in their order, each once; returns the loss of every step (nats a token).
+    """Trains `model` in place on `demonstrations`, in their order, each once; returns every step's loss (nats a token).
 
     Runs on one thread: sums in one order, so that the weights do not depend on how many cores there are (and a model
     of this size is not faster on several).

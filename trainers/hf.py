@@ -1,0 +1,218 @@
+"""A policy from the Hugging Face hub or a local folder, with messages that say what is missing."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.base import Task
+from trainers.policy import Policy
+
+DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+)
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear", "bias": "none"}
+
+
+def hf(
+    task: Task,
+    *,
+    name: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    chat_template: str | None = None,
+    peft: str | Mapping | Any | None = None,
+) -> Policy:
+    """A causal language model and its tokenizer; nothing is loaded before the cheap checks have passed.
+
+    Args:
+        name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder.
+        revision: branch, tag or commit on the hub.
+        dtype: auto, float32, bfloat16 or float16.
+        attn_implementation: as in `from_pretrained`; None: the library's choice.
+        trust_remote_code: lets the model's repository run its own code here.
+        chat_template: a Jinja file, put in the place of the tokenizer's own.
+        peft: None, "lora" (see `LORA`), fields of `peft.LoraConfig`, or a `peft.PeftConfig`.
+
+    Raises:
+        ValueError: whatever keeps this model from being trained on this task, with the remedy.
+    """
+    folder = _local_folder(name)
+    if dtype not in DTYPES:
+        raise ValueError(f"model.dtype={dtype}: choose one of {', '.join(DTYPES)}.{_near(dtype, DTYPES)}")
+    adapter = adapter_config(peft)
+    source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": folder is not None}
+    origin = str(folder or name)
+    config = _asked(name, AutoConfig.from_pretrained, origin, **source)
+    tokenizer = _tokenizer(name, origin, source)
+    if chat_template is not None:
+        tokenizer.chat_template = _template(chat_template)
+    check_prompts(task, tokenizer, name)
+    attention = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    model = _asked(
+        name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **attention, **source
+    )
+    _check_pair(name, model, tokenizer)
+    return Policy(model=model, tokenizer=tokenizer, peft_config=adapter)
+
+
+def adapter_config(peft: str | Mapping | Any | None) -> Any | None:
+    """`model.peft` as a `peft.PeftConfig`, or None.
+
+    Raises:
+        ValueError: no such kind, an unknown field (with the nearest right one), or peft is not installed.
+    """
+    if peft is None or (isinstance(peft, Mapping) and not peft):
+        return None
+    try:
+        from peft import LoraConfig, PeftConfig
+    except ImportError:
+        raise ValueError("model.peft needs the package peft: pip install peft") from None
+    if isinstance(peft, PeftConfig):
+        return peft
+    if isinstance(peft, str):
+        if peft.lower() != "lora":
+            raise ValueError(f"model.peft={peft}: there is `lora`; other kinds by class in a YAML, see docs/models.md.")
+        peft = LORA
+    if not isinstance(peft, Mapping):
+        raise ValueError(f"model.peft must be null, lora or fields of peft.LoraConfig, got {peft!r}.")
+    known = inspect.signature(LoraConfig).parameters
+    for key in peft:
+        if key not in known:
+            raise ValueError(f"model.peft.{key} is no field of peft.LoraConfig.{_near(key, known)}")
+    settings = {key: list(value) if _is_list(value) else value for key, value in peft.items()}
+    return LoraConfig(**{"task_type": "CAUSAL_LM", **settings})
+
+
+def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Every prompt can be turned into tokens, chat prompts by a chat template; else ValueError with the remedy."""
+    for row in (*task.train, *task.evaluation):
+        prompt = row["prompt"]
+        try:
+            if isinstance(prompt, str):
+                ids = tokenizer(prompt)["input_ids"]
+            elif tokenizer.chat_template is None:
+                raise ValueError(
+                    f"task {task.name} has chat prompts, but the tokenizer of model.name={name} has no chat template. "
+                    "Take an instruction-tuned model, give a template (model.chat_template=my_template.jinja), or use "
+                    "plain prompts (task.chat=false)."
+                )
+            else:
+                text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        except ValueError:
+            raise
+        except Exception as error:  # a template's own refusal, or a closed vocabulary without this text
+            raise ValueError(
+                f"the tokenizer of model.name={name} cannot encode the prompt {prompt!r:.200}: {error}"
+            ) from error
+        if not ids:
+            raise ValueError(f"task {task.name}: the prompt {prompt!r:.100} has no tokens under model.name={name}.")
+
+
+def _local_folder(name: str) -> Path | None:
+    """The folder that `name` names, checked, or None for a hub id."""
+    folder = Path(name).expanduser()
+    if not folder.exists():
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            there = [str(child) for child in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            raise ValueError(f"model.name={name}: no such folder (looked in {Path.cwd()}).{_near(str(folder), there)}")
+        return None
+    if folder.is_file():
+        raise ValueError(f"model.name={name} is a file; name the folder that holds config.json and the weights.")
+    files = {child.name for child in folder.iterdir()}
+    if "config.json" not in files:
+        if "adapter_config.json" in files:
+            raise ValueError(
+                f"model.name={name} is an adapter without its base model. Merge it first "
+                "(peft.AutoPeftModelForCausalLM.from_pretrained(...).merge_and_unload().save_pretrained(...))."
+            )
+        inner = sorted(str(child.parent) for child in folder.glob("*/config.json"))
+        hint = f" Did you mean {inner[-1]}?" if inner else ""
+        raise ValueError(f"model.name={name}: the folder has no config.json, so it is no saved model.{hint}")
+    if not files & set(TOKENIZER_FILES):
+        raise ValueError(
+            f"model.name={name}: the folder has no tokenizer. Save the one the model was trained with beside it: "
+            f'AutoTokenizer.from_pretrained(...).save_pretrained("{name}").'
+        )
+    return folder
+
+
+def _tokenizer(name: str, origin: str, source: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    tokenizer = _asked(name, AutoTokenizer.from_pretrained, origin, padding_side="left", **source)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"model.name={name}: the tokenizer has no end-of-text token, so no completion could end. Set `eos_token` "
+            "in its tokenizer_config.json."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _asked(name: str, load, origin: str, **options: Any) -> Any:
+    """`load(origin, **options)`; the ways in which that usually fails become a ValueError with the remedy."""
+    try:
+        return load(origin, **options)
+    except ImportError as error:
+        raise ValueError(f"model.name={name} needs a package that is not installed: {_first(error)}") from error
+    except (OSError, ValueError, KeyError) as error:
+        text = str(error)
+        if "trust_remote_code" in text:
+            raise ValueError(
+                f"model.name={name} brings its own code. Read it, and if you trust it: model.trust_remote_code=true"
+            ) from error
+        if "for this kind of AutoModel" in text:
+            raise ValueError(f"model.name={name} is no causal language model: {_first(error)}") from error
+        if isinstance(error, OSError) and not options.get("local_files_only"):
+            raise ValueError(
+                f"model.name={name}: neither a folder here nor a model that can be had from the hub. Check the "
+                "spelling; for a private or gated model, `hf auth login`; without a network, give a local folder. "
+                f"({_first(error)})"
+            ) from error
+        raise ValueError(f"model.name={name} cannot be loaded: {_first(error)}") from error
+
+
+def _check_pair(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"model.name={name}: the tokenizer has {len(tokenizer)} tokens, the model only {rows} embeddings. They "
+            "do not belong together, or `model.resize_token_embeddings` was not saved."
+        )
+
+
+def _template(path: str) -> str:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"model.chat_template: no file {file} (looked in {Path.cwd()}).")
+    return file.read_text(encoding="utf-8")
+
+
+def _near(word: str, choices) -> str:
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def _first(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _is_list(value: Any) -> bool:
+    """Also OmegaConf's ListConfig, which LoraConfig would not take."""
+    return hasattr(value, "__iter__") and not isinstance(value, (str, Mapping))
