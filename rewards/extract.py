@@ -80,6 +80,28 @@ class last_number:
         return numbers[0].group() if numbers else None
 
 
+class last_code_block:
+    """The content of the last closed block between lines of three backquotes; None without one.
+
+    Args:
+        language: only blocks marked so ("json"), in any case; None: any block.
+    """
+
+    def __init__(self, language: str | None = None):
+        self.language = language
+
+    def __call__(self, text: str) -> str | None:
+        opened, last = None, None
+        for fence in _FENCE.finditer(text):
+            if opened is None:
+                opened = fence
+            elif not fence.group(1):
+                if self.language is None or opened.group(1).lower() == self.language.lower():
+                    last = text[opened.end() : fence.start()]
+                opened = None
+        return (last or "").strip() or None
+
+
 class first_of:
     """The result of the first extractor that finds something; None if none does.
 
@@ -100,6 +122,7 @@ class first_of:
 
 
 _BRACE = re.compile(r"\\boxed\{|[{}]")
+_FENCE = re.compile(r"^[ \t]*```([\w+#.-]*)[ \t]*$", re.MULTILINE)
 # No part can match the same characters in two ways, so a scan is linear.
 _NUMBER = re.compile(
     r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?%?|"

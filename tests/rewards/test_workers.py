@@ -52,7 +52,7 @@ def test_two_workers_and_async_functions_give_the_same_scores(pooled):
     expected = [float(length) for length in range(9)] + [None]
     assert scored(pooled("behaves", workers=2), texts) == expected
     asynchronous = pooled("behaves_async", workers=1)
-    assert asyncio.run(asynchronous(completions=texts)) == expected
+    assert asyncio.run(asynchronous(prompts=texts, completions=texts)) == expected
 
 
 def test_logs_and_plain_trainer_state_cross_the_process(pooled):
