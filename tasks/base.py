@@ -16,7 +16,7 @@ class Task:
     Args:
         name: one word; names the run folder.
         train, evaluation: rows. "prompt" is a string or a list of chat messages; every other column reaches the rewards
-            as a keyword argument. No prompt may stand in both.
+            as a keyword argument. No prompt may stand in both, unless there is only one.
         reward_funcs: callables in TRL's form, `f(prompts, completions, **columns) -> list[float | None]`; their
             `__name__`s are the names in the logs and must differ.
         reward_weights: one per reward function.
@@ -27,7 +27,7 @@ class Task:
             `vocabulary`; a suggestion.
 
     Raises:
-        ValueError: no training rows, weights that do not pair with rewards, two rewards of one name, or a prompt in both.
+        ValueError: no training rows, weights that do not pair with rewards, rewards of one name, or a prompt in both.
     """
 
     name: str
@@ -55,8 +55,9 @@ class Task:
             raise ValueError(
                 f"task {self.name}: reward names must differ, got {names}; set `__name__` on the functions."
             )
-        shared = {prompt_key(row["prompt"]) for row in self.train} & {prompt_key(r["prompt"]) for r in self.evaluation}
-        if shared:
+        seen = {prompt_key(row["prompt"]) for row in self.train}
+        shared = seen & {prompt_key(row["prompt"]) for row in self.evaluation}
+        if shared and len(seen) > 1:
             raise ValueError(
                 f"task {self.name}: {len(shared)} prompts stand in both train and evaluation, for example "
                 f"{sorted(shared)[0]!r:.200}; remove them from one."

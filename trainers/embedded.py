@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging as logging_of_transformers
 
 from tasks.base import Row, Task
 from trainers.policy import Policy
@@ -78,7 +80,10 @@ def embedded(
     settings = pretrain_settings(pretrain)
     tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary)
     prompts = [_plain(row["prompt"], tokenizer) for row in (*task.train, *task.evaluation)]
-    demonstrations = task.demonstrations(settings.steps * settings.batch, settings.seed) if task.demonstrations else []
+    demonstrations = [
+        {"prompt": _plain(row["prompt"], tokenizer), "completion": row["completion"]}
+        for row in (task.demonstrations(settings.steps * settings.batch, settings.seed) if task.demonstrations else [])
+    ]
     check_spelling(tokenizer, prompts, "prompt")
     longest = _longest_prompt(tokenizer, prompts, position) + (task.max_completion_length or 256)
     config = decoder_config(
@@ -91,7 +96,7 @@ def embedded(
         max_positions=max_positions or (2048 if position == "rope" else longest),
         initializer_range=initializer_range,
     )
-    if not demonstrations:
+    if not task.demonstrations:
         logger.warning(
             "task %s has no demonstrations: the embedded model starts from random weights. It will hardly ever earn a "
             "reward; use model=hf model.name=... for a trained model.",
@@ -108,7 +113,7 @@ def embedded(
 
     key = build_key(task.name, tokenizer, config, settings, demonstrations)
     folder = cache_folder(cache_dir) / "embedded" / f"{task.name}-{key}"
-    with constant_seed():
+    with constant_seed(), _quiet():
         return build_once(folder, build, load)
 
 
@@ -242,6 +247,18 @@ def build_key(
     for row in demonstrations:
         digest.update(json.dumps([row["prompt"], row["completion"]]).encode())
     return digest.hexdigest()[:20]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars from transformers for weights that load in a blink."""
+    shown = logging_of_transformers.is_progress_bar_enabled()
+    logging_of_transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging_of_transformers.enable_progress_bar()
 
 
 def _fast(core: Tokenizer) -> PreTrainedTokenizerFast:

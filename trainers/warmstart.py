@@ -103,6 +103,9 @@ def warm_start(
     rising = round(settings.warmup * settings.steps)
     schedule = get_cosine_schedule_with_warmup(optimizer, rising, settings.steps)
     encoded = encode_rows(tokenizer, demonstrations)
+    longest = max((len(prompt) + len(completion) for prompt, completion in encoded), default=0)
+    if longest > model.config.max_position_embeddings:
+        raise ValueError(f"a demonstration has {longest} tokens: set model.max_positions={longest} or more.")
     losses: list[float] = []
     model.train()
     with _one_thread(), tqdm(range(settings.steps), desc=label, unit="step", leave=False) as progress:
@@ -184,21 +187,20 @@ def build_once(folder: Path, build: Callable[[Path], None], load: Callable[[Path
     with ordered:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{folder}.lock")
-            lock.acquire()
+            held = FileLock(f"{folder}.lock").acquire()
         except OSError as error:
             logger.warning("the cache %s cannot be written (%s): building for this run only.", folder.parent, error)
             with tempfile.TemporaryDirectory() as temporary:
                 build(Path(temporary))
                 return load(Path(temporary))
-        with lock:
-            lock.release()  # `with` holds it a second time
+        with held:
             if (folder / COMPLETE).exists():
                 try:
                     return load(folder)
                 except Exception as error:  # any damage means the same: build it anew
                     logger.warning("the cached model %s is broken (%s): building it again.", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
+            for stale in (folder, *folder.parent.glob(f"{folder.name}.*/")):  # broken, or left by a killed build
+                shutil.rmtree(stale, ignore_errors=True)
             fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
             try:
                 fresh.mkdir()

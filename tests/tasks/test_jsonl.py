@@ -1,0 +1,178 @@
+"""A task from a user's file: every kind of file, every way to get it wrong."""
+
+import csv
+import json
+
+import pytest
+
+from tasks.jsonl import jsonl
+
+ROWS = [{"prompt": f"What is {n} + {n}?", "answer": str(2 * n), "level": n % 3} for n in range(20)]
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes rows to a file of the wanted kind in the current folder; returns its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def writer(rows, name="data.jsonl"):
+        kind = name.rpartition(".")[2]
+        if kind == "jsonl":
+            (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        elif kind == "json":
+            (tmp_path / name).write_text(json.dumps(rows))
+        elif kind == "csv":
+            with (tmp_path / name).open("w", newline="") as file:
+                sheet = csv.DictWriter(file, rows[0])
+                sheet.writeheader()
+                sheet.writerows(rows)
+        else:
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+        return name
+
+    return writer
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_every_kind_of_file_gives_the_same_prompts_and_answers(write, kind):
+    task = jsonl(write(ROWS, f"data.{kind}"))
+    rows = sorted(task.train + task.evaluation, key=lambda row: int(row["answer"]))
+    assert [(row["prompt"], row["answer"]) for row in rows] == [(row["prompt"], row["answer"]) for row in ROWS]
+    assert [int(row["level"]) for row in rows] == [row["level"] for row in ROWS]
+    assert len(task.evaluation) == 2 and task.name == "data"
+
+
+def test_the_default_rewards_want_tags_and_the_answer_between_them(write):
+    task = jsonl(write(ROWS))
+    texts = ["<think>4 and 4</think> <answer> 8 </answer>", "<answer>8</answer>", "<think>x</think><answer>9</answer>"]
+    formatted, right = (func(completions=texts, answer=["8"] * 3) for func in task.reward_funcs)
+    assert (formatted, right) == ([1.0, 0.0, 1.0], [1.0, 1.0, 0.0])
+    assert [func.__name__ for func in task.reward_funcs] == ["format", "answer"]
+    assert task.reward_weights == [0.2, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("match", "extract", "text", "answer"),
+    [
+        ("exact", "boxed", r"so \boxed{x+1}", "x+1"),
+        ("number", "marker", "steps\n#### 1,200", "1200.0"),
+        ("number", "number", "3 or 4", "4"),
+        ("choice", "text", "(B)", "B"),
+        ("exact", "text", " Paris ", "Paris"),
+        ("number", "any", "it is 12", "12"),
+    ],
+)
+def test_match_and_extract_choose_how_an_answer_is_judged(write, match, extract, text, answer):
+    task = jsonl(write([*ROWS]), match=match, extract=extract, pattern=None)
+    (right,) = task.reward_funcs
+    assert task.reward_weights == [1.0]
+    assert right(completions=[text, "nothing here, sorry"], answer=[answer, answer]) == [1.0, 0.0]
+
+
+def test_answers_of_mixed_types_become_text_and_a_missing_one_cannot_be_scored(write):
+    rows = [{"prompt": "a", "answer": 4}, {"prompt": "b", "answer": "4"}, {"prompt": "c"}, {"prompt": "d", "answer": [1]}]
+    task = jsonl(write(rows), eval_share=0.0)
+    assert [row["answer"] for row in task.train] == ["4", "4", None, ["1"]]
+    text = "<answer>4</answer>"
+    assert task.reward_funcs[1](completions=[text] * 3, answer=["4", "4", None]) == [1.0, 1.0, None]
+
+
+def test_answer_marker_keeps_what_follows_it(write):
+    task = jsonl(write([{"prompt": "q", "answer": "2+2=4\n#### 4"}]), answer_marker="####", eval_share=0.0)
+    assert task.train[0]["answer"] == "4"
+
+
+def test_the_held_out_prompts_do_not_move_when_rows_are_shuffled_and_never_split_a_repeated_prompt(write):
+    repeated = ROWS + ROWS[:10]
+    first = jsonl(write(repeated), eval_share=0.3)
+    second = jsonl(write(repeated[::-1]), eval_share=0.3)
+    held_out = {row["prompt"] for row in first.evaluation}
+    assert held_out == {row["prompt"] for row in second.evaluation}
+    assert len(held_out) == len(first.evaluation) == 6
+    assert not held_out & {row["prompt"] for row in first.train}
+
+
+def test_prompts_of_the_evaluation_file_are_dropped_from_training_with_a_warning(write, caplog):
+    task = jsonl(write(ROWS), eval_path=write(ROWS[:5], "eval.jsonl"))
+    assert len(task.train) == 15 and len(task.evaluation) == 5
+    assert "5 rows dropped" in caplog.text
+
+
+def test_a_system_prompt_makes_chat_prompts(write):
+    task = jsonl(write(ROWS), system_prompt="Think first.")
+    assert task.train[0]["prompt"][0] == {"role": "system", "content": "Think first."}
+    assert task.train[0]["prompt"][1]["role"] == "user"
+
+
+def test_chat_rows_stay_chat_rows_and_keep_their_own_system_message(write):
+    chat = [{"role": "system", "content": "s", "name": "x"}, {"role": "user", "content": "hi"}]
+    task = jsonl(write([{"prompt": chat, "answer": "1"}]), eval_share=0.0, system_prompt="other")
+    assert task.train[0]["prompt"] == [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+
+
+def test_completions_become_demonstrations_of_training_prompts_only(write):
+    rows = [row | {"text": f"<answer>{row['answer']}</answer>"} for row in ROWS]
+    task = jsonl(write(rows), completion_column="text")
+    demonstrations = task.demonstrations(50, 0)
+    assert len(demonstrations) == 50 and demonstrations == task.demonstrations(50, 0) != task.demonstrations(50, 1)
+    assert {row["prompt"] for row in demonstrations} == {row["prompt"] for row in task.train}
+    assert all("completion" not in row and "text" not in row for row in task.train)
+    assert jsonl(write(ROWS)).demonstrations is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": "dat.jsonl"}, "Did you mean 'data.jsonl'"),
+        ({"path": "nowhere/data.jsonl"}, "no file"),
+        ({"path": "."}, "is a folder"),
+        ({"path": "data.xlsx"}, "Did you mean 'data.jsonl'"),
+        ({"prompt_column": "promt"}, "Did you mean 'prompt'"),
+        ({"answer_column": "answr"}, "Did you mean 'answer'.*answer_column=null"),
+        ({"completion_column": "text"}, "no column 'text'"),
+        ({"match": "numbers"}, "Did you mean 'number'"),
+        ({"extract": "tags"}, "Did you mean 'tag'"),
+        ({"eval_share": 1.0}, "eval_share"),
+        ({"format_weight": 2.0}, "format_weight"),
+        ({"eval_path": "data.jsonl"}, "no prompts are left"),
+        ({"system_prompt": "s", "chat": False}, "needs chat prompts"),
+        ({"pattern": "("}, "does not compile"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_remedy(write, settings, message):
+    write(ROWS)
+    with pytest.raises(ValueError, match=message):
+        jsonl(**{"path": "data.jsonl", **settings})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", "", "has no rows"),
+        ("a.jsonl", '{"prompt": "a", "answer": 1}\n\n{"prompt": \n', "line 3: not JSON"),
+        ("a.jsonl", '{"prompt": "a", "answer": 1}\n[1]\n', "line 2: a row must be an object"),
+        ("a.jsonl", '{"prompt": "a", "answer": 1}\n{"prompt": "  ", "answer": 1}\n', "line 2: a prompt must be"),
+        ("a.jsonl", '{"prompt": [{"role": "user"}], "answer": 1}\n', 'line 1: a chat message needs "role"'),
+        ("a.jsonl", '{"prompt": "a", "answer": 1, "completions": 2}\n', "rename the column 'completions'"),
+        ("a.json", "[]", "has no rows"),
+        ("a.json", '{"prompt": "a"}', "must hold a list"),
+        ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', "line 2: not JSON.*name the file .jsonl"),
+        ("a.csv", "prompt,answer\n", "has no rows"),
+        ("a.csv", "prompt,answer\nx,1\ny\n", "line 3: not as many cells"),
+        ("a.parquet", "not parquet", "not a Parquet file"),
+        ("a.txt", "hello", "can be read, not .txt"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        jsonl(str(tmp_path / name))
+
+
+def test_a_file_that_is_no_text_is_said_so(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        jsonl(str(tmp_path / "a.jsonl"))
