@@ -1,0 +1,200 @@
+"""From characters to tokens: where in the token ids a reward was earned.
+
+A reward says it in characters of the text (rewards/spans.py); credit needs tokens. The map is made from the token ids
+themselves, never by tokenizing the text again: the ids a model samples are often not the ones a tokenizer would pick.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from rewards.spans import Span, span_total
+from rewards.text import completion_text
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()
+
+
+def span_rewards(
+    reward_funcs: Sequence[Callable],
+    weights_K: Sequence[float],
+    scores_BK: Sequence[Sequence[float]],
+    tokenizer: Any,
+    prompts: list,
+    completions: list,
+    completion_ids: list[list[int]],
+    columns: dict[str, list],
+) -> list[list[float]]:
+    """What each row earned at each of its tokens, summed over the reward functions with their weights.
+
+    A function without spans, or that cannot say where for a row, counts at the row's last token, and so reaches every
+    token through return-to-go. Each row sums to its weighted reward; an abstention (NaN score) counts 0.
+
+    Args:
+        scores_BK: what the functions gave these rows, NaN where they abstained.
+        columns: the dataset columns, as the functions get them.
+
+    Returns:
+        One list of floats per row, as long as its `completion_ids`.
+    """
+    texts = [completion_text(completion) for completion in completions]
+    earned = [[0.0] * len(ids) for ids in completion_ids]
+    ends: dict[int, list[int] | None] = {}
+    for k, (func, weight) in enumerate(zip(reward_funcs, weights_K, strict=True)):
+        told = _asked(func, prompts, completions, {**columns, "completion_ids": completion_ids})
+        for row, spans in enumerate(told):
+            score, ids = float(scores_BK[row][k]), completion_ids[row]
+            if math.isnan(score) or not ids:
+                continue
+            spans = list(spans or [])
+            if row not in ends and spans:
+                ends[row] = character_ends(tokenizer, ids, texts[row])
+            _place(earned[row], spans, ends.get(row), len(texts[row]), weight)
+            rest = score - span_total(spans)
+            if spans and abs(rest) > 1e-4 * max(1.0, abs(score)):
+                _say_once(
+                    f"The spans of reward {_name(func)!r} add up to {span_total(spans):g} where it scored {score:g}"
+                )
+            earned[row][-1] += weight * rest
+    return earned
+
+
+def token_spans(
+    tokenizer: Any, completion_ids: list[list[int]], texts: list[str], spans: Sequence[Sequence[Span] | None]
+) -> list[list[float]]:
+    """The values of the spans at the tokens that decided them; one list per row, as long as its ids.
+
+    The value of a span goes to the token that completed its last character: the one that wrote its last byte, where
+    a character is split over tokens. An empty span goes to the token that wrote the next character, and at the end of
+    the text to the row's last token (end-of-text, where there is one). A row without spans gets zeros; where the text
+    is not what the ids decode to (a parsed tool call), the whole value goes to the last token.
+    """
+    result = []
+    for ids, text, row in zip(completion_ids, texts, spans, strict=True):
+        earned = [0.0] * len(ids)
+        if ids and row:
+            _place(earned, row, character_ends(tokenizer, ids, text), len(text), 1.0)
+        result.append(earned)
+    return result
+
+
+def character_ends(tokenizer: Any, ids: list[int], text: str) -> list[int] | None:
+    """For each token, how many characters of the text are complete after it; None if the text is not found in what
+    the ids decode to (special tokens left out, as TRL decodes)."""
+    decoded = tokenizer.decode(ids, skip_special_tokens=True)
+    offset = 0
+    if decoded != text:
+        offset = decoded.find(text)
+        if not text or offset < 0 or decoded.find(text, offset + 1) >= 0:
+            _say_once("A completion's text is not what its tokens decode to; its rewards count at the last token")
+            return None
+    for method in (_by_bytes, _by_pieces, _by_prefixes):
+        ends = method(tokenizer, ids, decoded)
+        if ends is not None:
+            return [min(max(end - offset, 0), len(text)) for end in ends]
+    return None
+
+
+def _place(earned: list[float], spans: Sequence[Span], ends: list[int] | None, length: int, weight: float) -> None:
+    for start, end, value in spans:
+        character = end - 1 if end > start else end
+        if ends is None or character >= length:
+            token = len(earned) - 1
+        else:
+            token = next((t for t, complete in enumerate(ends) if complete > character), len(earned) - 1)
+        earned[token] += weight * value
+
+
+def _by_bytes(tokenizer: Any, ids: list[int], decoded: str) -> list[int] | None:
+    """Byte-level tokenizers (GPT-2, Llama 3, Qwen, ...): exact from the bytes of each token."""
+    if not _is_byte_level(tokenizer):
+        return None
+    added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
+    special |= {token_id for token_id, token in added.items() if token.special}
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = []
+    for token_id, token in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True):
+        data = b"" if token_id in special or token is None else _token_bytes(token)
+        pieces.append(decoder.decode(data))
+    pieces.append(decoder.decode(b"", final=True))
+    return _running_ends(pieces, decoded)
+
+
+def _by_pieces(tokenizer: Any, ids: list[int], decoded: str) -> list[int] | None:
+    """Any tokenizer: what a token adds to the text of the few tokens before it. A text that ends in the replacement
+    character may be a character half written, so nothing counts as complete until it ends otherwise."""
+    pieces, before, read = [], 0, 0
+    for token in range(len(ids)):
+        known = tokenizer.decode(ids[before:read], skip_special_tokens=True)
+        now = tokenizer.decode(ids[before : token + 1], skip_special_tokens=True)
+        if len(now) > len(known) and not now.endswith("\ufffd"):
+            pieces.append(now[len(known) :])
+            before, read = read, token + 1
+        else:
+            pieces.append("")
+    return _running_ends([*pieces, decoded[sum(map(len, pieces)) :]], decoded)
+
+
+def _by_prefixes(tokenizer: Any, ids: list[int], decoded: str) -> list[int]:
+    """Any tokenizer, slowly: how much of the text each prefix of the ids already gives."""
+    ends = []
+    for token in range(len(ids)):
+        prefix = tokenizer.decode(ids[: token + 1], skip_special_tokens=True)
+        same = next((i for i, (a, b) in enumerate(zip(prefix, decoded, strict=False)) if a != b), None)
+        ends.append(min(len(prefix), len(decoded)) if same is None else same)
+    return [min(ends[token:]) for token in range(len(ends))]
+
+
+def _running_ends(pieces: list[str], decoded: str) -> list[int] | None:
+    """Cumulative lengths of the pieces, the last one (the flush) counted to the last token; None if they do not make
+    up the text."""
+    if "".join(pieces) != decoded:
+        return None
+    ends, total = [], 0
+    for piece in pieces[:-1]:
+        total += len(piece)
+        ends.append(total)
+    ends[-1] += len(pieces[-1])
+    return ends
+
+
+@lru_cache(maxsize=8)
+def _is_byte_level(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return type(getattr(backend, "decoder", None)).__name__ == "ByteLevel"
+
+
+def _token_bytes(token: str) -> bytes:
+    """The bytes a byte-level token stands for; a token outside the byte alphabet stands for its own text."""
+    table = _byte_table()
+    if all(character in table for character in token):
+        return bytes(table[character] for character in token)
+    return token.encode("utf-8")
+
+
+@lru_cache(maxsize=1)
+def _byte_table() -> dict[str, int]:
+    """GPT-2's alphabet: printable bytes stand for themselves, the 68 others for the code points from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("\u00a1"), ord("\u00ac") + 1), *range(ord("\u00ae"), 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _asked(func: Callable, prompts: list, completions: list, columns: dict[str, list]) -> list[list[Span] | None]:
+    method = getattr(func, "spans", None)
+    return method(prompts, completions, **columns) if callable(method) else [None] * len(completions)
+
+
+def _name(func: Callable) -> str:
+    return getattr(func, "__name__", type(func).__name__)
+
+
+def _say_once(message: str) -> None:
+    if message not in _told:
+        _told.add(message)
+        logger.warning("%s. Said once.", message)
