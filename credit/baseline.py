@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from credit.declare import declares
-from credit.reduce import batch_centred, batch_std, group_centred, group_count, group_std
+from credit.reduce import batch_centred, batch_std, group_centred, group_count, group_std, group_sum
 
 
 @declares(unbiased=True, weight_class="none", row_constant=True, source="REINFORCE, Williams 1992")
@@ -56,3 +56,30 @@ def batch_zscore(rewards_B: Tensor, eps: float = 1e-4) -> Tensor:
 def group_mean_batch_std(rewards_B: Tensor, group_B: Tensor, eps: float = 1e-4) -> Tensor:
     """A = (R - mean of the group) / (std of the batch + eps); equals TRL's `scale_rewards="batch"`."""
     return group_centred(rewards_B, group_B) / (batch_std(rewards_B) + eps)
+
+
+@declares(unbiased=False, weight_class="future", row_constant=True, source="OPO, arXiv 2505.23585; verl's `opo`")
+def length_weighted(rewards_B: Tensor, group_B: Tensor, lengths_B: Tensor) -> Tensor:
+    """A = R - sum_j L_j R_j / sum_j L_j over the group, the row itself included.
+
+    Least variance if the squared norm of a row's score grows with its length. The row's own length stands in its
+    baseline, which bends the direction; see `length_weighted_loo`. A group without tokens gets R - mean.
+    """
+    # Centred first, so that a group of equal rewards gets exactly 0.
+    centred_B = group_centred(rewards_B, group_B)
+    scorable_B = rewards_B.isnan().logical_not()
+    weights_B = (lengths_B * scorable_B).to(rewards_B.dtype)
+    shift_B = group_sum(weights_B * centred_B, group_B) / group_sum(weights_B, group_B).clamp(min=1)
+    return (centred_B - shift_B) * scorable_B
+
+
+@declares(unbiased=True, weight_class="none", row_constant=True, source="OPO, arXiv 2505.23585, self left out")
+def length_weighted_loo(rewards_B: Tensor, group_B: Tensor, lengths_B: Tensor) -> Tensor:
+    """A = R - sum_{j != b} L_j R_j / sum_{j != b} L_j: the baseline knows nothing of its own row, so it is unbiased.
+    A row whose companions have no tokens (or that has none) has nobody to compare with and gets 0."""
+    centred_B = group_centred(rewards_B, group_B)
+    scorable_B = rewards_B.isnan().logical_not()
+    weights_B = (lengths_B * scorable_B).to(rewards_B.dtype)
+    others_B = group_sum(weights_B, group_B) - weights_B
+    rewards_of_others_B = group_sum(weights_B * centred_B, group_B) - weights_B * centred_B
+    return (centred_B - rewards_of_others_B / others_B.clamp(min=1)) * (scorable_B & (others_B > 0))
