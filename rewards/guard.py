@@ -239,6 +239,13 @@ def guard_of(func: Any) -> Guard | None:
     return func if isinstance(func, Guard) else getattr(func, "guard", None)
 
 
+def report_failures(reward_funcs: Iterable[Any]) -> None:
+    """Sets `on_limit="report"` on every guard among the functions, for a trainer that calls `check_failures`."""
+    for func in reward_funcs:
+        if (guard := guard_of(func)) is not None:
+            guard.on_limit = "report"
+
+
 def check_failures(reward_funcs: Iterable[Any], gather: Callable[[list], list] = list) -> None:
     """Stops every process together if a guard on any of them asks for it (`on_limit="report"`).
 

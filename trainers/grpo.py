@@ -14,15 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from credit.batch import Credit, Rollout
+from credit.batch import Rollout
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
+from rewards.guard import check_failures, report_failures
 from trainers.boundaries import COMPLETE_MARK, SaveOnGenerationBoundary
 from trainers.fold import fold
 from trainers.refuse import refuse_inexact
+from trainers.spans import local_span_rewards
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class CreditGRPOTrainer(GRPOTrainer):
     def __init__(self, *args, credit: Strategy | str | None = None, **kwargs):
         self.credit = _strategy(credit)
         self._rewards_BK: Tensor | None = None
+        self._span_rewards_BT: Tensor | None = None
         self._loss_inputs: dict | None = None
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
@@ -56,11 +60,16 @@ class CreditGRPOTrainer(GRPOTrainer):
         if self.credit is not None:
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
         super().__init__(*args, **kwargs)
+        report_failures(self.reward_funcs)
         if self.credit is not None:
             self.add_callback(SaveOnGenerationBoundary(self))
 
-    def _calculate_rewards(self, *args, **kwargs):
-        self._rewards_BK = super()._calculate_rewards(*args, **kwargs)
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        arguments = (inputs, prompts, completions, completion_ids_list)
+        self._rewards_BK = super()._calculate_rewards(*arguments)
+        check_failures(self.reward_funcs, gather_object)
+        if self.credit is not None and "span_rewards_BT" in self.credit.needs:
+            self._span_rewards_BT = local_span_rewards(self, *arguments)
         return self._rewards_BK
 
     def _generate_and_score_completions(self, inputs):
@@ -105,14 +114,22 @@ class CreditGRPOTrainer(GRPOTrainer):
             mask_BT=self._gather_tokens(_mask(output)),
             max_length=self.max_completion_length,
             token_ids_BT=self._gather_tokens(output["completion_ids"]) if "token_ids_BT" in needs else None,
+            span_rewards_BT=self._gather_spans(output) if "span_rewards_BT" in needs else None,
         )
 
     def _gather_tokens(self, values_BT: Tensor) -> Tensor:
         """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0)."""
         if self.accelerator.num_processes == 1:
             return values_BT
-        padded_BT = self.accelerator.pad_across_processes(values_BT.long(), dim=1, pad_index=0)
+        numbers_BT = values_BT if values_BT.is_floating_point() else values_BT.long()
+        padded_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=0)
         return self.accelerator.gather(padded_BT).to(values_BT.dtype)
+
+    def _gather_spans(self, output: dict) -> Tensor:
+        """(B, T) of all ranks, as wide as the completions (TRL may pad them to a multiple)."""
+        earned_BT, ids_BT = self._span_rewards_BT, output["completion_ids"]
+        padding = (0, ids_BT.shape[1] - earned_BT.shape[1])
+        return self._gather_tokens(torch.nn.functional.pad(earned_BT, padding).to(ids_BT.device))
 
     def _compute_loss(self, model, inputs):
         if self.credit is None:

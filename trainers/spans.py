@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from rewards.spans import Span, span_total
 from rewards.text import completion_text
 
@@ -62,6 +65,27 @@ def span_rewards(
                 )
             earned[row][-1] += weight * rest
     return earned
+
+
+def local_span_rewards(trainer: Any, inputs: list[dict], prompts: list, completions: list, ids: list) -> Tensor:
+    """(B_local, T_local) float32: `span_rewards` of this process's rows, right-padded with 0 to their longest.
+
+    To be called in `_calculate_rewards`, with its arguments, after the rewards of all processes are in
+    `trainer._rewards_BK`.
+    """
+    first = trainer.accelerator.process_index * len(prompts)
+    columns = {key: [row[key] for row in inputs] for key in inputs[0] if key not in ("prompt", "completion")}
+    earned = span_rewards(
+        trainer.reward_funcs,
+        trainer.reward_weights.tolist(),
+        trainer._rewards_BK[first : first + len(prompts)].tolist(),
+        trainer.processing_class,
+        prompts,
+        completions,
+        ids,
+        {**columns, "trainer_state": trainer.state},
+    )
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in earned], batch_first=True)
 
 
 def token_spans(
