@@ -36,12 +36,20 @@ class Noise:
         p_think: probability that the running sums are written out; else `<think></think>` stays empty.
 
     Raises:
-        ValueError: not a probability.
+        ValueError: an unknown name, or not a probability.
     """
 
     p_format: float = 0.5
     p_step: float = 0.8
     p_think: float = 0.7
+
+    @classmethod
+    def of(cls, given: Mapping[str, float]) -> Noise:
+        known = [field.name for field in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise ValueError(f"task.noise.{key} is no setting; there is {', '.join(known)}.")
+        return cls(**given)
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -74,7 +82,7 @@ def chain(
         raise ValueError(f"task.terms must be [fewest, most] with 2 <= fewest <= most, got {list(terms)}.")
     if n_train < 1 or n_eval < 0:
         raise ValueError(f"task.n_train must be at least 1 and n_eval at least 0, got {n_train} and {n_eval}.")
-    quality = Noise(**dict(noise or {}))
+    quality = Noise.of(noise or {})
     held_out = _held_out(n_eval, fewest, most, random.Random(f"chain eval {seed}"))
 
     def fresh(rng: random.Random) -> list[int]:

@@ -109,11 +109,15 @@ def locate(target: str):
 
 
 def config_choices(group: str, config_dirs: Iterable[str | Path] = ()) -> dict[str, str]:
-    """Names of the YAMLs of a group and the meaning their first line gives, in alphabetical order."""
+    """Names of the YAMLs of a group and the meaning their first line gives, in alphabetical order.
+
+    Hydra wants a `# @package` line to be the very first; then the next one counts.
+    """
     choices = {}
     for folder in [CONFIG_DIR, *map(Path, config_dirs)]:
         for path in sorted((folder / group).glob("*.yaml")):
-            first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+            lines = path.read_text(encoding="utf-8").split("\n")
+            first = next(line for line in lines if not line.startswith("# @"))
             choices[path.stem] = first.lstrip("# ").strip() if first.startswith("#") else ""
     return dict(sorted(choices.items()))
 
@@ -146,6 +150,8 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
 def _keys_at(name: str, parent: str, overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """What may stand below `parent` once the group choices are made: settings and config groups."""
     groups = [o for o in overrides if "." not in o.split("=")[0] and (CONFIG_DIR / o.split("=")[0]).is_dir()]
+    if groups == list(overrides):
+        return []  # the choices alone are what failed
     try:
         config = compose_config(name, groups, folders)
     except ConfigError:
