@@ -157,7 +157,7 @@ class multiple_choice(_Accuracy):
 
 
 def to_number(value: Any) -> float | None:
-    """A number, or a text that is one ("1,234.5", "-3e2", "50%", "3/4", "$5") -> float; None otherwise or if infinite."""
+    """A number, or a text that is one ("1,234.5", "-3e2", "50%", "3/4", "$5") -> float; else None."""
     if isinstance(value, bool):
         return None
     try:

@@ -78,6 +78,31 @@ def check_weights(weights: Sequence[float] | None, funcs: Sequence[Callable]) ->
     return values
 
 
+def choose_rewards(overrides: Sequence[str], cwd: str | Path) -> dict[str, Any]:
+    """The reward node for overrides as `train_grpo.py` takes them, without Hydra: `reward=<name>`,
+    `reward.funcs=[...]`, `reward.funcs.0.pattern=...`. Configs are looked for in ./configs/reward and in this
+    repository's.
+
+    Raises:
+        ValueError: no such config (names the nearest), or an override of something else.
+    """
+    node: dict[str, Any] = {"funcs": [], "weights": None, "guard": {}}
+    for override in sorted(overrides, key=lambda text: not text.startswith("reward=")):
+        key, equals, value = override.partition("=")
+        path = key.lstrip("+").split(".")
+        if not equals or path[0] != "reward":
+            raise ValueError(f"{override!r}: write reward=<name>, or reward.<key>=<value>.")
+        if len(path) == 1:
+            node = _config(value, Path(cwd))
+        else:
+            _put(node, path[1:], _yaml(value), override)
+    if node["funcs"] == "task":
+        raise ValueError(
+            "reward=task means the rewards of a task; choose another reward=<name>, or reward.funcs=[...]."
+        )
+    return node
+
+
 def instantiated(node: Any) -> Any:
     """Builds `_target_` mappings, inner ones first; lists and other mappings are walked, values returned.
 
@@ -90,6 +115,35 @@ def instantiated(node: Any) -> Any:
     if isinstance(node, Sequence) and not isinstance(node, (str, bytes)):
         return [instantiated(value) for value in node]
     return node
+
+
+def _config(name: str, cwd: Path) -> dict[str, Any]:
+    folders = [cwd / "configs" / "reward", Path(__file__).resolve().parent.parent / "configs" / "reward"]
+    for folder in folders:
+        if (file := folder / f"{name}.yaml").is_file():
+            return _yaml(file.read_text(encoding="utf-8"))
+    names = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
+    raise ValueError(f"There is no reward {name!r} in configs/reward; {hint}")
+
+
+def _put(node: Any, path: list[str], value: Any, override: str) -> None:
+    try:
+        for key in path[:-1]:
+            node = node[int(key)] if isinstance(node, list) else node[key]
+        node[int(path[-1]) if isinstance(node, list) else path[-1]] = value
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise ValueError(f"{override!r}: there is no such place in this reward's config.") from None
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"Not YAML: {text[:80]!r} ({error})") from None
 
 
 def _resolved(entry: Any, cwd: str | Path | None) -> Callable:

@@ -125,6 +125,6 @@ _BRACE = re.compile(r"\\boxed\{|[{}]")
 _FENCE = re.compile(r"^[ \t]*```([\w+#.-]*)[ \t]*$", re.MULTILINE)
 # No part can match the same characters in two ways, so a scan is linear.
 _NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?%?|"
+    r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?!\.?\d)(?:[eE][-+]?\d+)?(?:/\d+)?%?|"
     r"(?<![\w.])[-+\u2212]?\.\d+(?:[eE][-+]?\d+)?%?"
 )

@@ -16,8 +16,10 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
 from typing import Any
 
+from rewards import clock, runners
 from rewards.call import Sheet
 from rewards.failures import Failure
 from rewards.runners import LoopThread, run_here, run_in_workers
@@ -206,7 +208,7 @@ class Guard:
                 self._told.add(failure.kind)
                 trace = ""
                 if failure.kind == "exception" and error is not None:
-                    trace = "\n" + "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+                    trace = "\n" + "".join(traceback.format_exception(type(error), error, _own_frames(error))).rstrip()
                 _log.warning(
                     "Reward %r failed on row %d (%s: %s); the row is not scored. Further failures of this kind are "
                     "counted, not shown.%s",
@@ -288,6 +290,14 @@ def _async_function(guard: Guard) -> Callable:
     if hasattr(guard, "spans"):
         reward.spans = guard.spans  # type: ignore[attr-defined]
     return reward
+
+
+def _own_frames(error: BaseException) -> TracebackType | None:
+    """The traceback from the function's own code on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in (clock.__file__, runners.__file__):
+        trace = trace.tb_next
+    return trace or error.__traceback__
 
 
 def _checked_spans(spans: Any) -> list[Span] | None:

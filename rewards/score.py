@@ -1,0 +1,169 @@
+"""Scores texts without any training, and shows which part of a reward passed.
+
+    python -m rewards.score reward=think_answer --text "<think>2+2</think><answer>4</answer>"
+    python -m rewards.score reward.funcs=[my_rewards.py:polite] --file completions.jsonl --column answer=4
+
+`--file`: .jsonl with the keys completion (or text), prompt, and one per dataset column; or any text file, one
+completion a line. `--text` may be repeated; `--text -` reads standard input. `--json` prints one JSON object a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewards.build import check_weights, choose_rewards, guard_rewards, resolve_rewards
+from rewards.guard import callable_name, guard_of, is_async
+from rewards.text import completion_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with the reason on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        node = choose_rewards(options.reward, Path.cwd())
+        funcs = resolve_rewards(node["funcs"], Path.cwd())
+        weights = check_weights(node.get("weights"), funcs) or [1.0] * len(funcs)
+        rows = _rows(options)
+        if not rows:
+            raise ValueError('Nothing to score; give --text "..." or --file completions.jsonl.')
+        guarded = guard_rewards(funcs, {**(node.get("guard") or {}), "max_failed_share": 1.0})
+        scores = [_scores(func, rows) for func in guarded]
+        parts = [[_parts(func, row) for row in rows] for func in funcs]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    show = _show_json if options.json else _show
+    for number, row in enumerate(rows):
+        show(number, row, funcs, weights, [column[number] for column in scores], [column[number] for column in parts])
+    for func in guarded:
+        if (guard := guard_of(func)) is not None and guard.counts.failed:
+            print(f"{guard.__name__}: {guard.counts}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rewards.score", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "reward", nargs="+", help="reward=<name in configs/reward>, reward.funcs=[...], reward.guard.timeout=5"
+    )
+    parser.add_argument(
+        "--text", action="append", default=[], help="a completion; repeat for more; - is standard input"
+    )
+    parser.add_argument("--file", type=Path, help="completions: .jsonl, or one a line")
+    parser.add_argument("--prompt", default="", help="the prompt of every --text")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=VALUE", help="a dataset column, as JSON or text"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    return parser
+
+
+def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    shared = {}
+    for column in options.column:
+        name, equals, value = column.partition("=")
+        if not equals:
+            raise ValueError(f"--column {column}: write NAME=VALUE.")
+        shared[name] = _json_or_text(value)
+    texts = [sys.stdin.read() if text == "-" else text for text in options.text]
+    rows = [{"prompt": options.prompt, "completion": text, **shared} for text in texts]
+    if options.file is not None:
+        if not options.file.is_file():
+            raise ValueError(f"There is no file {options.file.absolute()}.")
+        lines = options.file.read_text(encoding="utf-8").splitlines()
+        rows += [{"prompt": options.prompt, **shared, **_row(line, options.file)} for line in lines if line.strip()]
+    names = {name for row in rows for name in row}
+    return [{name: row.get(name) for name in sorted(names)} for row in rows]
+
+
+def _row(line: str, file: Path) -> dict[str, Any]:
+    if file.suffix != ".jsonl":
+        return {"completion": line}
+    try:
+        row = json.loads(line)
+        return {("completion" if name == "text" else name): value for name, value in row.items()}
+    except (ValueError, AttributeError):
+        raise ValueError(f"{file}: not a JSON object: {line[:60]}") from None
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:
+    columns = {
+        f"{name}s" if name in ("prompt", "completion") else name: [row[name] for row in rows] for name in rows[0]
+    }
+    # Without a tokenizer, words stand in for the token ids that length rewards count.
+    columns.setdefault("completion_ids", [completion_text(text).split() for text in columns["completions"]])
+    return columns
+
+
+def _scores(func: Callable, rows: list[dict[str, Any]]) -> list[float | None]:
+    result = func(**_columns(rows))
+    return asyncio.run(result) if is_async(func) else result
+
+
+def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
+    if hasattr(func, "rewards"):  # a composition: what its functions gave
+        return {callable_name(inner): _scores(inner, [row])[0] for inner in func.rewards}
+    if not hasattr(func, "parts"):
+        return {}
+    wanted = {name: values[0] for name, values in _columns([row]).items() if name in func.columns}
+    try:
+        return func.parts(completion_text(row["completion"]), **wanted)
+    except TimeoutError:
+        return {"timeout": None}
+
+
+def _show(number: int, row: dict, funcs: list[Callable], weights: list[float], scores: list, parts: list[dict]) -> None:
+    print(f"{number + 1}. {_short(completion_text(row['completion']))}")
+    for func, weight, score, pieces in zip(funcs, weights, scores, parts, strict=True):
+        print(f"   {callable_name(func):<24} {_number(score)}" + (f"  x {weight:g}" if weight != 1 else ""))
+        for name, value in pieces.items():
+            if name != callable_name(func):
+                print(f"      {_sign(value)} {name:<24} {_number(value)}")
+    print(f"   {'reward':<24} {_number(_total(weights, scores))}\n")
+
+
+def _show_json(number: int, row: dict, funcs: list, weights: list[float], scores: list, parts: list[dict]) -> None:
+    names = [callable_name(func) for func in funcs]
+    record = {
+        "row": number,
+        "completion": row["completion"],
+        "scores": dict(zip(names, scores, strict=True)),
+        "parts": dict(zip(names, parts, strict=True)),
+        "reward": _total(weights, scores),
+    }
+    print(json.dumps(record, ensure_ascii=False))
+
+
+def _total(weights: list[float], scores: list[float | None]) -> float | None:
+    known = [weight * score for weight, score in zip(weights, scores, strict=True) if score is not None]
+    return sum(known) if known else None
+
+
+def _sign(value: float | None) -> str:
+    return "?" if value is None else ("+" if value > 0 else "-")
+
+
+def _number(value: float | None) -> str:
+    return "not scored" if value is None else f"{value:.4g}"
+
+
+def _short(text: str, width: int = 100) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
