@@ -77,7 +77,7 @@ class Analysis:
 
 
 def analyse(study: Study, options: Options) -> Analysis:
-    """All numbers of the report. Only finished runs are compared (if none is finished, all are, and the report says so).
+    """All numbers of the report. The reference defaults to `uniform`, else the first arm. Only finished runs are compared (if none is finished, all are, and the report says so).
 
     Budget: per task the smallest number of tokens (steps) any compared run ended with, so every run is read at a point
     it reached. Window: a tenth of the logged steps, at least 1. Threshold: per task nine tenths of the way from the
@@ -91,9 +91,10 @@ def analyse(study: Study, options: Options) -> Analysis:
     used = tuple(run for run in study.runs if run.finished) or study.runs
     left_out = tuple(run for run in study.runs if run not in used)
     arms, tasks = _in_order(run.arm for run in used), tuple(sorted({run.task for run in used}))
-    reference = options.reference or arms[0]
+    reference = options.reference or ("uniform" if "uniform" in arms else arms[0])
     if reference not in arms:
         raise ValueError(f"reference={reference} is none of the arms; there are: {', '.join(arms)}.")
+    arms = (reference, *(arm for arm in arms if arm != reference))
     x = study.tokens
     curves = {(r.arm, r.task, r.seed): r.curve(x, options.metric) for r in used}
     by_step = {(r.arm, r.task, r.seed): r.curve("step", options.metric) for r in used}

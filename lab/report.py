@@ -1,0 +1,89 @@
+"""`python -m lab.report runs/... [reference=uniform] [out=...]`: compare runs, write one page about them.
+
+    python -m lab.report runs/chain
+    python -m lab.report sweeps/mine reference=uniform metric=reward primary=auc threshold=0.9
+
+Folders: runs, folders that hold runs, or a sweep. Options (key=value):
+    reference   the arm all others are compared with (default: uniform, else the first)
+    metric      column of metrics.jsonl (default: reward)
+    primary     what decides: final, auc, tokens, final_steps (default: final)
+    threshold   for tokens-to-threshold (default: nine tenths of the reference's way)
+    window      steps averaged for a score (default: a tenth of the run)
+    level       of confidence (default: 0.95)
+    out         folder of the report (default: <first folder>/report)
+Writes report.html (self-contained), report.md, runs.csv, comparisons.csv and the pictures as PNG.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.report_analysis import Analysis, Options, analyse
+from lab.report_read import Study, read_study
+
+_NUMBERS = {"threshold": float, "level": float, "window": int}
+_KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "out")
+
+
+def write_report(study: Study, options: Options, out: Path) -> Analysis:
+    """Analyses the study and writes every file of the report into `out`."""
+    from lab.report_page import write_files  # matplotlib only when there is something to draw
+
+    analysis = analyse(study, options)
+    out.mkdir(parents=True, exist_ok=True)
+    write_files(study, analysis, out)
+    return analysis
+
+
+def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path | None]:
+    """Folders, options and `out` of a command line.
+
+    Raises:
+        ValueError: unknown option, or a value that is not a number.
+    """
+    folders = [a for a in arguments if "=" not in a or Path(a).is_dir()]
+    chosen: dict[str, object] = {}
+    for argument in arguments:
+        if argument in folders:
+            continue
+        key, _, value = argument.partition("=")
+        if key not in _KEYS:
+            raise ValueError(f"{key}= is no option; there are: {', '.join(_KEYS)}.")
+        try:
+            chosen[key] = _NUMBERS.get(key, str)(value)
+        except ValueError:
+            raise ValueError(f"{argument}: {key} must be a number.") from None
+    if not folders:
+        raise ValueError("Give at least one folder with runs: python -m lab.report runs/chain")
+    if not 0.5 < chosen.get("level", 0.95) < 1:  # type: ignore[operator]
+        raise ValueError(f"level={chosen['level']} must lie between 0.5 and 1, e.g. 0.95.")
+    if chosen.get("window", 1) < 1:  # type: ignore[operator]
+        raise ValueError(f"window={chosen['window']} must be at least 1 step.")
+    out = chosen.pop("out", None)
+    return folders, Options(**chosen), Path(str(out)) if out else None  # type: ignore[arg-type]
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    try:
+        folders, options, out = parse(arguments)
+        study = read_study(folders)
+        out = out or Path(folders[0]) / "report"
+        analysis = write_report(study, options, out)
+    except ValueError as error:
+        print(f"lab.report: {error}", file=sys.stderr)
+        return 2
+    from lab.report_words import conclusions
+
+    for line in conclusions(analysis):
+        print(f"- {line}")
+    print(f"\n{out / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

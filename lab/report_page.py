@@ -1,0 +1,236 @@
+"""Writes the report: one self-contained HTML page, the same in Markdown, CSV tables, PNG pictures."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from lab import report_words as words
+from lab.report_analysis import MEASURES, Analysis
+from lab.report_plots import draw, save
+from lab.report_read import Study
+
+Row = Sequence[str]
+_CSS = (Path(__file__).with_name("report_page.css")).read_text(encoding="utf-8")
+_ALT = {
+    "learning": "Learning curves over tokens",
+    "learning_steps": "Learning curves over steps",
+    "length": "Completion length over steps",
+    "final": "Final score of each arm with its interval",
+    "differences": "Paired differences to the reference with intervals",
+}
+
+
+def write_files(study: Study, analysis: Analysis, out: Path) -> None:
+    """report.html, report.md, runs.csv, comparisons.csv, levels.csv and PNG pictures."""
+    figures = draw(analysis)
+    save(figures, out)
+    names = sorted(figures, key=lambda name: list(_ALT).index(_kind(name)) if _kind(name) in _ALT else 9)
+    names = [n for n in names if _kind(n) in ("differences", "final")] + [n for n in names if _kind(n) not in ("differences", "final")]
+    tables = [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
+    tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
+    facts = provenance(study, analysis)
+    (out / "report.md").write_text(_markdown(study, analysis, tables, facts, names), encoding="utf-8")
+    (out / "report.html").write_text(_html(study, analysis, tables, facts, names, out), encoding="utf-8")
+    _csv(out / "runs.csv", *runs_table(study, analysis))
+    _csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
+    _csv(out / "levels.csv", *levels_table(analysis, plain=True))
+
+
+def title(analysis: Analysis) -> str:
+    return f"{', '.join(analysis.arms)} on {', '.join(analysis.tasks)}"
+
+
+def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+    show = _full if plain else words.number
+    header, rows = ["arm", "runs"], []
+    for measure in MEASURES:
+        header += [f"{_short(measure, analysis)}", "low", "high"] if plain else [_short(measure, analysis)]
+    for arm in analysis.arms:
+        row = [arm, str(sum(map(len, analysis.values["final"][arm].values())))]
+        for measure in MEASURES:
+            estimate = analysis.levels[measure][arm]
+            cells = [show(estimate.value), show(estimate.low), show(estimate.high)]
+            row += cells if plain else [words.with_interval(estimate)]
+        rows.append(row)
+    return header, rows
+
+
+def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+    if plain:
+        header = ["arm", "reference", "measure", "pairs", "difference", "low", "high", "p", "p_holm", "declared",
+                  "improvement", "improvement_low", "improvement_high", "spread", "smallest_declarable"]  # fmt: skip
+    else:
+        header = [f"arm \u2212 {analysis.reference}", "measure", "pairs", "difference", "P(improvement)", "p (Holm)", "declared"]
+    rows: list[Row] = []
+    order = sorted(MEASURES, key=lambda name: name != analysis.options.primary)
+    for measure in order:
+        for c in analysis.comparisons[measure]:
+            d, i, primary = c.difference, c.improvement, measure == analysis.options.primary
+            if plain:
+                numbers = [d.value, d.low, d.high, c.p, c.p_holm]
+                rows.append([c.arm, analysis.reference, measure, str(len(c.pairs)), *map(_full, numbers),
+                             str(c.declared).lower() if primary else "",
+                             *map(_full, (i.value, i.low, i.high, d.spread, c.smallest))])  # fmt: skip
+            else:
+                verdict = ("yes" if c.declared else "no") if primary else "not tested"
+                p = "n/a" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}"
+                rows.append([c.arm, MEASURES[measure], str(len(c.pairs)), words.with_interval(d, sign=True),
+                             words.with_interval(i), p, verdict])  # fmt: skip
+    return header, rows
+
+
+def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
+    header = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
+    rows = [
+        [arm, task, f"{r.reached:.0%}", words.number(r.value), words.number(r.error), words.number(r.horizon)]
+        for arm, tasks in analysis.arrivals.items()
+        for task, r in tasks.items()
+    ]
+    return header, rows
+
+
+def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
+    header = ["task", "arm", "seed", "finished", "steps", analysis.x, *MEASURES, "folder"]
+    rows = []
+    for run in study.runs:
+        scores = [analysis.values[m].get(run.arm, {}).get(run.task, {}).get(run.seed, np.nan) for m in MEASURES]
+        ends = [run.columns[name][np.isfinite(run.columns[name])][-1] for name in ("step", analysis.x)]
+        rows.append([run.task, run.arm, str(run.seed), str(run.finished).lower(), *map(_full, [*ends, *scores]), str(run.folder)])
+    return header, rows
+
+
+def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
+    """What was run: command, commit, versions, folders."""
+    sweep = study.sweep
+    facts = [("made", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))]
+    facts += [(key, str(sweep[key])) for key in ("command", "commit", "machine", "wall clock") if sweep.get(key)]
+    versions = dict(sweep.get("versions") or {})
+    for run in study.runs:
+        versions.update(run.summary.get("versions") or {})
+    versions = versions or _installed(("torch", "trl", "transformers"))
+    facts.append(("versions", ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))))
+    facts.append(("runs", f"{len(analysis.used)} compared: {len(analysis.arms)} arms, {len(analysis.tasks)} task(s), "
+                          f"seeds {', '.join(map(str, analysis.seeds))}"))  # fmt: skip
+    facts.append(("folders", ", ".join(map(str, study.folders))))
+    if seconds := [run.summary["seconds"] for run in analysis.used if run.summary.get("seconds")]:
+        facts.append(("training time", f"{sum(seconds) / 60:.1f} min over all runs, {np.median(seconds):.0f} s a run (median)"))
+    return facts
+
+
+def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out: Path) -> str:
+    e = escape
+
+    def bullets(lines: list[str]) -> str:
+        return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
+
+    def table(header: Row, rows: list[Row]) -> str:
+        head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+    pictures = "".join(
+        f'<figure><img alt="{e(_alt(name))}" src="data:image/png;base64,'
+        f'{base64.b64encode((out / f"{name}.png").read_bytes()).decode()}"></figure>'
+        for name in names
+    )
+    declared = sum(c.declared for c in analysis.comparisons[analysis.options.primary])
+    total = len(analysis.comparisons[analysis.options.primary])
+    lead = f"{declared} of {total} arms declared different from {analysis.reference}" if total else "one arm, nothing compared"
+    sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
+    errors = "".join(
+        f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
+        for cell in study.missing
+        if cell.error
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
+<header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
+<p class="lead">{e(lead)} <span>({e(MEASURES[analysis.options.primary])}, {len(analysis.seeds)} seeds, paired)</span></p></header>
+<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(analysis))}</div>
+<div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>
+<section class="pictures">{pictures}</section>
+<section>{sections}
+<h2>How the numbers came about</h2>{bullets(words.method(analysis))}
+{f"<h2>Cells that failed</h2>{errors}" if errors else ""}
+<h2>What was run</h2>{table(("what", ""), facts)}</section>
+</main></body></html>
+"""
+
+
+def _code(escaped: str) -> str:
+    """`so` in (already escaped) text as <code>."""
+    return re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escaped)
+
+
+def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str]) -> str:
+    def table(header: Row, rows: list[Row]) -> str:
+        lines = [header, ["---"] * len(header), *rows]
+        return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+    parts = [f"# {_cell(title(analysis))}", "## What can be concluded", _list(words.conclusions(analysis))]
+    parts += ["## What cannot", _list(words.cautions(study, analysis))]
+    parts += [f"![{_alt(name)}]({name}.png)" for name in names]
+    for name, header, rows in tables:
+        parts += [f"## {name}", table(header, rows)]
+    parts += ["## How the numbers came about", _list(words.method(analysis)), "## What was run", table(("what", ""), facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Markdown that shows `text` literally, inside or outside of a table; what stands between backticks is code."""
+    parts = text.replace("\n", " ").replace("|", "\\|").split("`")
+    literal = [re.sub(r"([\\*_\[<])(?!\|)", r"\\\1", part) for part in parts[::2]]
+    return "`".join(part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None)
+
+
+def _list(lines: list[str]) -> str:
+    return "\n".join(f"- {_cell(line)}" for line in lines)
+
+
+def _csv(path: Path, header: Row, rows: list[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _full(value: float) -> str:
+    return json.dumps(float(value)) if np.isfinite(value) else ""
+
+
+def _unit(analysis: Analysis) -> str:
+    return "steps" if analysis.x == "step" else "tokens"
+
+
+def _short(measure: str, analysis: Analysis) -> str:
+    return {"final": f"final {analysis.options.metric}", "tokens": f"{_unit(analysis)} to threshold",
+            "auc": "area under the curve", "final_steps": "final at equal steps"}[measure]  # fmt: skip
+
+
+def _kind(name: str) -> str:
+    return next((kind for kind in sorted(_ALT, key=len, reverse=True) if name == kind or name.startswith(f"{kind}_")), name)
+
+
+def _alt(name: str) -> str:
+    return _ALT.get(_kind(name), name)
+
+
+def _installed(names: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
