@@ -18,13 +18,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class CausalLMState:
-    cache: Any  # transformers.DynamicCache
+    cache: Any  # transformers.DynamicCache of full-attention layers; left padding included
     attention_NL: Tensor  # 1 on prompt tokens and on every new one, 0 on left padding
     position_N1: Tensor  # position of the next token
-
-    @property
-    def new_tokens(self) -> int:
-        return self.attention_NL.shape[1]
+    new_tokens: int  # stepped so far
 
 
 class CausalLM:
@@ -68,44 +65,37 @@ class CausalLM:
         ids = torch.tensor([[self.pad_id] * (width - len(p)) + list(p) for p in prompts], device=self.device)
         attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         positions = (attention.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
+        # Without a config every layer is a full one: sliding-window layers keep their mask but stay sliceable.
+        cache = DynamicCache()
         logits = self._forward(ids, attention, positions, cache)
-        return CausalLMState(cache, attention, positions[:, -1:] + 1), logits
+        return CausalLMState(cache, attention, positions[:, -1:] + 1, 0), logits
 
     @torch.no_grad()
     def step(self, state, tokens_N):
         attention = F.pad(state.attention_NL, (0, 1), value=1)
         logits = self._forward(tokens_N[:, None], attention, state.position_N1, state.cache)
-        return CausalLMState(state.cache, attention, state.position_N1 + 1), logits
+        return CausalLMState(state.cache, attention, state.position_N1 + 1, state.new_tokens + 1), logits
 
     def reorder(self, state, index_M):
-        cache = _copied(state.cache, lambda values: values.index_select(0, index_M.to(values.device)))
-        return CausalLMState(cache, state.attention_NL[index_M], state.position_N1[index_M])
+        cache = _rebuilt(lambda values: values.index_select(0, index_M.to(values.device)), state.cache)
+        return CausalLMState(cache, state.attention_NL[index_M], state.position_N1[index_M], state.new_tokens)
 
     def crop(self, state, length):
-        self._check_can_cut(state.cache)
-        kept = state.attention_NL.shape[1] - (self._steps(state) - length)
-        cache = _copied(state.cache, lambda values: values[..., :kept, :])
-        removed = state.attention_NL.shape[1] - kept
-        return CausalLMState(cache, state.attention_NL[:, :kept], state.position_N1 - removed)
+        removed = state.new_tokens - length
+        kept = state.attention_NL.shape[1] - removed
+        cache = _rebuilt(lambda values: values[..., :kept, :], state.cache)
+        return CausalLMState(cache, state.attention_NL[:, :kept], state.position_N1 - removed, length)
 
     def merge(self, state, other, take_other_N):
-        width = max(state.attention_NL.shape[1], other.attention_NL.shape[1])
-        longer = other if other.attention_NL.shape[1] == width else state
-        pad = {id(s): width - s.attention_NL.shape[1] for s in (state, other)}
+        longer = other if other.new_tokens > state.new_tokens else state
 
         def choose(mine, theirs):
-            mine = F.pad(mine, (0, 0, 0, pad[id(state)])) if pad[id(state)] else mine
-            theirs = F.pad(theirs, (0, 0, 0, pad[id(other)])) if pad[id(other)] else theirs
+            width = max(mine.shape[-2], theirs.shape[-2])
+            mine, theirs = (F.pad(values, (0, 0, 0, width - values.shape[-2])) for values in (mine, theirs))
             return torch.where(take_other_N.view(-1, 1, 1, 1).to(mine.device), theirs, mine)
 
-        cache = copy.copy(state.cache)
-        cache.layers = []
-        for mine, theirs in zip(state.cache.layers, other.cache.layers, strict=True):
-            layer = copy.copy(mine)
-            layer.keys, layer.values = choose(mine.keys, theirs.keys), choose(mine.values, theirs.values)
-            cache.layers.append(layer)
-        return CausalLMState(cache, longer.attention_NL, longer.position_N1)
+        cache = _rebuilt(choose, state.cache, other.cache)
+        return CausalLMState(cache, longer.attention_NL, longer.position_N1, longer.new_tokens)
 
     def check(self, prompts, max_length):
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -118,3 +108,50 @@ class CausalLM:
                     f"model's context is {limit}. Shorten the prompt or lower max_length to at most "
                     f"{max(0, limit - len(prompt))}."
                 )
+
+    def _forward(self, ids, attention, positions, cache) -> Tensor:
+        positions = {"position_ids": positions} if self._takes_positions else {}
+        output = self.model(
+            input_ids=ids,
+            attention_mask=attention,
+            past_key_values=cache,
+            use_cache=True,
+            **positions,
+            **self._one_logit,
+        )
+        if getattr(output, "past_key_values", None) is not cache or not all(_is_full(layer) for layer in cache.layers):
+            raise ValueError(
+                f"{type(_innermost(self.model)).__name__} does not keep a plain key-value cache (a recurrent or otherwise "
+                "special state cannot be cut or merged). Use a decoder with ordinary attention."
+            )
+        return output.logits[:, -1]
+
+
+def _rebuilt(change, cache, *others):
+    """A cache of new layers with `change` applied to the keys and to the values; the old one stays as it is."""
+    new = copy.copy(cache)
+    new.layers = []
+    for layer, *more in zip(cache.layers, *(other.layers for other in others), strict=True):
+        made = copy.copy(layer)
+        made.keys = change(layer.keys, *(other.keys for other in more))
+        made.values = change(layer.values, *(other.values for other in more))
+        new.layers.append(made)
+    return new
+
+
+def _is_full(layer) -> bool:
+    from transformers.cache_utils import DynamicLayer
+
+    return type(layer) is DynamicLayer
+
+
+def _innermost(model):
+    """The transformers model inside a PEFT wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _end_tokens(model, tokenizer) -> list[int]:
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    own = getattr(tokenizer, "eos_token_id", None)
+    return ends + ([own] if own is not None else [])
