@@ -71,7 +71,10 @@ class Strategy:
     @property
     def declaration(self) -> Declaration:
         """Composed from the members; `declares` has the last word."""
-        composed = compose(*(declaration_of(getattr(self, axis)) for axis in _STAGES))
+        members = [declaration_of(getattr(self, axis)) for axis in _STAGES]
+        # Dividing by the batch's own mass couples its rows, as token_mean does.
+        mass = [Declaration(unbiased=False, weight_class="batch", row_constant=True)] if self.unit_mass else []
+        composed = compose(*members, *mass)
         return Declaration(**{**composed.__dict__, **self.declares})
 
     def score(self, rollout: Rollout) -> Credit:
