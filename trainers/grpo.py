@@ -96,6 +96,8 @@ class CreditGRPOTrainer(GRPOTrainer):
             "credit_advantages_B": credit.advantages_B,
             "credit_rewards_B": rollout.rewards_B,
             "credit_span_rewards_BT": rollout.span_rewards_BT,
+            "credit_group_B": rollout.group_B,  # for records only
+            "credit_rewards_BK": rollout.rewards_BK,
         }
         local = {key: value[mine] for key, value in shared.items() if value is not None}
         return {key: value[:, :width].contiguous() if key.endswith("_BT") else value for key, value in local.items()}

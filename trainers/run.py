@@ -19,6 +19,8 @@ from trainers.curves import draw_curves
 from trainers.folder import RunFolder, read_metrics, run_folder, write_text
 from trainers.grpo import CreditGRPOTrainer
 from trainers.progress import MetricsFile, Progress
+from trainers.record import Recorder
+from trainers.record_run import CreditRecords
 from trainers.refuse import refuse_inexact
 from trainers.schema import register
 from trainers.show import print_results
@@ -69,6 +71,9 @@ def run_grpo(command: Command) -> None:
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    if config.record.every:
+        recorder = Recorder(folder.path / "records", config.record.every, config.record.completions, seed=config.seed)
+        CreditRecords(recorder, reward_names(rewards)).attach(trainer)
     state.print(announcement(trainer, command, folder, checkpoint))
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
