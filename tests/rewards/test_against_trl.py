@@ -48,6 +48,7 @@ def test_mathematical_accuracy(pairs):
 
 
 @given(IDS, st.integers(1, 40), st.data())
+@settings(deadline=None)
 def test_the_soft_overlong_punishment(ids, longest, data):
     cache = data.draw(st.integers(0, longest))
     ours = soft_overlong(longest, cache)(prompts=None, completions=[""] * len(ids), completion_ids=ids)
@@ -56,6 +57,7 @@ def test_the_soft_overlong_punishment(ids, longest, data):
 
 @pytest.mark.skipif(not hasattr(trl_rewards, "get_repetition_penalty_reward"), reason="this TRL has none")
 @given(IDS, st.integers(1, 5), st.floats(-3, 0))
+@settings(deadline=None)
 def test_the_repetition_penalty(ids, ngram, penalty):
     ours = repetition(ngram, max_penalty=penalty)(prompts=None, completions=[""] * len(ids), completion_ids=ids)
     assert ours == trl_rewards.get_repetition_penalty_reward(ngram, penalty)(completion_ids=ids)

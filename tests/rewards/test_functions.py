@@ -126,6 +126,7 @@ def test_a_missing_column_is_named():
 
 
 @given(st.text(alphabet="ab{} ", max_size=8).filter(lambda s: s.count("{") == s.count("}") == 0), mixed)
+@settings(deadline=None)
 def test_the_last_box_is_read_with_its_braces(content, before):
     assert last_boxed()(before.replace("{", "") + rf"\boxed{{x{{{content}}}y}} and so on") == f"x{{{content}}}y"
 
@@ -152,6 +153,7 @@ def test_extraction_by_example(extract, text, found):
 
 
 @given(st.one_of(st.integers(-(10**12), 10**12), st.floats(-1e9, 1e9).map(lambda x: round(x, 6))), st.booleans())
+@settings(deadline=None)
 def test_numbers_are_read_back_as_written(number, commas):
     text = f"the total is {number:,}." if commas else f"the total is {number}"
     if "e" not in str(number):
@@ -193,6 +195,7 @@ def test_a_catastrophic_pattern_costs_its_timeout_only():
 
 
 @given(st.permutations(["open", "close"] * 2), st.booleans())
+@settings(deadline=None)
 def test_only_the_tags_in_order_earn_every_rule(order, blank):
     text = "".join({"open": "<think>", "close": "</think>"}[kind] + ("" if blank else "x") for kind in order)
     assert one(tag_structure(["think"], credit="all"), text) == 0  # each tag twice
@@ -227,6 +230,7 @@ def test_each_broken_tag_rule_costs_its_own_share(text, lost):
         max_leaves=8,
     )
 )
+@settings(deadline=None)
 def test_whatever_json_dumps_writes_is_valid_json(value):
     assert one(json_valid(), json.dumps(value)) == 1
     assert one(json_valid(), json.dumps(value) + " x") == 0
@@ -274,6 +278,7 @@ def test_wrong_arguments_are_told_with_the_remedy(make, message):
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 4))
+@settings(deadline=None)
 def test_repetition_is_the_share_of_ngrams_seen_before(ids, ngram):
     seen, repeated, total = set(), 0, 0
     for start in range(len(ids) - ngram + 1):
@@ -286,6 +291,7 @@ def test_repetition_is_the_share_of_ngrams_seen_before(ids, ngram):
 
 
 @given(st.integers(0, 60), st.integers(0, 20), st.floats(0, 10), st.floats(0.1, 20))
+@settings(deadline=None)
 def test_length_target_is_one_inside_the_tolerance_and_falls_straight(length, target, tolerance, slope):
     score = one(length_target(target, tolerance=tolerance, slope=slope), "", completion_ids=[[0] * length])
     beyond = abs(length - target) - tolerance
@@ -299,6 +305,7 @@ def test_length_target_is_one_inside_the_tolerance_and_falls_straight(length, ta
     st.lists(st.one_of(st.none(), st.floats(-2, 2)), min_size=1, max_size=8),
     st.lists(st.one_of(st.none(), st.floats(-2, 2)), min_size=8, max_size=8),
 )
+@settings(deadline=None)
 def test_gate_lets_the_first_through_where_the_second_passed(first, second):
     def a(completions, **_):
         return first

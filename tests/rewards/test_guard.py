@@ -185,6 +185,7 @@ def test_tuples_arrays_and_tensors_are_lists():
     assert scored(guarded(lambda completions, **_: [torch.tensor(2.0)]), ["a"]) == [2.0]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.none(), st.floats(), st.integers(), st.booleans(), st.text(), st.binary(), st.complex_numbers()))
 def test_a_kept_value_is_finite_in_float32(value):
     number, kind = checked(value)
@@ -210,6 +211,7 @@ def test_reporting_instead_of_raising_stops_all_processes_together():
         check_failures([fine, samples.lengths], gather=lambda mine: mine + [reward.stop_reason])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), max_size=20), st.floats(0, 1), st.integers(1, 50))
 def test_the_limit_looks_at_the_last_calls_that_fill_the_window(calls, share, window):
     limit, rows = FailureLimit(share, window), []
