@@ -106,11 +106,8 @@ def measure(
     """
     started = time.perf_counter()
     scorer = Scorer(strategy, learner, sampler, critic, surrogate)
-    coupling = scorer.coupling(learner.prompts, group_size)
-    items = itemise(learner, sampler or learner, scorer.sees_texts)
-    sizes = [count_groups(items, prompt, group_size) for prompt in range(learner.prompts)]
+    coupling, items, plan = _prepare(scorer, group_size, budget)
     errors: dict[str, float] = {}
-    plan = _plan(coupling, len(items.prob_K), sizes, budget)
     if plan is not None:
         found = moments(scorer, items, plan(items, learner.prompts, group_size), coupling, covariance)
         metrics = direction(found.mean_D, found.variance, learner) | {"noise_floor": 0.0}
@@ -131,6 +128,20 @@ def measure(
         mean_D=found.mean_D,
         covariance_DD=found.covariance_DD,
     )
+
+
+def is_enumerable(learner: Exact, strategy: Strategy, group_size: int, budget: Budget = Budget()) -> bool:
+    """Whether `measure` would enumerate, on-policy, rather than sample."""
+    return _prepare(Scorer(strategy, learner), group_size, budget)[2] is not None
+
+
+def _prepare(scorer: Scorer, group_size: int, budget: Budget):
+    """(coupling, items, plan); the plan is None when enumeration does not fit the budget."""
+    learner = scorer.learner
+    coupling = scorer.coupling(learner.prompts, group_size)
+    items = itemise(learner, scorer.sampler or learner, scorer.sees_texts)
+    sizes = [count_groups(items, prompt, group_size) for prompt in range(learner.prompts)]
+    return coupling, items, _plan(coupling, len(items.prob_K), sizes, budget)
 
 
 def _plan(coupling: Coupling, kinds: int, sizes: list[int], budget: Budget):
@@ -182,6 +193,8 @@ def _sampled(
     residual = float((estimate_nD - found.mean_D).square().sum()) / (number * (number - 1))
     truth = abs(metrics["scale"]) * float(learner.reward_gradient.norm())
     metrics["noise_floor"] = math.sqrt(residual) / truth if truth > 0 else math.nan
+    # Near zero the norm is skewed and the jackknife too sure of itself.
+    errors["relative_bias"] = max(errors["relative_bias"], metrics["noise_floor"] / 2)
     metrics["relative_bias"] = math.sqrt(max(metrics["relative_bias"] ** 2 - metrics["noise_floor"] ** 2, 0.0))
     return found, metrics, errors
 
@@ -198,10 +211,7 @@ def _controls(
     controls = []
     for candidate in candidates:
         other = Scorer(candidate, learner, sampler, scorer.critic, scorer.surrogate)
-        coupling = other.coupling(learner.prompts, size)
-        known_items = itemise(learner, sampler or learner, other.sees_texts)
-        sizes = [count_groups(known_items, prompt, size) for prompt in range(learner.prompts)]
-        plan = _plan(coupling, len(known_items.prob_K), sizes, budget)
+        coupling, known_items, plan = _prepare(other, size, budget)
         if plan is None or coupling.level == "batch":
             continue
         known = moments(other, known_items, plan(known_items, learner.prompts, size), coupling)

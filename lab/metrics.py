@@ -32,7 +32,8 @@ def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, floa
     truth_D = learner.reward_gradient
     size, true_size = float(mean_D.norm()), float(truth_D.norm())
     drift = size / math.sqrt(variance) if variance > ROUNDING else (math.inf if size > ROUNDING else 0.0)
-    names = "nsr cosine scale relative_bias length_push true_length_push success_push true_success_push".split()
+    names = ["nsr", "cosine", "scale", "relative_bias"]
+    names += ["length_push", "true_length_push", "success_push", "true_success_push"]
     found = dict.fromkeys(names, math.nan) | {"drift": drift}
     if true_size <= ROUNDING:
         return found

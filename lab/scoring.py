@@ -1,6 +1,6 @@
 """Runs a strategy on batches of texts of a world: the same `Strategy.score`, `live_advantages` and `log_ratio` as in
-training, in float64. The result is the coefficient c[b,t] of each token's score, so that the gradient estimate of a batch
-is sum c[b,t] grad log p(token b,t); on-policy c = w A.
+training, in float64. The result is the coefficient c[b,t] of each token's score: the gradient estimate of a batch is
+sum c[b,t] grad log p(token b,t); on-policy c = w A.
 
 Shapes: n batches of R rows each, T tokens, N texts.
 """
@@ -21,9 +21,9 @@ from lab.surrogates import SURROGATES
 
 # What two texts may share and still look the same to a strategy.
 TYPE_SIGNALS = frozenset(
-    "rewards_B rewards_BK reward_weights_K group_B advantages_B mask_BT lengths_B max_length".split()
+    ["rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B", "mask_BT", "lengths_B", "max_length"]
 )
-LIVE_SIGNALS = frozenset("policy_logps_BT sampler_logps_BT entropies_BT values_BT".split())
+LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])
 SUPPLIED = TYPE_SIGNALS | LIVE_SIGNALS | {"token_ids_BT", "span_rewards_BT"}
 
 

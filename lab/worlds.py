@@ -287,7 +287,10 @@ def levels() -> World:
 
 
 def regex_tags(length: int = 4) -> World:
-    """A format check of the rewards package: the text must be <a>x...</a>; half the reward for an x anywhere."""
+    """A format check of the rewards package: the text must be <a>x...</a>; in one prompt also 0.5 for any x.
+
+    `span_rewards` are the reward's own spans, each at the token that decides it.
+    """
     from rewards.format import regex_format
 
     form = regex_format(pattern=r"<a>x+</a>")
@@ -296,8 +299,17 @@ def regex_tags(length: int = 4) -> World:
         return "".join(token for token in text if token != END)
 
     def scores(prompt: str, text: Text) -> tuple[float, float]:
-        ended = text[-1] == END
-        return (form.score(written(text)) if ended else 0.0, 0.5 * float("x" in text) if prompt == "helped" else 0.0)
+        return form.score(written(text)), 0.5 * float("x" in text) if prompt == "helped" else 0.0
+
+    def parts(prompt: str, text: Text) -> list[float]:
+        token_of = [i for i, token in enumerate(text) if token != END for _ in token]
+        values = [0.0] * len(text)
+        for span in form.text_spans(written(text)):
+            decided = max(span.start, span.end - 1)
+            values[token_of[decided] if decided < len(token_of) else len(text) - 1] += span.value
+        if prompt == "helped" and "x" in text:
+            values[text.index("x")] += 0.5
+        return values
 
     return World(
         name="regex_tags",
@@ -308,6 +320,7 @@ def regex_tags(length: int = 4) -> World:
         deciding=lambda prompt, text: set(range(len(text))),
         max_length=length,
         tilt=lambda prompt, text: {("<a>", "x", "</a>", END)[len(text)]: 1.5},
+        span_rewards=parts,
     )
 
 

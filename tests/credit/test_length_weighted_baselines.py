@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit.baseline import group_mean, leave_one_out, length_weighted, length_weighted_loo
@@ -43,12 +43,14 @@ def loop(rows, leave_out: bool) -> list[float]:
 
 
 @pytest.mark.parametrize(("member", "leave_out"), [(length_weighted, False), (length_weighted_loo, True)])
+@settings(deadline=None)
 @given(rows=rows)
 def test_length_weighted_baselines_equal_their_loop_twins(member, leave_out, rows):
     expected = torch.tensor(loop(rows, leave_out), dtype=torch.float64)
     torch.testing.assert_close(member(*tensors(rows)), expected, rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(rows=rows, length=st.integers(1, 5))
 def test_equal_lengths_give_back_group_mean_and_leave_one_out(rows, length):
     rewards_B, group_B, lengths_B = tensors([(r, g, length) for r, g, _ in rows])
@@ -57,6 +59,7 @@ def test_equal_lengths_give_back_group_mean_and_leave_one_out(rows, length):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(reward=st.floats(-3, 3), lengths=st.lists(st.integers(0, 9), min_size=1, max_size=6))
 def test_a_group_of_equal_rewards_gets_exactly_zero(reward, lengths):
     rewards_B, group_B, lengths_B = tensors([(reward, 0, length) for length in lengths])

@@ -1,0 +1,212 @@
+"""python -m lab.bench [credit=...] [options]   Measures credit strategies against the exact gradient.
+
+    python -m lab.bench                                   every strategy in configs/credit/, about a minute
+    python -m lab.bench credit=seq_norm,dr_grpo           some of them
+    python -m lab.bench credit=dr_grpo credit/weight=token_mean,seq_mean,constant
+    python -m lab.bench credit=mine --config-dir my_configs
+    python -m lab.bench lag=4 credit=rloo,seq_norm        off-policy: the sampler is four updates behind
+    python -m lab.bench --full                            more worlds, both policies, large samples, off-policy too
+
+Writes bench.json, bench.png and bench.pdf to lab_out/ (`out=...`). docs/lab.md explains every column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lab.cells import Job, Spec, run_jobs, specs_of, split_arguments
+from lab.picture import draw
+from lab.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
+from lab.worlds import CATALOGUE, world
+
+DEFAULT_WORLDS = (
+    "delayed_key umbrella shares all_or_nothing parity brackets poison filler coin two_turn levels regex_tags "
+    "filler:transformer poison:transformer"
+).split()
+FULL_WORLDS = [*CATALOGUE, *(f"{name}:transformer" for name in CATALOGUE)]
+FULL_LAG = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the bench; 1 if a declaration was found wrong, 2 on bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="credit=..., worlds=a,b, group=4, out=lab_out, ...")
+    parser.add_argument("--full", action="store_true", help="all worlds, both policies, large samples, off-policy too")
+    parser.add_argument("--config-dir", action="append", default=[], help="a folder of your own with credit/*.yaml")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        return bench(given.overrides, given.config_dir, given.full)
+    except ValueError as error:
+        print(f"lab.bench: {error}", file=sys.stderr)
+        return 2
+
+
+def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool = False) -> int:
+    """See `main`.
+
+    Raises:
+        ValueError: bad input, before any measurement.
+    """
+    settings, overrides = split_arguments(overrides)
+    specs = specs_of(overrides, config_dirs, settings.get("critic", ""))
+    worlds = settings["worlds"].split(",") if settings.get("worlds") else FULL_WORLDS if full else DEFAULT_WORLDS
+    for name in worlds:
+        world(name.partition(":")[0])
+    lag = _number(settings, "lag", 0, least=0)
+    common = {
+        "group_size": _number(settings, "group", 4, least=2),
+        "full": full,
+        "step": float(settings.get("step", 0.3)),
+        "surrogate": settings.get("surrogate", "clip"),
+        "seed": _number(settings, "seed", 0, least=0),
+    }
+    # The yardstick is needed even if the user did not ask for it.
+    known = {spec.label for spec in specs}
+    extra = [] if YARDSTICK in known else [Spec(YARDSTICK, (f"credit={YARDSTICK}",))]
+    lags = [lag, FULL_LAG] if full and not lag else [lag]
+    jobs = [Job(spec, name, lag=k, **common) for k in lags for name in worlds for spec in [*extra, *specs]]
+    started = time.perf_counter()
+    records = _run_with_progress(jobs, _number(settings, "jobs", 2, least=1))
+    seconds = time.perf_counter() - started
+    out = Path(settings.get("out", "lab_out"))
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {}
+    for k in lags:
+        of_lag = [r for r in records if r["lag"] == k]
+        tables[k] = _summaries(of_lag, [spec.label for spec in specs])
+        _print_table(tables[k], k, common)
+    if len(specs) <= 4:
+        for spec in specs:
+            _print_worlds([r for r in records if r["label"] == spec.label and r["lag"] == lags[0]], worlds)
+    for label, reasons in {s.label: s.skipped for s in tables[lags[0]] if s.skipped}.items():
+        print(f"{label}: skipped somewhere. {' '.join(reasons)}")
+    _write_json(out / "bench.json", records, tables, {"worlds": worlds, "lags": lags, **common}, seconds)
+    title = "Credit strategies against the exact gradient"
+    subtitle = (
+        f"{len(worlds)} enumerable worlds, groups of {common['group_size']}; bias: root mean square, noise: geometric mean; "
+        "dots: single worlds"
+    )
+    shown = [r for r in records if r["lag"] == lags[0]]
+    draw(tables[lags[0]], clouds(shown, yardsticks(shown)), out / "bench.png", title, subtitle)
+    print(f"{len(records)} measurements in {seconds:.0f} s. {out / 'bench.json'}, {out / 'bench.png'}, {out / 'bench.pdf'}")
+    wrong = [s.label for s in tables[lags[0]] if s.verdict == "WRONG"]
+    if wrong:
+        print(f"WRONG DECLARATION: {', '.join(wrong)}. See docs/lab.md, 'Declarations'.")
+    return 1 if wrong else 0
+
+
+def _number(settings: dict[str, str], key: str, default: int, least: int) -> int:
+    text = settings.get(key, str(default))
+    if not text.isdigit() or int(text) < least:
+        raise ValueError(f"{key}={text} must be a whole number, at least {least}.")
+    return int(text)
+
+
+def _run_with_progress(jobs: list[Job], workers: int) -> list[dict]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<42}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    records = []
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("starting workers", total=len(jobs))
+        for record in run_jobs(jobs, min(workers, len(jobs))):
+            records.append(record)
+            progress.update(bar, advance=1, description=f"{record['label'][:24]} in {record['world']}")
+    return records
+
+
+def _summaries(records: list[dict], labels: list[str]) -> list[Summary]:
+    yardstick = yardsticks(records)
+    by_label = defaultdict(list)
+    for record in records:
+        by_label[record["label"]].append(record)
+    rows = [summarise(by_label[label], yardstick) for label in labels]
+    return sorted((row for row in rows if row is not None), key=lambda row: (row.bias, row.noise))
+
+
+def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    wide = console.width >= 110
+    where = f"off-policy, {lag} updates behind, surrogate {common['surrogate']}" if lag else "on-policy"
+    table = Table(title=f"Bias and noise ({where}, groups of {common['group_size']})", box=box.SIMPLE_HEAD, pad_edge=False)
+    names = ["strategy", "bias", "worst", "noise", "length", "gain", "rank", "declares"]
+    for name in names if not wide else [*names[:3], "in", *names[3:-1], "key", names[-1]]:
+        left = name in ("strategy", "declares", "in")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "strategy", overflow="fold")
+    words = {True: "unbiased", False: "biased", None: "nothing"}
+    marks = {"WRONG": "[bold red]WRONG", "agrees": "[green]ok", "not seen": "[yellow]unseen", "no claim": ""}
+    for row in rows:
+        error = f" ±{100 * row.bias_error:.1g}" if row.bias_error > 1e-9 else ""
+        cells = [row.label, _percent(row.bias) + error, _percent(row.worst_bias)]
+        cells += [row.worst_world] if wide else []
+        cells += [f"{row.noise:.2f}", f"{row.length_push:+.3f}", f"{row.gain:.3f}", f"{row.spearman:.2f}"]
+        cells += [f"{row.key_share:.2f}"] if wide else []
+        table.add_row(*cells, f"{words[row.declared]} {marks[row.verdict]}")
+    console.print(table)
+    console.print(
+        "bias: of the direction, root mean square over worlds; worst: largest; noise: relative to rloo; length: push on "
+        "length beyond the true one; gain: of a small step, 1 is best; rank: correlation with the ideal credit.",
+        style="dim",
+    )
+
+
+def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    done = {r["world"]: r for r in records if "metrics" in r}
+    if not done:
+        return
+    table = Table(title=f"{records[0]['label']}, world by world")
+    names = ("cosine", "scale", "relative_bias", "nsr", "length_push", "true_length_push", "gain", "spearman", "key_share")
+    for column in ("world", "how", *names):
+        table.add_column(column.replace("_", " "), justify="left" if column in ("world", "how") else "right")
+    for name in worlds:
+        if record := done.get(name):
+            how = "all" if record["exact"] else f"{record['batches']} drawn"
+            table.add_row(name, how, *(_number_text(record, metric) for metric in names))
+    Console().print(table)
+
+
+def _number_text(record: dict, metric: str) -> str:
+    value, error = record["metrics"].get(metric), record["errors"].get(metric)
+    if value is None:
+        return "-"
+    text = f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4f}"
+    return f"{text} ±{error:.1g}" if error else text
+
+
+def _percent(value: float) -> str:
+    return "0" if value <= 1e-9 else f"{100 * value:.2g} %"
+
+
+def _write_json(path: Path, records: list[dict], tables: dict[int, list[Summary]], settings: dict, seconds: float) -> None:
+    content = {
+        "command": "python -m lab.bench " + " ".join(sys.argv[1:]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "seconds": round(seconds, 1),
+        "settings": settings,
+        "summary": {str(lag): [row.record() for row in rows] for lag, rows in tables.items()},
+        "cells": sorted(records, key=lambda r: (r["lag"], r["label"], r["world"])),
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
