@@ -39,6 +39,7 @@ ROW_COLUMNS: dict[str, pa.DataType] = {
     "batch_rows": pa.int32(),
     "batch_tokens": pa.int64(),
     "strategy": pa.string(),
+    "reward_weights": pa.list_(pa.float64()),
 }
 REQUIRED = ("group", "tokens", "credit", "weight")
 

@@ -113,6 +113,7 @@ class CreditRecords(TrainerCallback):
             "advantage": _number(signals["advantages_B"][b]),
             "max_length": int(signals["max_length"]),
             "strategy": trainer.credit.name,
+            "reward_weights": trainer.reward_weights.tolist(),
         }
         row |= {name: tokens_of(signals[key]) for name, key in _FROM_SIGNALS.items() if key in signals}
         rewards_K = inputs["credit_rewards_BK"][b].tolist()
