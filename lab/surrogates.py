@@ -29,7 +29,7 @@ def cispo(rho: Tensor, advantages: Tensor, high: float = 5.0) -> Tensor:
 
 def sapo(rho: Tensor, advantages: Tensor, positive: float = 1.0, negative: float = 1.05) -> Tensor:
     """f = (4 / tau) sigmoid(tau (rho - 1)) A with a temperature per sign of A. SAPO, arXiv 2511.20347."""
-    tau = torch.where(advantages > 0, positive, negative)
+    tau = torch.where(advantages > 0, positive * torch.ones_like(advantages), negative)
     return 4 / tau * torch.sigmoid(tau * (rho - 1)) * advantages
 
 
