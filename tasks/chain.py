@@ -1,9 +1,11 @@
 """Running sums, thought aloud: the default task.
 
     prompt       3+5+2=
-    completion   <think>3 8 10</think><answer>10</answer>
+    completion   <think>3+5=8 8+2=10</think><answer>10</answer>
 
-Thinking is optional to the format but the sum is easier found with it, so good completions have many lengths. The
+Each running sum is written as an addition of two numbers that stand side by side, which a small decoder learns within
+seconds (bare running sums, "3 8 10", it does not: after the same warm start its best guess is right on 81 % of held-out
+prompts instead of 99 %, and GRPO has nothing to sharpen). Thinking is optional to the format but the sum is easier found with it, so good completions have many lengths. The
 demonstrations are wrong on purpose (`Noise`): a model that imitates them starts at a reward of about 0.3 and holds,
 in its own distribution, everything that GRPO has to sharpen.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import accumulate
 
 from rewards.accuracy import exact_match
 from rewards.extract import in_tag
@@ -23,7 +26,7 @@ DIGITS = tuple("0123456789")
 OPEN_THINK, CLOSE_THINK, OPEN_ANSWER, CLOSE_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
 TAGS = (OPEN_THINK, CLOSE_THINK, OPEN_ANSWER, CLOSE_ANSWER)
 VOCABULARY = (*DIGITS, "+", "=", " ", *TAGS)
-PATTERN = r"<think>[0-9 ]*</think><answer>[0-9]+</answer>"
+PATTERN = r"<think>[0-9+= ]*</think><answer>[0-9]+</answer>"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Noise:
 
     Args:
         p_format: probability that all four tags stand where they should; else one of them is missing or doubled.
-        p_step: probability that one addition is right; a wrong one is off by 1 or 2, and its error is carried on.
+        p_step: probability that one addition is right; a wrong one gives any number up to the largest sum of that many
+            terms, and its error is carried on.
         p_think: probability that the running sums are written out; else `<think></think>` stays empty.
 
     Raises:
@@ -117,11 +121,12 @@ def demonstrate(numbers: list[int], noise: Noise, rng: random.Random) -> str:
     """One noisy completion for a prompt; it ends where the tokenizer's end-of-text token goes."""
     total, sums = numbers[0], []
     for number in numbers[1:]:
-        total += number
-        if rng.random() >= noise.p_step:
-            total = max(0, total + rng.choice((-2, -1, 1, 2)))
-        sums.append(total)
-    think = " ".join(str(number) for number in (numbers[0], *sums)) if rng.random() < noise.p_think else ""
+        right = total + number
+        wrong = rng.choice([other for other in range(2, 9 * len(numbers) + 1) if other != right])
+        result = right if rng.random() < noise.p_step else wrong
+        sums.append(f"{total}+{number}={result}")
+        total = result
+    think = " ".join(sums) if rng.random() < noise.p_think else ""
     pieces = [OPEN_THINK, think, CLOSE_THINK, OPEN_ANSWER, str(total), CLOSE_ANSWER]
     if rng.random() >= noise.p_format:
         tag = pieces.index(rng.choice(TAGS))
@@ -138,7 +143,8 @@ def _row(numbers: list[int] | tuple[int, ...]) -> Row:
 
 
 def _sums(numbers: list[int]) -> list[str]:
-    return [str(sum(numbers[: count + 1])) for count in range(len(numbers))]
+    totals = list(accumulate(numbers))
+    return [f"{before}+{n}={after}" for before, n, after in zip(totals, numbers[1:], totals[1:], strict=False)]
 
 
 def _held_out(count: int, fewest: int, most: int, rng: random.Random) -> dict[tuple[int, ...], None]:

@@ -1,6 +1,6 @@
 """Many independent decisions in one completion: the task in which credit assignment decides.
 
-    prompt       ?
+    prompt       abcd
     completion   cabdacbb...        K letters, one for each door; the reward is the share of doors that open
 
 The key is fixed, so a policy with absolute positions can learn each door by itself; a reward for the whole sequence
@@ -15,9 +15,6 @@ import string
 from rewards.base import SpanReward
 from rewards.spans import Span
 from tasks.base import Row, Task
-
-PROMPT = "?"
-
 
 class door_share(SpanReward):
     """Share of the doors whose letter is right: text -> [0, 1]. A missing letter is wrong, one beyond K is ignored.
@@ -46,9 +43,10 @@ def doors(count: int = 64, options: int = 4, n_train: int = 1024, n_eval: int = 
     """`count` doors with `options` letters each; a uniform policy opens 1/options of them.
 
     There is one prompt, so training and evaluation rows are the same question; `n_eval` is how many completions
-    evaluation draws. The demonstrations are uniformly random letters: they teach the form and nothing of the key.
-    Completions must have exactly `count` tokens (`configs/experiment/doors.yaml`): a policy that may end early learns
-    to end early before it learns the doors.
+    evaluation draws. The vocabulary is the letters alone: every token is a decision. Completions must have exactly
+    `count` tokens (`configs/experiment/doors.yaml`): a policy that may end early learns that before the doors.
+    The demonstrations are uniformly random letters and teach nothing; imitating them costs the policy its sense of
+    place, so the experiment starts from random weights.
 
     Args:
         count: K, letters in a completion.
@@ -65,19 +63,20 @@ def doors(count: int = 64, options: int = 4, n_train: int = 1024, n_eval: int = 
             f"options={options}, n_train={n_train}, n_eval={n_eval}."
         )
     letters = string.ascii_lowercase[:options]
+    row = {"prompt": letters}
     key = "".join(random.Random(f"doors key {seed}").choices(letters, k=count))
 
     def demonstrations(rows: int, seed: int) -> list[Row]:
         rng = random.Random(f"doors demonstrations {seed}")
-        return [{"prompt": PROMPT, "completion": "".join(rng.choices(letters, k=count))} for _ in range(rows)]
+        return [{**row, "completion": "".join(rng.choices(letters, k=count))} for _ in range(rows)]
 
     return Task(
         name="doors",
-        train=[{"prompt": PROMPT} for _ in range(n_train)],
-        evaluation=[{"prompt": PROMPT} for _ in range(n_eval)],
+        train=[dict(row) for _ in range(n_train)],
+        evaluation=[dict(row) for _ in range(n_eval)],
         reward_funcs=[door_share(key)],
         reward_weights=[1.0],
-        vocabulary=(PROMPT, *letters),
+        vocabulary=tuple(letters),
         demonstrations=demonstrations,
         max_completion_length=count,
     )

@@ -33,7 +33,7 @@ from trainers.warmstart import WarmStart, build_once, cache_folder, constant_see
 logger = logging.getLogger(__name__)
 
 BUILD_VERSION = 1  # raise it when this file or trainers/warmstart.py would build another model from the same settings
-PAD, EOS = "<pad>", "<eos>"
+EOS = "<eos>"  # also the padding: a pad token of its own could be sampled, and would vanish in decoding
 POSITIONS = ("rope", "learned")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -129,7 +129,7 @@ def load(folder: Path) -> Policy:
 
 
 def closed_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
-    """One id per entry of `vocabulary` (longest match first), plus padding and end of text, and no unknown token.
+    """One id per entry of `vocabulary` (longest match first), plus end of text, and no unknown token.
 
     Decoding joins the pieces with nothing between, so every text made of vocabulary entries comes back exactly.
 
@@ -137,9 +137,9 @@ def closed_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
         ValueError: empty or doubled entries, or one that is a special token.
     """
     words = list(vocabulary)
-    if not words or len(set(words)) < len(words) or {"", PAD, EOS} & set(words):
-        raise ValueError(f"a vocabulary needs distinct, non-empty entries other than {PAD} and {EOS}, got {words}.")
-    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate([PAD, EOS, *words])}))
+    if not words or len(set(words)) < len(words) or {"", EOS} & set(words):
+        raise ValueError(f"a vocabulary needs distinct, non-empty entries other than {EOS}, got {words}.")
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate([EOS, *words])}))
     pattern = "|".join(_escape(word) for word in sorted(words, key=len, reverse=True))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     core.decoder = decoders.Fuse()
@@ -147,9 +147,9 @@ def closed_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One id per byte of UTF-8, plus padding and end of text: any text, exactly. With a plain chat template."""
+    """One id per byte of UTF-8, plus end of text: any text, exactly. With a plain chat template."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({word: index for index, word in enumerate([PAD, EOS, *alphabet])}, merges=[]))
+    core = Tokenizer(models.BPE({word: index for index, word in enumerate([EOS, *alphabet])}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     tokenizer = _fast(core)
@@ -264,7 +264,7 @@ def _quiet() -> Iterator[None]:
 def _fast(core: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        pad_token=PAD,
+        pad_token=EOS,
         eos_token=EOS,
         padding_side="left",
         clean_up_tokenization_spaces=False,

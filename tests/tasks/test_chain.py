@@ -26,7 +26,8 @@ def task():
 def test_a_perfect_demonstration_earns_everything_and_shows_every_running_sum(numbers, seed):
     text = demonstrate(numbers, PERFECT, random.Random(seed))
     sums = [sum(numbers[: count + 1]) for count in range(len(numbers))]
-    assert text == f"<think>{' '.join(map(str, sums))}</think><answer>{sums[-1]}</answer>"
+    steps = [f"{before}+{n}={after}" for before, n, after in zip(sums, numbers[1:], sums[1:], strict=False)]
+    assert text == f"<think>{' '.join(steps)}</think><answer>{sums[-1]}</answer>"
     task = chain(n_train=1, n_eval=0)
     assert rewards_of(task, [text], [str(sum(numbers))]) == [[1.0], [1.0]]
 
@@ -40,8 +41,10 @@ def test_a_demonstration_with_broken_format_never_passes_the_format(numbers, see
 @given(NUMBERS, st.integers())
 def test_the_answer_of_a_demonstration_is_its_last_running_sum(numbers, seed):
     text = demonstrate(numbers, Noise(1.0, 0.3, 1.0), random.Random(seed))
-    sums, answer = re.fullmatch(r"<think>([0-9 ]+)</think><answer>([0-9]+)</answer>", text).groups()
-    assert sums.split()[-1] == answer and len(sums.split()) == len(numbers)
+    sums, answer = re.fullmatch(r"<think>([0-9+= ]+)</think><answer>([0-9]+)</answer>", text).groups()
+    steps = [re.fullmatch(r"(\d+)\+(\d+)=(\d+)", step).groups() for step in sums.split()]
+    assert steps[-1][2] == answer and [int(n) for _, n, _ in steps] == numbers[1:]
+    assert all(step[2] == after[0] for step, after in zip(steps, steps[1:], strict=False))  # errors are carried on
 
 
 def test_the_noise_is_as_likely_as_it_says():
