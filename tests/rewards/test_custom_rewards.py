@@ -1,0 +1,232 @@
+"""Custom rewards by file, by dotted name and by YAML; whatever is wrong is told before anything is loaded."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rewards.build import check_weights, choose_rewards, guard_rewards, instantiated, resolve_rewards
+from rewards.format import regex_format
+from rewards.guard import Guard, guard_of
+from rewards.load import load_reward
+from rewards.score import main
+from rewards.tags import think_answer
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs" / "reward").glob("*.yaml"))
+
+REWARDS = """
+from helpers import word
+
+def polite(prompts, completions, **columns):
+    return [float(word in text) for text in completions]
+
+def no_columns(prompts, completions):
+    return []
+
+def misspelt(prompts, completion, **columns):
+    return []
+
+def positional(prompts, completions, /, **columns):
+    return []
+
+class Polite:
+    def __call__(self, prompts, completions, **columns):
+        return [2.0 for _ in completions]
+
+polite_object = Polite()
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "my_rewards.py").write_text(textwrap.dedent(REWARDS))
+    (tmp_path / "helpers.py").write_text("word = 'please'\n")
+    (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
+    package = tmp_path / "my_package_of_rewards"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "kind.py").write_text("def kind(completions, **columns):\n    return [1.0 for _ in completions]\n")
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith(("reward_file_", "my_package_of", "helpers"))]:
+        del sys.modules[name]
+    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
+
+
+def test_a_file_resolves_relative_to_where_the_command_was_given(folder):
+    reward = load_reward("my_rewards.py:polite", folder)
+    assert reward.__name__ == "polite" and reward(prompts=["", ""], completions=["please", "no"]) == [1.0, 0.0]
+    assert load_reward("my_rewards.py:polite", folder) is reward
+    assert load_reward(f"{folder}/my_rewards.py:polite_object").__class__.__name__ == "Polite"
+
+
+def test_a_dotted_name_is_imported_from_there_too(folder):
+    assert load_reward("my_package_of_rewards.kind.kind", folder)(completions=["x"]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("my_reward.py:polite", r"There is no file .*my_reward\.py.*Did you mean 'my_rewards.py'"),
+        ("nowhere/x.py:polite", r"There is no file .*Paths start at"),
+        ("my_rewards.py:polit", r"no function 'polit'; did you mean 'polite'"),
+        ("my_rewards.py:", r"file\.py:function"),
+        ("my_rewards.py:no_columns", r"no \*\*columns.*Expected: def reward\(prompts, completions, \*\*columns\)"),
+        ("my_rewards.py:misspelt", r"is 'completion' meant to be 'completions'"),
+        ("my_rewards.py:positional", "positional-only"),
+        ("my_rewards.py:Polite", "is a class. Give an instance"),
+        ("my_rewards.py:number", "is int, not a function"),
+        ("broken.py:f", "does not import: ModuleNotFoundError"),
+        (
+            "no_such_package.rewards.f",
+            r"no module 'no_such_package'.*named with a colon: no_such_package/rewards\.py:f",
+        ),
+        ("my_package_of_rewards.kind.kid", "did you mean 'kind'"),
+        ("polite", "neither file.py:function nor package.module.function"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_told_with_the_remedy(folder, spec, message):
+    with pytest.raises(ValueError, match=message):
+        load_reward(spec, folder)
+
+
+def test_entries_may_be_names_callables_and_targets(folder):
+    target = {"_target_": "rewards.format.regex_format", "pattern": "a+", "name": "letters"}
+    funcs = resolve_rewards(["my_rewards.py:polite", think_answer(), target], folder)
+    assert [func.__name__ for func in funcs] == ["polite", "think_answer", "letters"]
+    assert isinstance(funcs[2], regex_format)
+    assert resolve_rewards("my_rewards.py:polite", folder)[0].__name__ == "polite"
+
+
+@pytest.mark.parametrize(
+    "funcs, message",
+    [
+        ([], "No reward functions"),
+        ([think_answer(), think_answer()], "Two reward functions are called 'think_answer'"),
+        ([{"pattern": "a"}], "needs `_target_`"),
+        ([{"_target_": "rewards.format.regex_fromat", "pattern": "a"}], "did you mean 'regex_format'"),
+        ([{"_target_": "rewards.fromat.regex_format"}], "does not import"),
+        ([{"_target_": "rewards.format.regex_format", "patern": "a"}], "patern"),
+        ([{"_target_": "rewards.extract.last_boxed"}], "called with every dataset column"),
+    ],
+)
+def test_wrong_entries_are_told(funcs, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_rewards(funcs)
+
+
+def test_guard_options_are_checked_and_functions_guarded_once():
+    (guard,) = guard_rewards([think_answer()], {"timeout": 5})
+    assert isinstance(guard, Guard) and guard.timeout == 5
+    assert guard_rewards([guard], {}) == [guard]
+    plain = think_answer()
+    assert guard_rewards([plain], None) == [plain] and guard_of(plain) is None
+    with pytest.raises(ValueError, match="did you mean 'timeout'"):
+        guard_rewards([plain], {"timout": 5})
+
+
+def test_weights_pair_with_functions():
+    funcs = [think_answer(), regex_format("a")]
+    assert check_weights(None, funcs) is None and check_weights([1, 2], funcs) == [1.0, 2.0]
+    with pytest.raises(ValueError, match=r"1 reward weights for 2 functions \(think_answer, regex_format\)"):
+        check_weights([1], funcs)
+    with pytest.raises(ValueError, match="finite"):
+        check_weights([1, float("inf")], funcs)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_reward_config_says_what_it_means_and_can_be_built(path):
+    text = path.read_text()
+    assert text.startswith("# ") and len(text.splitlines()[0]) < 130
+    node = yaml.safe_load(text)
+    assert set(node) == {"funcs", "weights", "guard"}
+    if node["funcs"] == "task":
+        return
+    filled = json.loads(json.dumps(node["funcs"]).replace('"???"', '"some/model"'))
+    funcs = resolve_rewards(filled, ROOT)
+    check_weights(node["weights"], funcs)
+    assert all(map(guard_of, guard_rewards(funcs, node["guard"])))
+
+
+def test_overrides_are_read_as_the_trainer_reads_them(folder):
+    node = choose_rewards(["reward.funcs.0.pattern=b+", "reward=regex", "reward.guard.timeout=5"], folder)
+    assert node["funcs"][0]["pattern"] == "b+" and node["guard"] == {"timeout": 5}
+    assert choose_rewards(["reward.funcs=[my_rewards.py:polite]"], folder)["funcs"] == ["my_rewards.py:polite"]
+    with pytest.raises(ValueError, match="did you mean 'think_answer'"):
+        choose_rewards(["reward=think_anser"], folder)
+    with pytest.raises(ValueError, match="no such place"):
+        choose_rewards(["reward=regex", "reward.funcs.3.pattern=b"], folder)
+    with pytest.raises(ValueError, match="write reward=<name>"):
+        choose_rewards(["credit=value"], folder)
+
+
+def test_nested_targets_are_built_inside_out():
+    gate = {"_target_": "rewards.compose.gate", "reward": {"_target_": "rewards.tags.think_answer"}}
+    gate["by"] = {"_target_": "rewards.format.regex_format", "pattern": ".*"}
+    assert instantiated(gate).__name__ == "think_answer_if_regex_format"
+
+
+# python -m rewards.score
+
+
+def test_scoring_shows_which_part_passed(capsys):
+    assert main(["reward=think_answer", "--text", "<think>a</think><answer> </answer>"]) == 0
+    shown = capsys.readouterr().out
+    assert "think_answer             0.875" in shown and "- answer: filled" in shown and "+ answer: close" in shown
+
+
+def test_scoring_a_file_of_completions_gives_one_json_object_a_row(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    rows = [{"completion": "4", "answer": 4}, {"text": "5", "answer": [4, 5]}, {"completion": "5"}]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    target = "{_target_: rewards.accuracy.numeric_match}"
+    assert (
+        main(
+            [
+                f"reward.funcs=[{target}, my_rewards.py:polite]",
+                "reward.weights=[1, 0.5]",
+                "--file",
+                "rows.jsonl",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["scores"]["numeric_match"] for record in records] == [1.0, 1.0, None]
+    assert [record["reward"] for record in records] == [1.0, 1.0, 0.0]
+
+
+def test_scoring_reports_a_failing_reward_and_goes_on(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("odd.py").write_text("def odd(completions, **columns):\n    return [1 / len(text) for text in completions]\n")
+    assert main(["reward.funcs=[odd.py:odd]", "--text", "ab", "--text", ""]) == 0
+    captured = capsys.readouterr()
+    assert "0.5" in captured.out and "not scored" in captured.out and "1 of 2 rows failed (1 exception)" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["reward=think_answer"], "Nothing to score"),
+        (["reward=think_answer", "--file", "none.txt"], "There is no file"),
+        (["reward=task", "--text", "a"], "rewards of a task"),
+        (["reward.funcs=[none.py:f]", "--text", "a"], "There is no file"),
+        (["reward=think_answer", "--column", "answer", "--text", "a"], "NAME=VALUE"),
+    ],
+)
+def test_scoring_says_what_is_wrong_and_ends_with_two(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_rewards_package_imports_no_torch_trl_or_transformers():
+    code = "import sys, pkgutil, rewards\nfor m in pkgutil.iter_modules(rewards.__path__): __import__('rewards.' + m.name)\n"
+    code += "print(sorted({'torch', 'trl', 'transformers', 'hydra'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]", result.stderr
