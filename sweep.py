@@ -1,0 +1,311 @@
+"""Compare strategies: `python sweep.py credit=uniform,seq_norm,dr_grpo seed=0,1,2 task=chain`. `--help` explains."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from sweeping.check import check_cells, estimate
+from sweeping.engine import Status, run_cells, run_one
+from sweeping.facts import facts_of_machine
+from sweeping.folder import SweepFolder, read_json
+from sweeping.launch import REFUSED, Launch
+from sweeping.plan import Axis, Cell, plan_cells, sweep_name
+from sweeping.table import display, duration
+
+CONFIG_DIR = Path(__file__).resolve().parent / "configs"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A parsed command line."""
+
+    settings: DictConfig
+    axes: tuple[Axis, ...]
+    launch: Launch
+    launcher: tuple[str, ...]  # overrides for Hydra's launcher, for clusters; empty: run here
+
+    @property
+    def folder(self) -> SweepFolder:
+        name = self.settings.name or sweep_name(self.axes, self.launch.script)
+        return SweepFolder(Path(self.settings.sweep_dir or Path("sweeps") / name).expanduser())
+
+    @property
+    def fixed(self) -> list[str]:
+        return [axis.texts[0] for axis in self.axes if not axis.is_swept]
+
+
+def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
+    """Sorts a command line into the sweep's own settings, what is swept or fixed, and a cluster launcher.
+
+    Raises:
+        ValueError: broken grammar, unknown settings, choices that do not exist.
+    """
+    settings = OmegaConf.load(CONFIG_DIR / "sweep.yaml")
+    assert isinstance(settings, DictConfig)
+    OmegaConf.set_struct(settings, True)
+    axes, launcher = [], []
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(arguments))
+    except HydraException as error:
+        raise ValueError(f"{error}") from None
+    for override in overrides:
+        key = override.get_key_element()
+        first = key.lstrip("+~").replace("/", ".").split(".")[0]
+        if first == "hydra":
+            launcher.append(override.input_line or "")
+        elif first in settings:
+            _set(settings, override, key)
+        elif first in REFUSED:
+            raise ValueError(f"{override.input_line}: {REFUSED[first]}.")
+        else:
+            axes.append(_axis(override, config_dirs))
+    launch = Launch(
+        program=tuple(map(str, settings.launch.program)),
+        script=str(settings.launch.script),
+        config=_config_file(settings.launch.config),
+        args=tuple(map(str, settings.launch.args)),
+        devices=None if settings.launch.devices is None else tuple(map(str, settings.launch.devices)),
+        config_dirs=tuple(str(Path(folder).resolve()) for folder in config_dirs),
+    )
+    if not isinstance(settings.jobs, int):
+        raise ValueError(f"jobs={settings.jobs} must be a whole number.")
+    launch.check(settings.jobs)
+    return Sweep(settings, tuple(axes), launch, tuple(launcher))
+
+
+def _set(settings: DictConfig, override: Override, key: str) -> None:
+    if override.is_sweep_override() or override.is_delete() or key.startswith(("+", "~")):
+        raise ValueError(f"{override.input_line}: a setting of the sweep itself takes one value.")
+    try:
+        OmegaConf.update(settings, key, override.value(), merge=True)
+    except (OmegaConfBaseException, TypeError):
+        parent = OmegaConf.select(settings, key.rpartition(".")[0]) if "." in key else settings
+        known = ", ".join(map(str, parent)) if isinstance(parent, DictConfig) else "none"
+        raise ValueError(f"`{key}` is no setting of the sweep; there is {known}.") from None
+
+
+def _axis(override: Override, config_dirs: Sequence[str]) -> Axis:
+    """The values of one override. Globs are over the YAMLs of a config group."""
+    key, line = override.get_key_element(), override.input_line or ""
+    choices = _choices(key, config_dirs)
+    if not override.is_sweep_override():
+        values = (line.partition("=")[2],)
+    elif isinstance(override.value(), Glob):
+        values = tuple(override.value().filter(choices))  # type: ignore[union-attr]
+        if not values:
+            raise ValueError(f"{line} matches nothing; there is {', '.join(choices) or 'no such group'}.")
+    elif override.is_discrete_sweep():
+        values = tuple(override.sweep_string_iterator())
+    else:
+        raise ValueError(f"{line}: only lists, ranges and globs can be swept.")
+    plain = tuple(value.strip("'\"") for value in values)
+    for value in plain:
+        if choices and re.fullmatch(r"[\w\-]+", value) and value not in (*choices, "null"):
+            raise ValueError(f"{key}={value}: no such choice. There is: {', '.join(choices)}.")
+    texts = tuple(f"{key}={value}" for value in values) if override.is_sweep_override() else (line,)
+    return Axis(key, plain, texts)
+
+
+def _choices(group: str, config_dirs: Sequence[str]) -> list[str]:
+    name = group.lstrip("+~").split("@")[0]
+    if "." in name:
+        return []
+    return sorted(
+        {path.stem for folder in (CONFIG_DIR, *map(Path, config_dirs)) for path in (folder / name).glob("*.yaml")}
+    )
+
+
+def _config_file(config: str | None) -> str | None:
+    """`configs/accelerate/cpu.yaml`, from wherever the sweep is started."""
+    if config and not Path(config).is_file() and (CONFIG_DIR.parent / config).is_file():
+        return str(CONFIG_DIR.parent / config)
+    return config
+
+
+def defaults_of(script: str) -> dict[str, str]:
+    """The choices a training command makes when it names none, from its YAML."""
+    path = CONFIG_DIR / f"{Path(script).stem}.yaml"
+    entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", []) if path.is_file() else []
+    return {str(k).split()[-1]: str(v) for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
+
+
+def run(sweep: Sweep, console: Console) -> int:
+    """Checks, runs what is not finished, reports. Returns the exit code."""
+    folder, settings = sweep.folder, sweep.settings
+    cells = plan_cells(sweep.axes, defaults_of(sweep.launch.script))
+    with folder.held():
+        if settings.overwrite:
+            folder.clear()
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        cells = folder.prepare(cells, sweep.fixed, {"command": command, **facts_of_machine()})
+        todo = [cell for cell in cells if not folder.is_finished(cell)]
+        console.print(
+            f"{folder.path}: {len(cells)} cells, {len(cells) - len(todo)} finished before, jobs={settings.jobs}"
+        )
+        if todo and settings.check:
+            check_cells(folder, todo, sweep.launch, settings.jobs, console.print)
+        began = time.monotonic()
+        if sweep.launcher:
+            status = run_elsewhere(sweep, folder, cells, todo)
+        else:
+            with display(console) as watch:
+                keep = (settings.keep_checkpoints, settings.keep_models)
+                status = run_cells(folder, cells, sweep.launch, settings.jobs, *keep, watch=watch)
+        wall = time.monotonic() - began
+        if todo:
+            worked = sum(folder.state(cell).get("seconds", 0.0) for cell in todo)
+            text = f"{duration(wall)} for {len(todo)} cells whose own times add up to {duration(worked)}, jobs={settings.jobs}"
+            folder.note(**{"wall clock": text})
+            console.print(text)
+        failed = [cell for cell in cells if status.state[cell.id] == "failed"]
+        for cell in failed:
+            console.print(
+                f"\n{cell.id} failed (exit code {folder.state(cell).get('returncode')}), {folder.log(cell)} ends:",
+                markup=False,
+            )
+            console.print("\n".join(folder.state(cell)["error"].splitlines()[-8:]), markup=False, highlight=False)
+        if failed:
+            console.print(f"\nThe same command tries the {len(failed)} failed cells again.")
+        reported = report(sweep, folder) if settings.report else 0
+    return 1 if failed else reported
+
+
+def report(sweep: Sweep, folder: SweepFolder) -> int:
+    """`python -m lab.report`, in a process of its own."""
+    options = [f"{key}={value}" for key, value in (sweep.settings.report or {}).items() if value is not None]
+    command = [
+        sys.executable,
+        "-m",
+        "lab.report",
+        str(folder.path.absolute()),
+        *options,
+        f"out={folder.path.absolute() / 'report'}",
+    ]
+    return subprocess.run(command, env=_with_repository_on_path()).returncode
+
+
+def _with_repository_on_path() -> dict[str, str]:
+    import os
+
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(CONFIG_DIR.parent), os.environ.get("PYTHONPATH")])),
+    }
+
+
+def run_elsewhere(sweep: Sweep, folder: SweepFolder, cells: Sequence[Cell], todo: Sequence[Cell]) -> Status:
+    """Hands the cells to a Hydra launcher (submitit for SLURM, joblib, ...), which decides where and when each runs."""
+    folder.note(launch=_launch_as_json(sweep), keep=[sweep.settings.keep_checkpoints, sweep.settings.keep_models])
+    index = [str(i) for i, cell in enumerate(_manifest_cells(folder)) if cell in todo]
+    if index:
+        root = str(folder.path.absolute())
+        sys.argv = [sys.argv[0], "--multirun", *sweep.launcher, f"+cell={','.join(index)}", f"+folder='{root}'"]
+        sys.argv += [f"hydra.sweep.dir='{root}/hydra'", "hydra.sweep.subdir=${hydra.job.num}"]
+        cell_job()
+    status = Status(tuple(cells), sweep.settings.jobs)
+    for cell in cells:
+        status.state[cell.id] = folder.state(cell).get("state", "pending")
+    return status
+
+
+@hydra.main(version_base="1.3", config_path=None)
+def cell_job(config: DictConfig) -> None:
+    """One cell, wherever Hydra's launcher put it."""
+    folder = SweepFolder(Path(config.folder))
+    manifest = read_json(folder.manifest)
+    launch = Launch(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in manifest["launch"].items()}
+    )
+    run_one(folder, _manifest_cells(folder)[config.cell], launch, *manifest["keep"])
+
+
+def _manifest_cells(folder: SweepFolder) -> list[Cell]:
+    return [Cell.of_json(cell) for cell in read_json(folder.manifest)["cells"]]
+
+
+def _launch_as_json(sweep: Sweep) -> dict[str, Any]:
+    paths = {"script": str(Path(sweep.launch.script).absolute())}
+    if sweep.launch.config:
+        paths["config"] = str(Path(sweep.launch.config).absolute())
+    return {**{key: list(v) if isinstance(v, tuple) else v for key, v in sweep.launch.__dict__.items()}, **paths}
+
+
+def dry_run(sweep: Sweep, console: Console) -> int:
+    """Lists the cells and what they will cost, and starts nothing but the composition of one configuration."""
+    folder = sweep.folder
+    cells = plan_cells(sweep.axes, defaults_of(sweep.launch.script))
+    width = max(len(cell.id) for cell in cells)
+    for cell in cells:
+        state = "finished" if folder.is_finished(cell) else folder.state(cell).get("state", "new")
+        console.print(f"{cell.id:<{width}}  {state}", markup=False, highlight=False, soft_wrap=True)
+    todo = [cell for cell in cells if not folder.is_finished(cell)]
+    command = shlex.join(sweep.launch.command(cells[0].overrides, folder.run_dir(cells[0])))
+    console.print(f"\nEach cell: {command}\n", markup=False, highlight=False, soft_wrap=True)
+    for line in estimate(folder, cells, todo, sweep.launch, sweep.settings.jobs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def help_text() -> str:
+    own = (CONFIG_DIR / "sweep.yaml").read_text(encoding="utf-8").split("\n\n", 1)
+    return "\n".join([
+        own[0].lstrip("# "), "",
+        "  python sweep.py credit=uniform,seq_norm,dr_grpo seed=0,1,2 task=chain jobs=2 [key=value ...]",
+        "  python sweep.py credit='glob(*)' seed='range(0,5)'      globs over a config group, ranges",
+        "  python sweep.py ... --dry-run                           list the cells and an estimate",
+        "  python sweep.py ... hydra/launcher=submitit_slurm       each cell a SLURM job (pip install hydra-submit"
+        "it-launcher)", "",
+        "The same command resumes a sweep. Every other key=value goes to the training command of each cell.",
+        "docs/sweeps.md has more. Settings of the sweep itself:", "",
+        *(f"  {line}" for line in own[1].splitlines()), "",
+        "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
+    ])  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("sweep.py", add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--multirun", "-m", action="store_true", help="accepted and needless: a sweep always sweeps")
+    given = parser.parse_intermixed_args()
+    console = Console(highlight=False)
+    try:
+        if given.help or not given.overrides:
+            print(help_text())
+            return 0
+        sweep = parse(given.overrides, given.config_dir)
+        return dry_run(sweep, console) if given.dry_run else run(sweep, console)
+    except ValueError as error:
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. Finished cells are kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is treated as Ctrl-C
+    raise SystemExit(main())

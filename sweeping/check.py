@@ -1,0 +1,99 @@
+"""Before the first cell: does every arm compose, is the shared start built, and what will it cost?"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeping.folder import SweepFolder, read_json
+from sweeping.launch import Launch
+from sweeping.plan import Cell
+from sweeping.table import duration
+
+
+def check_cells(
+    folder: SweepFolder, cells: Sequence[Cell], launch: Launch, jobs: int, say: Callable[[str], Any]
+) -> None:
+    """Composes one cell of each arm and builds the shared start once per task and model, before any cell runs; other
+    cells find it in the cache. What passed is not asked again when the sweep is resumed.
+
+    Raises:
+        ValueError: the first complaint, with the cell it came from.
+    """
+    passed = set(read_json(folder.manifest).get("checked", ()))
+    arms = [cell for cell in _first_of(cells, lambda c: (c.arm, c.task, c.model)) if cell.id not in passed]
+    builds = {cell.id for cell in _first_of(arms, lambda c: c.model)} if not passed else set()
+    if not arms:
+        return
+    say(f"checking {len(arms)} configurations, building {len(builds)} shared starts")
+
+    def check(cell: Cell) -> tuple[Cell, subprocess.CompletedProcess[str]]:
+        make = launch.build_command if cell.id in builds else launch.compose_command
+        return cell, subprocess.run(
+            make(cell.overrides, folder.path.absolute() / "build"), capture_output=True, text=True
+        )
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for cell, done in pool.map(check, sorted(arms, key=lambda cell: cell.id not in builds)):
+            if done.returncode:
+                message = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
+                raise ValueError(f"the cell {cell.id} cannot run, so nothing was started:\n{message}")
+    folder.note(checked=sorted(passed | {cell.id for cell in arms}))
+
+
+def estimate(
+    folder: SweepFolder, cells: Sequence[Cell], todo: Sequence[Cell], launch: Launch, jobs: int
+) -> Iterator[str]:
+    """Cells, tokens and time, as far as anything is known; nothing is trained.
+
+    Raises:
+        ValueError: the first cell does not compose.
+    """
+    yield f"{len(cells)} cells, {len(cells) - len(todo)} finished, {len(todo)} to run, {jobs} at once, in {folder.path}"
+    if not todo:
+        return
+    done = subprocess.run(
+        launch.compose_command(todo[0].overrides, folder.run_dir(todo[0])), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ValueError(f"the cell {todo[0].id} cannot run:\n{done.stderr.strip() or done.stdout.strip()}")
+    trainer = (yaml.safe_load(done.stdout) or {}).get("trainer") or {}
+    steps, longest = trainer.get("max_steps") or 0, trainer.get("max_completion_length") or 0
+    rows = (
+        (trainer.get("per_device_train_batch_size") or 0)
+        * (trainer.get("gradient_accumulation_steps") or 1)
+        * launch.processes
+    )
+    if steps > 0:
+        upper = f", at most {steps * rows * longest / 1e6:.3g} M generated tokens" if rows and longest else ""
+        yield f"each cell: {steps} steps{upper}"
+    seconds, source = _seconds_per_cell(folder)
+    if seconds is None:
+        yield "time: unknown until the first cell of a sweep here has finished"
+    else:
+        yield f"time: about {duration(seconds * len(todo) / min(jobs, len(todo)))}, from {source}"
+
+
+def _seconds_per_cell(folder: SweepFolder) -> tuple[float | None, str]:
+    for root, source in (
+        (folder.path, "finished cells of this sweep"),
+        (folder.path.parent, "cells of neighbouring sweeps"),
+    ):
+        files = root.glob("state/*.json") if root == folder.path else root.glob("*/state/*.json")
+        known = [
+            state["seconds"]
+            for path in files
+            if (state := read_json(Path(path))).get("state") == "finished" and state.get("seconds")
+        ]
+        if known:
+            return sum(known) / len(known), source
+    return None, ""
+
+
+def _first_of(cells: Sequence[Cell], key: Callable[[Cell], Any]) -> list[Cell]:
+    return list({key(cell): cell for cell in reversed(cells)}.values())[::-1]
