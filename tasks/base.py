@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Row = dict[str, Any]
@@ -31,8 +31,8 @@ class Task:
     """
 
     name: str
-    train: list[Row]
-    evaluation: list[Row]
+    train: list[Row] = field(repr=False)
+    evaluation: list[Row] = field(repr=False)
     reward_funcs: list[Callable[..., list[float | None]]]
     reward_weights: list[float]
     vocabulary: tuple[str, ...] | None = None

@@ -5,9 +5,9 @@
 
 Each running sum is written as an addition of two numbers that stand side by side, which a small decoder learns within
 seconds (bare running sums, "3 8 10", it does not: after the same warm start its best guess is right on 81 % of held-out
-prompts instead of 99 %, and GRPO has nothing to sharpen). Thinking is optional to the format but the sum is easier found with it, so good completions have many lengths. The
-demonstrations are wrong on purpose (`Noise`): a model that imitates them starts at a reward of about 0.3 and holds,
-in its own distribution, everything that GRPO has to sharpen.
+prompts instead of 99 %, and GRPO has nothing to sharpen). Thinking is optional to the format but the sum is easier
+found with it, so good completions have many lengths. The demonstrations are wrong on purpose (`Noise`): a model that
+imitates them starts at a reward of about 0.3 and holds, in its own distribution, everything that GRPO has to sharpen.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from rewards.base import SpanReward
 from rewards.spans import Span
 from tasks.base import Row, Task
 
+
 class door_share(SpanReward):
     """Share of the doors whose letter is right: text -> [0, 1]. A missing letter is wrong, one beyond K is ignored.
 

@@ -79,6 +79,8 @@ def pretrain_settings(given: Mapping | None) -> WarmStart:
         kind = type(known[key])
         try:
             settings[key] = kind(value)
+            if kind is int and settings[key] != float(value):
+                raise ValueError
         except (TypeError, ValueError):
             raise ValueError(f"model.pretrain.{key} must be of type {kind.__name__}, got {value!r}.") from None
     return WarmStart(**settings)
@@ -206,10 +208,18 @@ def build_once(folder: Path, build: Callable[[Path], None], load: Callable[[Path
                 fresh.mkdir()
                 build(fresh)
                 (fresh / COMPLETE).touch()
-                fresh.rename(folder)
+                _publish(fresh, folder)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
             return load(folder)
+
+
+def _publish(fresh: Path, folder: Path) -> None:
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if not (folder / COMPLETE).exists():  # else a file system without locks let another process be first
+            raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import random
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def test_the_answer_of_a_demonstration_is_its_last_running_sum(numbers, seed):
     sums, answer = re.fullmatch(r"<think>([0-9+= ]+)</think><answer>([0-9]+)</answer>", text).groups()
     steps = [re.fullmatch(r"(\d+)\+(\d+)=(\d+)", step).groups() for step in sums.split()]
     assert steps[-1][2] == answer and [int(n) for _, n, _ in steps] == numbers[1:]
-    assert all(step[2] == after[0] for step, after in zip(steps, steps[1:], strict=False))  # errors are carried on
+    assert all(step[2] == after[0] for step, after in pairwise(steps))  # errors are carried on
 
 
 def test_the_noise_is_as_likely_as_it_says():

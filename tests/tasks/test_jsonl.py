@@ -73,7 +73,12 @@ def test_match_and_extract_choose_how_an_answer_is_judged(write, match, extract,
 
 
 def test_answers_of_mixed_types_become_text_and_a_missing_one_cannot_be_scored(write):
-    rows = [{"prompt": "a", "answer": 4}, {"prompt": "b", "answer": "4"}, {"prompt": "c"}, {"prompt": "d", "answer": [1]}]
+    rows = [
+        {"prompt": "a", "answer": 4},
+        {"prompt": "b", "answer": "4"},
+        {"prompt": "c"},
+        {"prompt": "d", "answer": [1]},
+    ]
     task = jsonl(write(rows), eval_share=0.0)
     assert [row["answer"] for row in task.train] == ["4", "4", None, ["1"]]
     text = "<answer>4</answer>"

@@ -45,7 +45,7 @@ def test_two_rewards_of_one_name_are_refused():
 
 
 def test_a_row_without_a_prompt_is_refused():
-    with pytest.raises(ValueError, match="no \"prompt\""):
+    with pytest.raises(ValueError, match='no "prompt"'):
         Task("mine", [{"question": "?"}], [], [reward], [1.0])
 
 
