@@ -1,0 +1,37 @@
+"""Shared by all tests: one thread (two cores run two test processes), silence from the libraries, and options.
+
+    pytest --slow                              also the long ones
+    pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
+                                               holds a strategy of your own to the exactness promise
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run tests marked slow")
+    parser.addoption("--credit", action="append", default=[], help="credit strategies to hold to the exactness promise")
+    parser.addoption("--config-dir", action="append", default=[], help="folder of your own YAMLs, laid out like configs/")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
