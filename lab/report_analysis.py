@@ -24,6 +24,7 @@ MEASURES = {
     "auc": "area under the curve",
     "tokens": "tokens to the threshold",
     "final_steps": "final score at equal steps",
+    "held_out": "held-out reward after training",
 }
 MIN_PAIRS = 5
 Table = dict[str, dict[str, dict[int, float]]]  # arm -> task -> seed -> value
@@ -68,7 +69,7 @@ class Analysis:
     steps: dict[str, float]  # per task: steps that every run reached
     window: int
     threshold: dict[str, float]
-    values: dict[str, Table]  # measure -> arm -> task -> seed
+    values: dict[str, Table]  # measure -> arm -> task -> seed; its keys are the measures at hand
     levels: dict[str, dict[str, stats.Estimate]]  # measure -> arm -> IQM (for "tokens": restricted mean)
     arrivals: dict[str, dict[str, Restricted]]  # arm -> task
     comparisons: dict[str, tuple[Comparison, ...]]  # measure -> arms without the reference
@@ -77,7 +78,8 @@ class Analysis:
 
 
 def analyse(study: Study, options: Options) -> Analysis:
-    """All numbers of the report. The reference defaults to `uniform`, else the first arm. Only finished runs are compared (if none is finished, all are, and the report says so).
+    """All numbers of the report. The reference defaults to `uniform`, else the first arm. Only finished runs are
+    compared (if none is finished, all are, and the report says so).
 
     Budget: per task the smallest number of tokens (steps) any compared run ended with, so every run is read at a point
     it reached. Window: a tenth of the logged steps, at least 1. Threshold: per task nine tenths of the way from the
@@ -105,11 +107,17 @@ def analyse(study: Study, options: Options) -> Analysis:
     window = options.window or max(1, round(float(np.median([len(c[0]) for c in by_step.values()])) / 10))
     threshold = {}
     for task in tasks:
-        grid, mean, _ = mean_curve([c for key, c in curves.items() if key[:2] == (reference, task)], budget[task], window)
+        grid, mean, _ = mean_curve(
+            [c for key, c in curves.items() if key[:2] == (reference, task)], budget[task], window
+        )
         rule = mean[0] + 0.9 * (mean[-1] - mean[0]) if len(grid) else np.nan
         threshold[task] = float(rule if options.threshold is None else options.threshold)
 
-    values: dict[str, Table] = {name: {arm: {task: {} for task in tasks} for arm in arms} for name in MEASURES}
+    held_out = {(r.arm, r.task, r.seed): r.summary.get("eval_reward_after") for r in used}
+    measures = [name for name in MEASURES if name != "held_out" or None not in held_out.values()]
+    if options.primary not in measures:
+        raise ValueError(f"primary={options.primary}: not every run has it in its summary.json. Train with evaluation.")
+    values: dict[str, Table] = {name: {arm: {task: {} for task in tasks} for arm in arms} for name in measures}
     times: dict[tuple[str, str], list[tuple[float, bool]]] = {}
     for (arm, task, seed), (grid, height) in curves.items():
         arrival, reached = time_to_threshold(grid, height, threshold[task], min(window, len(grid)))
@@ -119,6 +127,8 @@ def analyse(study: Study, options: Options) -> Analysis:
         values["auc"][arm][task][seed] = area_under_curve(grid, height, max(budget[task], grid[0]))
         values["tokens"][arm][task][seed] = min(arrival, budget[task])
         values["final_steps"][arm][task][seed] = score_at(step_grid, step_height, steps[task], window)
+        if "held_out" in values:
+            values["held_out"][arm][task][seed] = float(held_out[arm, task, seed])
     arrivals = {
         arm: {t: restricted_mean(*zip(*times[arm, t], strict=True), budget[t]) for t in tasks if (arm, t) in times}
         for arm in arms
@@ -159,7 +169,9 @@ def compare(table: Table, reference: str, measure: str = "final", level: float =
         count = sum(map(len, ours))
         p = max(difference.p, stats.sign_flip_p(ours, theirs)) if count >= 6 else difference.p
         better = (theirs, ours) if measure == "tokens" else (ours, theirs)  # fewer tokens is better
-        pairs = tuple((t, s, float(table[arm][t][s] - table[reference][t][s])) for t, seeds in shared.items() for s in seeds)
+        pairs = tuple(
+            (t, s, float(table[arm][t][s] - table[reference][t][s])) for t, seeds in shared.items() for s in seeds
+        )
         drafts.append((arm, difference, stats.probability_of_improvement(*better, level), float(p), pairs))
     adjusted = stats.holm([draft[3] for draft in drafts])
     result = []

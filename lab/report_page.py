@@ -35,7 +35,9 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     figures = draw(analysis)
     save(figures, out)
     names = sorted(figures, key=lambda name: list(_ALT).index(_kind(name)) if _kind(name) in _ALT else 9)
-    names = [n for n in names if _kind(n) in ("differences", "final")] + [n for n in names if _kind(n) not in ("differences", "final")]
+    names = [n for n in names if _kind(n) in ("differences", "final")] + [
+        n for n in names if _kind(n) not in ("differences", "final")
+    ]
     tables = [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
     tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
     facts = provenance(study, analysis)
@@ -53,11 +55,11 @@ def title(analysis: Analysis) -> str:
 def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
     show = _full if plain else words.number
     header, rows = ["arm", "runs"], []
-    for measure in MEASURES:
+    for measure in analysis.values:
         header += [f"{_short(measure, analysis)}", "low", "high"] if plain else [_short(measure, analysis)]
     for arm in analysis.arms:
         row = [arm, str(sum(map(len, analysis.values["final"][arm].values())))]
-        for measure in MEASURES:
+        for measure in analysis.values:
             estimate = analysis.levels[measure][arm]
             cells = [show(estimate.value), show(estimate.low), show(estimate.high)]
             row += cells if plain else [words.with_interval(estimate)]
@@ -70,9 +72,17 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
         header = ["arm", "reference", "measure", "pairs", "difference", "low", "high", "p", "p_holm", "declared",
                   "improvement", "improvement_low", "improvement_high", "spread", "smallest_declarable"]  # fmt: skip
     else:
-        header = [f"arm \u2212 {analysis.reference}", "measure", "pairs", "difference", "P(improvement)", "p (Holm)", "declared"]
+        header = [
+            f"arm \u2212 {analysis.reference}",
+            "measure",
+            "pairs",
+            "difference",
+            "P(improvement)",
+            "p (Holm)",
+            "declared",
+        ]
     rows: list[Row] = []
-    order = sorted(MEASURES, key=lambda name: name != analysis.options.primary)
+    order = sorted(analysis.values, key=lambda name: name != analysis.options.primary)
     for measure in order:
         for c in analysis.comparisons[measure]:
             d, i, primary = c.difference, c.improvement, measure == analysis.options.primary
@@ -100,12 +110,21 @@ def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
 
 
 def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
-    header = ["task", "arm", "seed", "finished", "steps", analysis.x, *MEASURES, "folder"]
+    header = ["task", "arm", "seed", "finished", "steps", analysis.x, *analysis.values, "folder"]
     rows = []
     for run in study.runs:
-        scores = [analysis.values[m].get(run.arm, {}).get(run.task, {}).get(run.seed, np.nan) for m in MEASURES]
+        scores = [analysis.values[m].get(run.arm, {}).get(run.task, {}).get(run.seed, np.nan) for m in analysis.values]
         ends = [run.columns[name][np.isfinite(run.columns[name])][-1] for name in ("step", analysis.x)]
-        rows.append([run.task, run.arm, str(run.seed), str(run.finished).lower(), *map(_full, [*ends, *scores]), str(run.folder)])
+        rows.append(
+            [
+                run.task,
+                run.arm,
+                str(run.seed),
+                str(run.finished).lower(),
+                *map(_full, [*ends, *scores]),
+                str(run.folder),
+            ]
+        )
     return header, rows
 
 
@@ -123,7 +142,9 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
                           f"seeds {', '.join(map(str, analysis.seeds))}"))  # fmt: skip
     facts.append(("folders", ", ".join(map(str, study.folders))))
     if seconds := [run.summary["seconds"] for run in analysis.used if run.summary.get("seconds")]:
-        facts.append(("training time", f"{sum(seconds) / 60:.1f} min over all runs, {np.median(seconds):.0f} s a run (median)"))
+        facts.append(
+            ("training time", f"{sum(seconds) / 60:.1f} min over all runs, {np.median(seconds):.0f} s a run (median)")
+        )
     return facts
 
 
@@ -136,7 +157,9 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     def table(header: Row, rows: list[Row]) -> str:
         head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        return (
+            f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
 
     pictures = "".join(
         f'<figure><img alt="{e(_alt(name))}" src="data:image/png;base64,'
@@ -145,7 +168,11 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     )
     declared = sum(c.declared for c in analysis.comparisons[analysis.options.primary])
     total = len(analysis.comparisons[analysis.options.primary])
-    lead = f"{declared} of {total} arms declared different from {analysis.reference}" if total else "one arm, nothing compared"
+    lead = (
+        f"{declared} of {total} arms declared different from {analysis.reference}"
+        if total
+        else "one arm, nothing compared"
+    )
     sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
     errors = "".join(
         f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
@@ -185,7 +212,12 @@ def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str])
     parts += [f"![{_alt(name)}]({name}.png)" for name in names]
     for name, header, rows in tables:
         parts += [f"## {name}", table(header, rows)]
-    parts += ["## How the numbers came about", _list(words.method(analysis)), "## What was run", table(("what", ""), facts)]
+    parts += [
+        "## How the numbers came about",
+        _list(words.method(analysis)),
+        "## What was run",
+        table(("what", ""), facts),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -193,7 +225,9 @@ def _cell(text: str) -> str:
     """Markdown that shows `text` literally, inside or outside of a table; what stands between backticks is code."""
     parts = text.replace("\n", " ").replace("|", "\\|").split("`")
     literal = [re.sub(r"([\\*_\[<])(?!\|)", r"\\\1", part) for part in parts[::2]]
-    return "`".join(part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None)
+    return "`".join(
+        part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None
+    )
 
 
 def _list(lines: list[str]) -> str:
@@ -219,7 +253,9 @@ def _short(measure: str, analysis: Analysis) -> str:
 
 
 def _kind(name: str) -> str:
-    return next((kind for kind in sorted(_ALT, key=len, reverse=True) if name == kind or name.startswith(f"{kind}_")), name)
+    return next(
+        (kind for kind in sorted(_ALT, key=len, reverse=True) if name == kind or name.startswith(f"{kind}_")), name
+    )
 
 
 def _alt(name: str) -> str:

@@ -68,9 +68,13 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
     is_metric = metric == analysis.options.metric
     if is_metric and x == analysis.x:
         _mark(axes, analysis, task)
-    axes.set_xlabel({"step": "optimiser step", "num_tokens": "tokens", "generated_tokens": "generated tokens"}.get(x, x))
+    axes.set_xlabel(
+        {"step": "optimiser step", "num_tokens": "tokens", "generated_tokens": "generated tokens"}.get(x, x)
+    )
     axes.set_ylabel(metric if is_metric else "mean completion length (tokens)")
-    axes.set_title(f"{task}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}", loc="left")
+    axes.set_title(
+        f"{task}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}", loc="left"
+    )
     if x != "step":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _legend(axes, len(ends))
@@ -115,7 +119,9 @@ def _differences(analysis: Analysis) -> Figure:
         if np.isfinite(row.difference.low):
             axes.plot([row.difference.low, row.difference.high], [i, i], color=colour, linewidth=2.2)
         face = colour if row.declared else "white"
-        axes.plot([row.difference.value], [i], "D", color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.8)
+        axes.plot(
+            [row.difference.value], [i], "D", color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.8
+        )
         values = [pair[2] for pair in row.pairs]
         axes.plot(values, i + _spread(len(values)), "o", color=colour, markersize=3.6, alpha=0.75, markeredgewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
@@ -139,7 +145,9 @@ def _arm_axis(axes: Axes, arms: list[str]) -> None:
 
 def _legend(axes: Axes, count: int) -> None:
     if count:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(count, 3), frameon=False, handlelength=2.4)
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(count, 3), frameon=False, handlelength=2.4
+        )
 
 
 def _spread(count: int) -> np.ndarray:

@@ -80,7 +80,9 @@ def read_study(folders: Iterable[str | Path]) -> Study:
     sweep: dict[str, Any] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"{folder}: no such folder. Give run folders, a folder that holds some, or a sweep folder.")
+            raise ValueError(
+                f"{folder}: no such folder. Give run folders, a folder that holds some, or a sweep folder."
+            )
         if (folder / "sweep.json").is_file():
             sweep = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
             for cell in sweep["cells"]:
@@ -100,21 +102,21 @@ def read_study(folders: Iterable[str | Path]) -> Study:
 
 def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed: int | None = None) -> Run | None:
     """One run folder; None if it has no metrics yet. Task, arm and seed default to what its path says
-    (`<task>/<credit>/seed<k>`), then to its config."""
+    (`<task>/<credit>/seed<k>`), then to its summary, then to its config."""
     columns = read_metrics(folder / "metrics.jsonl")
     if not columns:
         return None
-    config = _yaml(folder / "config.yaml")
+    config, summary = _yaml(folder / "config.yaml"), read_json(folder / "summary.json")
     from_path = re.fullmatch(r"seed(\d+)", folder.name)
     parents = folder.resolve().parts[-3:-1]
     if seed is None:
-        seed = int(from_path[1]) if from_path else int(config.get("seed", 0))
+        seed = int(from_path[1]) if from_path else int(summary.get("seed", config.get("seed", 0)))
     if arm is None:
-        arm = parents[1] if from_path else _name(config.get("credit")) or folder.name
+        arm = parents[1] if from_path else summary.get("credit") or _name(config.get("credit")) or folder.name
     if task is None:
-        task = parents[0] if from_path else _name(config.get("task")) or "task"
-    summary = folder / "summary.json"
-    return Run(folder, task, arm, seed, columns, summary.is_file(), read_json(summary), config)
+        task = parents[0] if from_path else summary.get("task") or _name(config.get("task")) or "task"
+    finished = (folder / "summary.json").is_file()
+    return Run(folder, task, arm, seed, columns, finished, summary, config)
 
 
 def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:

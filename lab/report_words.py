@@ -51,7 +51,9 @@ def conclusions(analysis: Analysis) -> list[str]:
     if not rows:
         lines.append("Nothing to compare: there is one arm, or no seed that two arms share.")
     elif not declared:
-        lines.insert(0, f"No arm is declared different from {analysis.reference}. That is not evidence that they are equal.")
+        lines.insert(
+            0, f"No arm is declared different from {analysis.reference}. That is not evidence that they are equal."
+        )
     return lines
 
 
@@ -81,7 +83,9 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
         lines.append("No run is finished; every number below is a snapshot of runs that still go on.")
     elif analysis.left_out:
         names = ", ".join(f"{run.task}/{run.arm}/seed{run.seed}" for run in analysis.left_out)
-        lines.append(f"Left out because unfinished: {names}. Runs that stop for a reason tied to their score bias the rest.")
+        lines.append(
+            f"Left out because unfinished: {names}. Runs that stop for a reason tied to their score bias the rest."
+        )
     if study.missing:
         cells = ", ".join(f"{cell.cell} ({cell.state})" for cell in study.missing)
         lines.append(f"Cells without a finished run: {cells}. Pairs that miss a partner are not in any difference.")

@@ -99,7 +99,9 @@ def paired_difference(arm: Scores, reference: Scores, level: float = 0.95) -> Di
     error = float(np.sqrt(variances.sum())) / len(pairs)
     spread = float(np.sqrt(np.mean([task.var(ddof=1) for task in pairs])))
     if error <= 1e-12 * max(1.0, abs(value)):
-        return Difference(value, value, value, runs, sign_flip_p(arm, reference), spread, float(counts.sum() - len(counts)))
+        return Difference(
+            value, value, value, runs, sign_flip_p(arm, reference), spread, float(counts.sum() - len(counts))
+        )
     degrees = float(variances.sum() ** 2 / np.sum(variances**2 / (counts - 1)))
     half = float(distributions.t.ppf(0.5 + level / 2, degrees)) * error
     p = float(2 * distributions.t.sf(abs(value) / error, degrees))
@@ -191,7 +193,9 @@ def power(difference: float, spread: float, seeds: int, level: float = 0.95, com
     return float(np.nan_to_num(upper) + np.nan_to_num(lower))
 
 
-def seeds_needed(difference: float, spread: float, target: float = 0.8, level: float = 0.95, comparisons: int = 1) -> int:
+def seeds_needed(
+    difference: float, spread: float, target: float = 0.8, level: float = 0.95, comparisons: int = 1
+) -> int:
     """Smallest number of seeds (2..1000) with which `difference` is declared with probability `target`; 1001: more."""
     low, high = 2, 1001
     while low < high:

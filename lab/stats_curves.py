@@ -62,7 +62,9 @@ def time_to_threshold(x: ArrayLike, y: ArrayLike, threshold: float, window: int 
     return (float(x[high[0] + window - 1]), True) if len(high) else (float(x[-1]), False)
 
 
-def survival(times: ArrayLike, reached: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def survival(
+    times: ArrayLike, reached: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Kaplan-Meier: (event times, share still below the threshold after each, Greenwood's sum at each).
 
     `reached[i]` False: run i was watched until `times[i]` without an event. At a tie events come before censorings.
@@ -107,7 +109,9 @@ def _curve(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.
     if x.ndim != 1 or x.shape != y.shape or len(x) == 0:
         raise ValueError(f"A curve needs equally long x and y, got {x.shape} and {y.shape}.")
     if np.any(np.diff(x) < 0) or not np.isfinite(x).all() or not np.isfinite(y).all():
-        raise ValueError("A curve's x must not decrease, and both must be finite; drop points without the metric first.")
+        raise ValueError(
+            "A curve's x must not decrease, and both must be finite; drop points without the metric first."
+        )
     return x, y
 
 

@@ -30,7 +30,7 @@ def check_cells(
     builds = {cell.id for cell in _first_of(arms, lambda c: c.model)} if not passed else set()
     if not arms:
         return
-    say(f"checking {len(arms)} configurations, building {len(builds)} shared starts")
+    say(f"checking {len(arms)} configurations, building {len(builds)} shared starts (slow only the first time)")
 
     def check(cell: Cell) -> tuple[Cell, subprocess.CompletedProcess[str]]:
         make = launch.build_command if cell.id in builds else launch.compose_command
