@@ -1,0 +1,144 @@
+"""A table of questions -> a task: which columns, how answers are found and judged, what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable
+
+from rewards.accuracy import exact_match, multiple_choice, numeric_match
+from rewards.extract import after_marker, first_of, in_tag, last_boxed, last_number, whole_text
+from rewards.format import regex_format
+from tasks.base import Row, Task, prompt_key
+from tasks.columns import nearest, prompt_of, to_rows
+
+logger = logging.getLogger(__name__)
+Raw = list[tuple[str, Row]]  # (place, cells); the place ("data.jsonl, line 3") is for messages
+
+THINK_ANSWER = r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*"
+EXTRACT: dict[str, Callable] = {
+    "tag": lambda: in_tag("answer"),
+    "boxed": last_boxed,
+    "marker": lambda: after_marker("####"),
+    "number": last_number,
+    "text": whole_text,
+    "any": lambda: first_of(in_tag("answer"), last_boxed(), after_marker("####"), last_number()),
+}
+MATCH: dict[str, Callable] = {"exact": exact_match, "number": numeric_match, "choice": multiple_choice}
+
+
+def table_task(
+    source: str,
+    raw: Raw,
+    raw_evaluation: Raw | None,
+    *,
+    name: str,
+    prompt_column: str = "prompt",
+    answer_column: str | None = "answer",
+    completion_column: str | None = None,
+    eval_share: float = 0.1,
+    chat: bool | None = None,
+    system_prompt: str | None = None,
+    answer_marker: str | None = None,
+    match: str = "exact",
+    extract: str = "tag",
+    pattern: str | None = THINK_ANSWER,
+    format_weight: float = 0.2,
+    seed: int = 0,
+) -> Task:
+    """A `Task` from a table, judged by a regular expression (the format) and the answer column.
+
+    Args:
+        source: what the table is called in messages.
+        raw, raw_evaluation: the rows, with the place of each. Prompts that stand in both are dropped from training,
+            with a warning. Without evaluation rows, `eval_share` of the distinct prompts is held out, chosen by a hash
+            of the prompt, so that the choice does not move when rows are added or reordered.
+        name: of the task.
+        prompt_column: strings, or lists of chat messages ({"role": ..., "content": ...}).
+        answer_column: the reference answer, becomes the column "answer"; None: no answer reward.
+        completion_column: texts to imitate, for the warm start of model=embedded and for train_sft.py; None: none.
+        chat: True wraps string prompts as a user message. None: only if there is a system prompt.
+        system_prompt: first message of every chat prompt that has no system message.
+        answer_marker: keep what follows it in the answer column (GSM8K: "####").
+        match: exact (text), number (numeric, with tolerance) or choice (letters A to E).
+        extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
+            text (all of it), any (the first of these that is found).
+        pattern: regular expression of the format reward over the whole completion; None: no format reward.
+        format_weight: weight of the format reward; the answer reward has the rest of 1.
+        seed: of the held-out choice.
+
+    Every other column reaches the rewards under its own name.
+
+    Raises:
+        ValueError: a missing column (with the nearest name), a row that cannot be used (with its place), settings that
+            are no choice, nothing left to train on.
+    """
+    for setting, value, choices in (("match", match, MATCH), ("extract", extract, EXTRACT)):
+        if value not in choices:
+            raise ValueError(f"task.{setting}={value}: choose one of {', '.join(choices)}.{nearest(value, choices)}")
+    if not 0 <= eval_share < 1:
+        raise ValueError(f"task.eval_share={eval_share} must lie in [0, 1).")
+    if not 0 <= format_weight <= 1:
+        raise ValueError(f"task.format_weight={format_weight} must lie in [0, 1]; the answer's weight is the rest.")
+    if system_prompt and chat is False:
+        raise ValueError("task.system_prompt needs chat prompts: remove task.chat=false.")
+
+    def rows_of(raw: Raw) -> list[Row]:
+        return to_rows(
+            raw,
+            source,
+            prompt=prompt_of(chat=bool(chat or (chat is None and system_prompt)), system_prompt=system_prompt),
+            columns={"prompt": prompt_column, "answer": answer_column, "completion": completion_column},
+            answer_marker=answer_marker,
+        )
+
+    rows = rows_of(raw)
+    evaluation = rows_of(raw_evaluation) if raw_evaluation is not None else _held_out(rows, eval_share, seed)
+    held_out = {prompt_key(row["prompt"]) for row in evaluation}
+    train = [row for row in rows if prompt_key(row["prompt"]) not in held_out]
+    if not train:
+        raise ValueError(f"{source}: no prompts are left to train on, all {len(rows)} rows are evaluation prompts.")
+    if raw_evaluation is not None and len(train) < len(rows):
+        logger.warning("%s: %d rows dropped, they are evaluation prompts.", source, len(rows) - len(train))
+    funcs, weights = [], []
+    if pattern is not None:
+        funcs.append(regex_format(pattern, name="format"))
+        weights.append(format_weight if answer_column else 1.0)
+    if answer_column:
+        funcs.append(MATCH[match](EXTRACT[extract](), name="answer"))
+        weights.append(1.0 - format_weight if pattern is not None else 1.0)
+    return Task(
+        name=name,
+        train=[_without(row, "completion") for row in train],
+        evaluation=[_without(row, "completion") for row in evaluation],
+        reward_funcs=funcs,
+        reward_weights=weights,
+        demonstrations=_demonstrations(train) if completion_column else None,
+    )
+
+
+def _held_out(rows: list[Row], share: float, seed: int) -> list[Row]:
+    """One row for each of the chosen prompts, in the file's order; at least one prompt stays on either side."""
+    first = {prompt_key(row["prompt"]): row for row in reversed(rows)}
+    count = min(len(first) - 1, max(1, round(share * len(first)))) if share else 0
+    ranked = sorted(first, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
+    chosen = set(ranked[:count])
+    return [first[key] for key in dict.fromkeys(prompt_key(row["prompt"]) for row in rows) if key in chosen]
+
+
+def _demonstrations(rows: list[Row]) -> Callable[[int, int], list[Row]]:
+    pool = [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+
+    def demonstrations(count: int, seed: int) -> list[Row]:
+        """Rounds over the training rows, each in a new order."""
+        rng, chosen = random.Random(f"demonstrations {seed}"), []
+        while len(chosen) < count:
+            chosen += rng.sample(pool, len(pool))
+        return chosen[:count]
+
+    return demonstrations
+
+
+def _without(row: Row, column: str) -> Row:
+    return {key: value for key, value in row.items() if key != column}
