@@ -28,10 +28,8 @@ from lab.picture import draw
 from lab.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.worlds import CATALOGUE, world
 
-DEFAULT_WORLDS = (
-    "delayed_key umbrella shares all_or_nothing parity brackets poison filler coin two_turn levels regex_tags "
-    "filler:transformer poison:transformer"
-).split()
+SMALL = ("tiny", "tiny_turn")
+DEFAULT_WORLDS = [name for name in CATALOGUE if name not in SMALL] + ["filler:transformer", "poison:transformer"]
 FULL_WORLDS = [*CATALOGUE, *(f"{name}:transformer" for name in CATALOGUE)]
 FULL_LAG = 4
 
@@ -41,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lab.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="credit=..., worlds=a,b, group=4, out=lab_out, ...")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="credit=..., worlds=a,b, group=4, out=lab_out, ..."
+    )
     parser.add_argument("--full", action="store_true", help="all worlds, both policies, large samples, off-policy too")
     parser.add_argument("--config-dir", action="append", default=[], help="a folder of your own with credit/*.yaml")
     given = parser.parse_intermixed_args(arguments)
@@ -94,12 +94,16 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     _write_json(out / "bench.json", records, tables, {"worlds": worlds, "lags": lags, **common}, seconds)
     title = "Credit strategies against the exact gradient"
     subtitle = (
-        f"{len(worlds)} enumerable worlds, groups of {common['group_size']}; bias: root mean square, noise: geometric mean; "
+        f"{len(worlds)} enumerable worlds, groups of {common['group_size']}; bias: root mean square, "
+        "noise: geometric mean; "
         "dots: single worlds"
     )
     shown = [r for r in records if r["lag"] == lags[0]]
     draw(tables[lags[0]], clouds(shown, yardsticks(shown)), out / "bench.png", title, subtitle)
-    print(f"{len(records)} measurements in {seconds:.0f} s. {out / 'bench.json'}, {out / 'bench.png'}, {out / 'bench.pdf'}")
+    print(
+        f"{len(records)} measurements in {seconds:.0f} s. "
+        + ", ".join(str(out / f"bench.{kind}") for kind in ("json", "png", "pdf"))
+    )
     wrong = [s.label for s in tables[lags[0]] if s.verdict == "WRONG"]
     if wrong:
         print(f"WRONG DECLARATION: {', '.join(wrong)}. See docs/lab.md, 'Declarations'.")
@@ -143,7 +147,9 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
     console = Console()
     wide = console.width >= 110
     where = f"off-policy, {lag} updates behind, surrogate {common['surrogate']}" if lag else "on-policy"
-    table = Table(title=f"Bias and noise ({where}, groups of {common['group_size']})", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"Bias and noise ({where}, groups of {common['group_size']})", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     names = ["strategy", "bias", "worst", "noise", "length", "gain", "rank", "declares"]
     for name in names if not wide else [*names[:3], "in", *names[3:-1], "key", names[-1]]:
         left = name in ("strategy", "declares", "in")
@@ -159,7 +165,8 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
         table.add_row(*cells, f"{words[row.declared]} {marks[row.verdict]}")
     console.print(table)
     console.print(
-        "bias: of the direction, root mean square over worlds; worst: largest; noise: relative to rloo; length: push on "
+        "bias: of the direction, root mean square over worlds; worst: largest; noise: relative to rloo; length: push "
+        "on "
         "length beyond the true one; gain: of a small step, 1 is best; rank: correlation with the ideal credit.",
         style="dim",
     )
@@ -173,7 +180,17 @@ def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
     if not done:
         return
     table = Table(title=f"{records[0]['label']}, world by world")
-    names = ("cosine", "scale", "relative_bias", "nsr", "length_push", "true_length_push", "gain", "spearman", "key_share")
+    names = (
+        "cosine",
+        "scale",
+        "relative_bias",
+        "nsr",
+        "length_push",
+        "true_length_push",
+        "gain",
+        "spearman",
+        "key_share",
+    )
     for column in ("world", "how", *names):
         table.add_column(column.replace("_", " "), justify="left" if column in ("world", "how") else "right")
     for name in worlds:
@@ -195,7 +212,9 @@ def _percent(value: float) -> str:
     return "0" if value <= 1e-9 else f"{100 * value:.2g} %"
 
 
-def _write_json(path: Path, records: list[dict], tables: dict[int, list[Summary]], settings: dict, seconds: float) -> None:
+def _write_json(
+    path: Path, records: list[dict], tables: dict[int, list[Summary]], settings: dict, seconds: float
+) -> None:
     content = {
         "command": "python -m lab.bench " + " ".join(sys.argv[1:]),
         "python": platform.python_version(),

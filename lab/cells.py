@@ -1,4 +1,4 @@
-"""What the lab's commands share: strategies from the command line, and one measurement as a job for a worker process."""
+"""What the lab's commands share: strategies from the command line, a measurement as a job for a worker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Critics for strategies that ask for `values_BT`: the exact value, an arbitrary one, a fitted one, none.
 
-A baseline V(s_t) must leave the gradient's direction alone whatever the critic; how much noise it removes depends on it.
+A baseline V(s_t) must leave the gradient's direction alone whatever the critic; how much noise it
+removes depends on it.
 Each maps an `Exact` to values_NT: (N, T) float64, a function of the prompt and the tokens before t, 0 at masked places.
 """
 

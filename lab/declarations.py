@@ -23,8 +23,8 @@ from lab.worlds import world
 
 ROUNDING_BIAS = 1e-9
 VISIBLE_BIAS = 1e-3
-WORLDS = ("tiny", "tiny_turn", "tiny_turn:transformer", "levels", "filler", "poison", "shares", "two_turn", "coin")
-GROUP_SIZES = (8, 4, 3, 2)
+WORLDS = ("tiny", "tiny_turn", "tiny_turn:transformer", "levels", "poison", "two_turn", "coin")
+GROUP_SIZES = (4, 3, 2)
 EXACT_ONLY = Budget(groups=20_000, calls=800, sampled_groups=0, sampled_calls=0)
 
 
@@ -116,10 +116,14 @@ def check_declaration(
 
 
 def largest_enumeration(
-    learner: Exact, strategy: Strategy, critic: str = "perfect", budget: Budget = EXACT_ONLY
+    learner: Exact,
+    strategy: Strategy,
+    critic: str = "perfect",
+    budget: Budget = EXACT_ONLY,
+    sizes: Iterable[int] = GROUP_SIZES,
 ) -> Measurement | None:
-    """The measurement with the largest group size that can be enumerated; None if not even groups of two can."""
-    for size in GROUP_SIZES:
+    """The measurement with the first of the group sizes that can be enumerated; None if none can."""
+    for size in sizes:
         if is_enumerable(learner, strategy, size, budget):
             return measure(learner, strategy, size, critic=critic, budget=budget)
     return None

@@ -1,15 +1,15 @@
 """Numbers that say how good a gradient estimate is. g: the true gradient; m: the estimate's mean.
 
-    cosine          cos(m, g)
-    scale           <m, g> / |g|^2; harmless, the learning rate takes it up
-    relative_bias   |m / scale - g| / |g|: what no learning rate removes (0 for an unbiased direction)
-    nsr             trace of the covariance / |m|^2; the number of batches to average until signal equals noise
-    length_push     <m, grad E[length]> / |m|: change of length per unit step; `true_length_push` is g's own
-    success_push    the same for the reward-weighted mean length: do rewarded texts get shorter? `true_success_push`
-    gain            E[R] after a step of fixed length along m, less before, over the same along g
-    drift           |m| / root of the trace of the covariance; where g = 0 this is all bias, in units of noise
-    pearson, spearman   of credit A[b,t] with the ideal A*[b,t], over learning tokens
-    key_share       share of |w A| on the tokens on which credit belongs
+cosine          cos(m, g)
+scale           <m, g> / |g|^2; harmless, the learning rate takes it up
+relative_bias   |m / scale - g| / |g|: what no learning rate removes (0 for an unbiased direction)
+nsr             trace of the covariance / |m|^2; the number of batches to average until signal equals noise
+length_push     <m, grad E[length]> / |m|: change of length per unit step; `true_length_push` is g's own
+success_push    the same for the reward-weighted mean length: do rewarded texts get shorter? `true_success_push`
+gain            E[R] after a step of fixed length along m, less before, over the same along g
+drift           |m| / root of the trace of the covariance; where g = 0 this is all bias, in units of noise
+pearson, spearman   of credit A[b,t] with the ideal A*[b,t], over learning tokens
+key_share       share of |w A| on the tokens on which credit belongs
 """
 
 from __future__ import annotations

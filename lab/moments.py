@@ -122,7 +122,7 @@ def _score(scorer: Scorer, items: Items, block: Block, items_nR: Tensor, couplin
 
 def _conditional_mean(items: Items, items_nR: Tensor, coefficients_nRT: Tensor) -> Tensor:
     """(n, D) expected estimate of each batch given its items."""
-    kinds, width, parameters = items.mean_KTD.shape
+    _kinds, width, parameters = items.mean_KTD.shape
     used_U, place_nR = torch.unique(items_nR, return_inverse=True)
     table_nUT = torch.zeros(len(items_nR), len(used_U), width, dtype=torch.float64)
     table_nUT.scatter_add_(1, place_nR[..., None].expand(-1, -1, width), coefficients_nRT)

@@ -159,7 +159,10 @@ def _merged(summaries: list[Summary], heights: list[float], near: float) -> list
                 break
         else:
             places.append([(summary, height)])
-    return [("\n".join(_name(s) for s, _ in place), place[0][0].noise, place[0][1], _colour(place[0][0])) for place in places]
+    return [
+        ("\n".join(_name(s) for s, _ in place), place[0][0].noise, place[0][1], _colour(place[0][0]))
+        for place in places
+    ]
 
 
 def _labels(figure, axes, points: list[tuple[str, float, float, str]]) -> None:

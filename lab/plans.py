@@ -1,8 +1,8 @@
 """Which batches to look at, with what probability: all of them where that fits, else a sample.
 
 Texts that a strategy cannot tell apart are one *item* (same prompt, reward and mask); batches that differ only in the
-order within a group are one batch with a multinomial probability. Both are exact: inside an item, means and variances of
-the scores are known (`Items`).
+order within a group are one batch with a multinomial probability. Both are exact: inside an item, means and variances
+of the scores are known (`Items`).
 
 Shapes: K items (of all prompts), n batches, R rows of a batch, G rows of a group.
 """
@@ -27,7 +27,8 @@ class Items:
         text_K: one text of each item. prompt_K, prob_K: its prompt, its probability within the prompt.
         item_N: the item of each text.
         mean_KTD: expected score of each token. spread_KTT: expected inner product of the deviations from it.
-        ideal_NT: A* of each text; ideal_KT, ideal_square_KT: expected A* and A*^2 of an item. deciding_KT: probability that the token is a deciding one.
+        ideal_NT: A* of each text; ideal_KT, ideal_square_KT: expected A* and A*^2 of an item.
+        deciding_KT: probability that the token is a deciding one.
         mask_KT: bool.
     """
 

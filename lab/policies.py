@@ -16,8 +16,8 @@ from lab.tree import Tree
 
 
 class Policy(Protocol):
-    """`initial` (D,) float64 and `logits(theta) -> (N, T, A)`, -inf for actions that are not open; values where the policy
-    does not act are arbitrary."""
+    """`initial` (D,) float64 and `logits(theta) -> (N, T, A)`, -inf for actions that are not open; where the policy
+    does not act, the values are arbitrary."""
 
     initial: Tensor
 

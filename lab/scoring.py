@@ -137,7 +137,7 @@ class Scorer:
         advantages, coefficients = self.rows(texts_nR.flatten(), group_nR.flatten())
         return advantages.view(batches, rows, -1), coefficients.view(batches, rows, -1)
 
-    def coupling(self, prompts: int, group_size: int, trials: int = 16, seed: int = 0) -> Coupling:
+    def coupling(self, prompts: int, group_size: int, trials: int = 10, seed: int = 0) -> Coupling:
         """Whose coefficients depend on whom, and how `stacked` relates to `separate`.
 
         Decided by trial on random batches (all texts equally likely, some batches of equal rows, rows shuffled), to

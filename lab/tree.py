@@ -28,7 +28,8 @@ class Tree:
             learning token. deciding_NT: bool.
         state_NT: int64 index of the prefix before the token, -1 where the policy does not act.
         node_NT: int64 index of the prefix *after* the token in a numbering of all prefixes; root_N: the prompt's own.
-        tilt_SA: the world's tilt of each state's logits. allowed_SA: bool, actions open to the policy. actions_NT: int64 index of the action taken, 0 elsewhere.
+        tilt_SA: the world's tilt of each state's logits. allowed_SA: bool, actions open to the policy.
+        actions_NT: int64 index of the action taken, 0 elsewhere.
     """
 
     world: World
@@ -88,7 +89,9 @@ def grow(world: World) -> Tree:
                 visit(prompt, (*text, token), [*mask, False], chance * probability)
         elif world.is_complete(text):
             if len(texts) >= MAX_TEXTS:
-                raise ValueError(f"World {world.name!r} has more than {MAX_TEXTS} texts; use fewer tokens or shorter texts.")
+                raise ValueError(
+                    f"World {world.name!r} has more than {MAX_TEXTS} texts; use fewer tokens or shorter texts."
+                )
             texts.append((prompt, text, mask, chance))
         else:
             states[prompt, text] = len(states)

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from credit import baseline, ratio, spread, weight
+from credit import baseline, ratio, weight
 from credit.declare import declares
 from credit.strategy import Strategy
 from lab.critics import CRITICS
@@ -61,7 +61,7 @@ def strategy(request):
 
 
 def brute_force(learner, strategy, size, sampler=None, surrogate="clip"):
-    """Mean and covariance over all ordered batches, each gradient by automatic differentiation of the written-out loss."""
+    """Mean and covariance over all ordered batches, each gradient by differentiating the written-out loss."""
     source, tree = sampler or learner, learner.tree
     scorer = Scorer(strategy, learner, sampler, "fitted", surrogate)
     pools = [torch.nonzero(tree.prompt_N == p).flatten().tolist() for p in range(learner.prompts)] * size

@@ -1,0 +1,147 @@
+"""The bench as a user runs it: table, JSON, picture, user strategies, wrong declarations, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from lab import bench
+from lab.cells import Job, Spec, run_job, run_jobs, specs_of, split_arguments
+from lab.summary import summarise
+from trainers.compose import config_choices
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FEW = ["worlds=tiny,coin", "group=3", "jobs=1"]
+
+
+@pytest.fixture
+def my_configs(tmp_path, monkeypatch) -> Path:
+    """A user's folder with a strategy of their own, which looks at its own row's future and says it does not."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    (tmp_path / "credit").mkdir()
+    (tmp_path / "credit" / "mine.yaml").write_text(
+        "# mine, in ten lines\n"
+        "_target_: credit.strategy.Strategy\n"
+        "name: mine\n"
+        "baseline:\n  _target_: cheating.peeking\n"
+        "weight:\n  _target_: credit.weight.seq_sum\n",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def test_the_bench_writes_table_json_and_picture(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert bench.main(["credit=dr_grpo,seq_norm", *FEW, f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "dr_grpo" in printed and "seq_norm, world by world" in printed
+    content = json.loads((out / "bench.json").read_text())
+    rows = {row["label"]: row for row in content["summary"]["0"]}
+    assert rows["dr_grpo"]["bias"] < 1e-9 and rows["seq_norm"]["bias"] > 0.1
+    assert rows["dr_grpo"]["verdict"] == rows["seq_norm"]["verdict"] == "agrees"
+    assert {cell["world"] for cell in content["cells"]} == {"tiny", "coin"}
+    for kind in ("png", "pdf"):
+        assert (out / f"bench.{kind}").stat().st_size > 5000
+
+
+def test_a_users_strategy_that_lies_is_called_wrong_and_the_exit_code_says_so(my_configs, tmp_path, capsys):
+    code = bench.main(["credit=mine", *FEW, f"out={tmp_path / 'out'}", "--config-dir", str(my_configs)])
+    assert code == 1
+    assert "WRONG DECLARATION: mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["credit=seq_nrom"], "seq_norm"),
+        (["worlds=tinny"], "There is: delayed_key"),
+        (["gruop=4"], "Did you mean `group`?"),
+        (["group=1"], "at least 2"),
+        (["credit"], "key=value"),
+        (["credit=rloo", "critic=prefect", "credit.nonsense=1"], "nonsense"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_measured(arguments, hint, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "run_jobs", lambda *_: pytest.fail("measured"))
+    assert bench.main(arguments) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_every_shipped_strategy_is_in_the_default_set():
+    labels = {spec.label.split(" [")[0] for spec in specs_of([])}
+    assert labels == set(config_choices("credit"))
+
+
+def test_choices_are_combined():
+    specs = specs_of(["credit=dr_grpo,rloo", "credit/weight=seq_mean,seq_sum"])
+    assert [spec.label for spec in specs] == [
+        f"{credit} weight={weight}" for credit in ("dr_grpo", "rloo") for weight in ("seq_mean", "seq_sum")
+    ]
+
+
+def test_settings_and_overrides_are_told_apart():
+    settings, overrides = split_arguments(
+        ["credit=rloo", "group=8", "credit.baseline.eps=0.1", "credit/weight=constant"]
+    )
+    assert settings == {"group": "8"} and len(overrides) == 3
+
+
+def test_off_policy_records_say_how_far_behind_the_sampler_was():
+    spec = Spec("rloo", ("credit=rloo",))
+    record = run_job(Job(spec, "tiny", 2, lag=3))
+    assert record["lag"] == 3 and record["surrogate"] == "clip" and record["metrics"]["cosine"] < 1 - 1e-6
+    assert run_job(Job(spec, "tiny", 2))["metrics"]["cosine"] > 1 - 1e-9
+
+
+@pytest.mark.slow
+def test_worker_processes_return_what_one_process_returns():
+    jobs = [Job(Spec(name, (f"credit={name}",)), "tiny", 3) for name in ("rloo", "uniform")]
+    plain, parallel = (
+        sorted(([r["label"], r["metrics"]] for r in run_jobs(jobs, workers)), key=str) for workers in (1, 2)
+    )
+    assert plain == parallel
+
+
+def record(bias, exact=True, error=None, declared=True, world="w"):
+    names = "cosine scale nsr drift length_push true_length_push success_push true_success_push gain spearman key_share"
+    metrics = dict.fromkeys(names.split(), 0.5) | {"relative_bias": bias}
+    return {
+        "label": "x",
+        "world": world,
+        "lag": 0,
+        "exact": exact,
+        "seconds": 0.0,
+        "declared_unbiased": declared,
+        "declared_weight_class": None,
+        "metrics": metrics,
+        "errors": {} if error is None else {"relative_bias": error},
+    }
+
+
+@pytest.mark.parametrize(
+    ("records", "measured", "verdict"),
+    [
+        ([record(0.0)], "unbiased", "agrees"),
+        ([record(0.0, declared=False)], "unbiased", "WRONG"),
+        ([record(0.02)], "biased", "WRONG"),
+        ([record(0.02, declared=False)], "biased", "agrees"),
+        ([record(0.02, exact=False, error=0.01)], "within error", "agrees"),
+        ([record(0.02, exact=False, error=0.001)], "biased", "WRONG"),
+        ([record(0.02, exact=False, error=0.01, declared=False)], "within error", "not seen"),
+        ([record(1e-5)], "undecided", "WRONG"),
+        ([record(0.02, declared=None)], "biased", "no claim"),
+    ],
+)
+def test_verdicts_of_the_table(records, measured, verdict):
+    row = summarise(records, {("w", 0): 0.5})
+    assert (row.measured, row.verdict) == (measured, verdict)
+
+
+def test_the_summary_takes_root_mean_square_bias_and_geometric_mean_noise():
+    records = [record(0.3, world="a"), record(0.4, world="b")]
+    row = summarise(records, {("a", 0): 0.25, ("b", 0): 1.0})
+    # sqrt((0.09 + 0.16) / 2); noise ratios 2 and 1/2
+    assert math.isclose(row.bias, math.sqrt(0.125)) and math.isclose(row.noise, 1.0) and row.worst_world == "b"
