@@ -101,9 +101,8 @@ def report(runs: list[dict], options: argparse.Namespace) -> None:
             means = {arm: statistics.mean(pair[arm]["curves"][name][:steps]) for arm in ARMS}
             gaps.append(means["spans"] - means["broadcast"])
         low, high = bootstrap(gaps)
-        print(
-            f"  {name}, mean over the steps both made, spans - broadcast: {statistics.mean(gaps):+.4f} [{low:+.4f}, {high:+.4f}]"
-        )
+        gap = f"{statistics.mean(gaps):+.4f} [{low:+.4f}, {high:+.4f}]"
+        print(f"  {name}, mean over the steps both made, spans - broadcast: {gap}")
 
 
 def bootstrap(values: list[float], draws: int = 10_000) -> tuple[float, float]:

@@ -7,6 +7,7 @@ Run under torchrun for several processes.
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import time
 import zlib
@@ -30,7 +31,7 @@ seen = []
 
 
 def fate(prompt, completion):
-    """About 10 % raise, 5 % give NaN and 3 % hang, by the text alone, so that every process count meets the same rows."""
+    """About 10 % raise, 5 % give NaN and 3 % hang, by the text alone: the same rows in every mode."""
     place = zlib.crc32(f"{prompt}|{completion}".encode()) % 100
     return "raise" if place < 10 else "nan" if place < 15 else "hang" if place < 18 else "fine"
 
@@ -72,7 +73,7 @@ always_fails.__name__ = "letter_a"
 
 def main():
     set_seed(0)
-    processes = int(__import__("os").environ.get("WORLD_SIZE", 1))
+    processes = int(os.environ.get("WORLD_SIZE", 1))
     arguments = GRPOConfig(
         output_dir=FOLDER,
         per_device_train_batch_size=ROWS // processes,

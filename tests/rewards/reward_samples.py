@@ -1,8 +1,10 @@
 """Reward functions that misbehave, importable by name so that worker processes can load them."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import sys
 import time
 
 
@@ -42,10 +44,8 @@ def _one(text):
             pass
     if text == "swallow":
         while True:
-            try:
+            with contextlib.suppress(Exception):
                 time.sleep(60)
-            except Exception:
-                pass
     if text == "stuck":
         ctypes.PyDLL(None).usleep(ctypes.c_uint(60_000_000))  # C code that keeps the interpreter lock
     return {"nan": float("nan"), "inf": float("inf"), "text": "1.0", "none": None, "list": [1.0], "huge": 1e300}.get(
@@ -56,3 +56,7 @@ def _one(text):
 def logs_state(prompts, completions, trainer_state, log_metric, **columns):
     log_metric("step", float(trainer_state.global_step))
     return [float(trainer_state.global_step) for _ in completions]
+
+
+def modules(prompts, completions, **columns):
+    return [float(name in sys.modules) for name in completions]

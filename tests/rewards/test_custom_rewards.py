@@ -226,7 +226,8 @@ def test_scoring_says_what_is_wrong_and_ends_with_two(arguments, message, capsys
 
 
 def test_the_rewards_package_imports_no_torch_trl_or_transformers():
-    code = "import sys, pkgutil, rewards\nfor m in pkgutil.iter_modules(rewards.__path__): __import__('rewards.' + m.name)\n"
+    code = "import sys, pkgutil, rewards\n"
+    code += "for module in pkgutil.iter_modules(rewards.__path__): __import__('rewards.' + module.name)\n"
     code += "print(sorted({'torch', 'trl', 'transformers', 'hydra'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip() == "[]", result.stderr

@@ -1,4 +1,4 @@
-"""Every reward function: never raises on any text, stays in its range, gives gold its best and empty its stated value."""
+"""Every reward function: never raises, stays in its range, gives gold its best and an empty text its stated value."""
 
 import json
 import pickle

@@ -208,7 +208,7 @@ def test_reporting_instead_of_raising_stops_all_processes_together():
     assert scored(reward, ["a", "nan"]) == [None, None]
     check_failures([fine, samples.lengths])
     with pytest.raises(RewardStop, match="fails too often"):
-        check_failures([fine, samples.lengths], gather=lambda mine: mine + [reward.stop_reason])
+        check_failures([fine, samples.lengths], gather=lambda mine: [*mine, reward.stop_reason])
 
 
 @settings(deadline=None)
@@ -235,6 +235,18 @@ def test_failures_a_function_reports_itself_are_counted():
     reward = guarded(reports)
     assert scored(reward, ["a", "b"]) == [1.0, None]
     assert reward.counts.timeout == 1
+
+
+def test_reported_failures_keep_their_row_when_rows_are_called_alone(caplog):
+    def reports(completions, **columns):
+        if len(completions) > 1:
+            raise RuntimeError
+        if completions == ["slow"]:
+            report_failure(0, "timeout", "too slow")
+        return [1.0]
+
+    assert scored(guarded(reports), ["a", "b", "slow"]) == [1.0, 1.0, None]
+    assert "failed on row 2 (timeout: too slow)" in caplog.text
 
 
 class Log:

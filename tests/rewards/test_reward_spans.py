@@ -92,3 +92,13 @@ def test_ending_too_early_is_decided_by_the_decision_to_end():
     text = "<think>a"
     (spans,) = regex_format(PATTERN).spans(prompts=None, completions=[text])
     assert spans[-1] == Span(len(text), len(text), -1.0)
+
+
+def test_asking_for_the_spans_of_a_composition_logs_nothing():
+    logged = []
+    reward = scale(think_answer(), factor=2.0)
+    call = {"prompts": [""], "completions": ["x"], "log_metric": lambda *entry: logged.append(entry)}
+    reward(**call)
+    assert logged.pop() == ("rewards/think_answer/mean", 0.0)
+    weighted_sum([reward, exact_match(in_tag("answer"))]).spans(**call, answer=["4"])
+    assert not logged

@@ -71,3 +71,9 @@ def test_a_function_that_cannot_be_sent_is_refused_before_the_run():
 def test_arguments_that_cannot_be_sent_stop_with_the_remedy(pooled):
     with pytest.raises(RewardStop, match="workers=0"):
         scored(pooled("behaves", workers=1), ["a"], judge=[lambda: None])
+
+
+def test_a_worker_does_not_import_the_training_script(pooled):
+    import pytest as script  # what runs this process, and what a plain process would import again
+
+    assert scored(pooled("modules", workers=1), [script.__name__, "rewards.workers"]) == [0.0, 1.0]

@@ -75,7 +75,18 @@ def test_a_prefix_of_tokens_completes_the_characters_it_decodes_to(name):
     check()
 
 
-@given(ids_of("byte level"))
+def bytes_of(text):
+    return [ALPHABET[byte] for byte in text.encode()]
+
+
+@given(
+    st.one_of(
+        ids_of("byte level"),
+        st.text("ab<é😀", min_size=1, max_size=8).map(
+            lambda text: TOKENIZERS["byte level"].convert_tokens_to_ids(bytes_of(text))
+        ),
+    )
+)
 @settings(deadline=None, max_examples=150)
 def test_the_three_ways_to_count_agree(ids):
     tokenizer = TOKENIZERS["byte level"]
