@@ -248,8 +248,14 @@ def _unit(analysis: Analysis) -> str:
 
 
 def _short(measure: str, analysis: Analysis) -> str:
-    return {"final": f"final {analysis.options.metric}", "tokens": f"{_unit(analysis)} to threshold",
-            "auc": "area under the curve", "final_steps": "final at equal steps"}[measure]  # fmt: skip
+    names = {
+        "final": f"final {analysis.options.metric}",
+        "auc": "area under the curve",
+        "tokens": f"{_unit(analysis)} to threshold",
+        "final_steps": "final at equal steps",
+        "held_out": "held-out reward",
+    }
+    return names[measure]
 
 
 def _kind(name: str) -> str:

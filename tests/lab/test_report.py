@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lab import report as cli
-from lab.report_analysis import MIN_PAIRS, Options, analyse, compare, mean_curve
+from lab.report_analysis import MEASURES, MIN_PAIRS, Options, analyse, compare, mean_curve
 from lab.report_read import read_metrics, read_run, read_study
 from lab.report_words import cautions, conclusions, number, with_interval
 
@@ -225,7 +225,7 @@ def written(tmp_path_factory):
                 cells.append({"id": id, "task": task, "arm": arm, "seed": seed})
                 rows = straight(0.5 + (0.1, -0.1, 0.01)[seed] * (arm == hostile), **{"completions/mean_length": 9.0})
                 if id != "doors11":
-                    write_run(folder / "cells" / id, rows, versions={"trl": "9.9"}, seconds=3.0)
+                    write_run(folder / "cells" / id, rows, versions={"trl": "9.9"}, seconds=3.0, eval_reward_after=0.5)
     (folder / "state").mkdir()
     (folder / "state" / "doors11.json").write_text(json.dumps({"state": "failed", "error": "Traceback <script>boom</script>"}))
     (folder / "sweep.json").write_text(json.dumps({"cells": cells, "command": "sweep.py <x>", "commit": "abc123"}))
@@ -261,5 +261,6 @@ def test_tables_hold_every_run_and_every_comparison_in_full(written):
     runs = list(csv.DictReader((out / "runs.csv").open()))
     assert len(runs) == 11 and {row["arm"] for row in runs} == {"uniform", hostile}
     comparisons = list(csv.DictReader((out / "comparisons.csv").open()))
+    assert {row["measure"] for row in comparisons} == set(MEASURES)
     (final,) = [row for row in comparisons if row["measure"] == "final"]
     assert final["pairs"] == "5" and float(final["low"]) < float(final["difference"]) < float(final["high"])
