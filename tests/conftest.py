@@ -18,6 +18,10 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("house", max_examples=30, deadline=None)
+settings.load_profile("house")
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
