@@ -17,8 +17,8 @@ class TokenTemperature:
     """Draws each text from q(x) = prod_t p(x_t|x_<t)^alpha / Z_t(x_<t).
 
     The weights that would correct the draws towards p_alpha come for free (`log_weights_PS`), so the effective sample
-    size of the S draws of a prompt says how far apart the two temperatures are, and their mean weight estimates Z without
-    bias.
+    size of the S draws of a prompt says how far apart the two temperatures are, and their mean weight estimates Z
+    without bias.
 
     Args:
         max_rows: rows in one batch.

@@ -1,4 +1,4 @@
-"""Everything by enumeration, for tabular models small enough: the target, what each sampler should do, and how far off."""
+"""Everything by enumeration, for tabular models small enough: the target, the samplers' kernels, distances."""
 
 from __future__ import annotations
 
@@ -99,37 +99,41 @@ def mh_kernel(world: World) -> Tensor:
     return kernel_XX
 
 
-def horizon_conditionals(model: TabularModel, max_length: int, alpha: float, horizon: int, prompt: int = 0) -> Tensor:
-    """(C, V) q_H(v|h) proportional to p(v|h)^alpha * E_{p}[prod of the next H-1 p^(alpha-1) | h, v]: what Long Horizon
-    Temperature Scaling tends to without baseline and clamp. H = 1 is token temperature, H >= max_length sequence
-    temperature. Rows of prefixes that cannot occur (after an end token) are as meaningless as the model's own.
+def horizon_conditionals(
+    model: TabularModel,
+    max_length: int,
+    alpha: float,
+    horizon: int,
+    prompt: int = 0,
+    baseline_T: Tensor | None = None,
+) -> Tensor:
+    """(C, V) q_H(v|h) proportional to p(v|h)^alpha * E_{x~p}[prod over the next H-1 tokens of (p exp(-b))^(alpha-1)]:
+    the optimum of Long Horizon Temperature Scaling without clamp and KL term. H = 1 is token temperature, H >=
+    max_length sequence temperature (b = 0). Rows of prefixes that cannot occur (after an end token) mean nothing.
     """
     if horizon < 1:
         raise ValueError(f"horizon={horizon} must be at least 1: the number of tokens a weight looks at.")
     vocab = model.vocab_size
     logps_CV = model.logits_PCV[prompt].log_softmax(-1)
-    counts = [vocab**depth for depth in range(max_length)]
-    first = [sum(counts[:depth]) for depth in range(max_length)]
     ends_V = torch.isin(torch.arange(vocab), torch.tensor(model.eos_ids))
-    # future[h][c]: log E[prod of the next h p^(alpha-1)] after prefix c; 0 once nothing is left.
-    result_CV = torch.empty_like(logps_CV)
-    for depth in range(max_length):
-        rows = slice(first[depth], first[depth] + counts[depth])
-        future_CV = _future(logps_CV, first, counts, depth + 1, horizon - 1, alpha, ends_V, max_length)
-        future_CV = future_CV.view(counts[depth], vocab).masked_fill(ends_V, 0.0)
-        result_CV[rows] = (alpha * logps_CV[rows] + future_CV).log_softmax(-1)
-    return result_CV.exp()
+    baseline_T = torch.zeros(max_length) if baseline_T is None else baseline_T
 
+    def level(depth: int) -> slice:
+        """Numbers of the prefixes of `depth` tokens."""
+        first = sum(vocab**shorter for shorter in range(depth))
+        return slice(first, first + vocab**depth)
 
-def _future(logps_CV, first, counts, depth, steps, alpha, ends_V, max_length) -> Tensor:
-    """log E[prod of the next `steps` p^(alpha - 1)] for every prefix of `depth` tokens, in order of their numbers."""
-    vocab = logps_CV.shape[1]
-    if steps == 0 or depth >= max_length:
-        return logps_CV.new_zeros(vocab**depth)
-    rows = slice(first[depth], first[depth] + counts[depth])
-    after_CV = _future(logps_CV, first, counts, depth + 1, steps - 1, alpha, ends_V, max_length)
-    after_CV = after_CV.view(-1, vocab).masked_fill(ends_V, 0.0)
-    return (alpha * logps_CV[rows] + after_CV).logsumexp(-1)
+    def ahead(depth: int, steps: int) -> Tensor:
+        """log E[prod of the next `steps` weights] for every prefix of `depth` tokens; 0 where nothing is left."""
+        if steps == 0 or depth >= max_length:
+            return logps_CV.new_zeros(vocab**depth)
+        return (tilted(depth, steps) - (alpha - 1) * baseline_T[depth]).logsumexp(-1)
+
+    def tilted(depth: int, steps: int) -> Tensor:
+        after_CV = ahead(depth + 1, steps - 1).view(-1, vocab).masked_fill(ends_V, 0.0)
+        return alpha * logps_CV[level(depth)] + after_CV
+
+    return torch.cat([tilted(depth, horizon).softmax(-1) for depth in range(max_length)])
 
 
 def total_variation(p_X: Tensor, q_X: Tensor) -> float:

@@ -15,16 +15,16 @@ from sampling.particles import Particles
 
 @dataclass(frozen=True)
 class SuffixMH:
-    """Chains over complete texts. One step: draw a cut k, throw away the tokens from k on, draw a new suffix from q, accept
-    with min(1, prod_{t>=k} Z_t(x') / Z_t(x)).
+    """Chains over complete texts. One step: draw a cut k, throw away the tokens from k on, draw a new suffix from q,
+    accept with min(1, prod_{t>=k} Z_t(x') / Z_t(x)).
 
     k is uniform over 0..limit-1 whatever the length of the text; a text that has ended before k stays as it is. The
     proposal runs to the full limit. Capping it at the current length, as in the code published with power sampling, is
     not invariant once end tokens shorten texts; this form is, to rounding.
 
-    With `blocks` > 1 it is power sampling: the limit grows block by block up to `max_length`, and each block starts from
-    the last one's texts, extended by q, and runs its `steps` for texts that stop at its own limit. The last block's
-    target is p_alpha.
+    With `blocks` > 1 it is power sampling: the limit grows block by block up to `max_length`, and each block starts
+    from the last one's texts, extended by q, and runs its `steps` for texts that stop at its own limit. The last
+    block's target is p_alpha.
 
     Chains of one batch share their cuts (each chain on its own is the chain above), so their cache is cut at one place:
     the kept part is never encoded again, but for its last token.
@@ -37,10 +37,10 @@ class SuffixMH:
         max_rows: chains in one batch.
 
     Diagnostics: `acceptance_P` over proposals that changed something; `ess_P`: steps of the last block's chains over
-    their integrated autocorrelation time in log p, out of `steps`; `log_normaliser_P`: importance estimate from the texts
-    drawn afresh (blocks = 1; NaN otherwise). Mixing from a token-tempered start can be slow: extras
-    `first_quarter_log_p` and `last_quarter_log_p` are the mean log p early and late in the last block; when they differ by
-    more than their noise, run longer.
+    their integrated autocorrelation time in log p, out of `steps`; `log_normaliser_P`: importance estimate from the
+    texts drawn afresh (blocks = 1; NaN otherwise). Mixing from a token-tempered start can be slow: extras
+    `first_quarter_log_p` and `last_quarter_log_p` are the mean log p early and late in the last block; when they
+    differ by more than their noise, run longer.
     """
 
     steps: int = 32

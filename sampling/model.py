@@ -3,9 +3,9 @@
 Shape suffixes: N rows (particles, chains), P prompts, S returned samples per prompt, T new tokens, V vocabulary.
 
 The target. A complete text is a sequence of new tokens that ends with an end-of-text token, or that has reached
-`max_length` tokens without one; either way its probability is the product of the model's conditionals over the tokens it
-has, the end token included. Those probabilities sum to 1, so `max_length` is part of the target, not an approximation of
-it: a longer limit is another target. End tokens are absorbing: nothing follows, and Z_t = 1 from then on.
+`max_length` tokens without one; either way its probability is the product of the model's conditionals over the tokens
+it has, the end token included. Those probabilities sum to 1, so `max_length` is part of the target, not an
+approximation of it: a longer limit is another target. End tokens are absorbing: nothing follows, and Z_t = 1 from then on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows that grow token by token from the token-tempered proposal q: the one loop every sampler shares.
 
-The model's last token is stepped lazily, when its successor is needed. So a finished batch steps nothing for nothing, and
-a cut at position k keeps the cached prompt and tokens 0..k-2 and steps token k-1 again for its logits: one token, however
-long the kept part is.
+The model's last token is stepped lazily, when its successor is needed. So a finished batch steps nothing for nothing,
+and a cut at position k keeps the cached prompt and tokens 0..k-2 and steps token k-1 again for its logits: one token,
+however long the kept part is.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ class Rejection:
     """Draws from q and accepts with probability prod_t Z_t / M. For alpha >= 1 every Z_t <= 1, so M = 1; for alpha < 1
     Z_t <= V^(1 - alpha), so M is that to the power of the longest length: for tiny limits only.
 
-    The product only falls on the way, so the uniform number is drawn first and a text is given up at the very token where
-    it becomes hopeless; the accepted texts are the same.
+    The product only falls on the way, so the uniform number is drawn first and a text is given up at the very token
+    where it becomes hopeless; the accepted texts are the same.
 
     Args:
         max_tokens: give up (ValueError) once this many tokens were drawn (and texts begun) for one prompt.
         max_rows: texts tried side by side. Accepted ones beyond what was asked are thrown away, in order of trial.
 
-    Diagnostics: `acceptance_P` is the share of tried texts that were accepted, `log_normaliser_P` = log(acceptance) + log
-    M; texts are independent, so `ess_P` = S.
+    Diagnostics: `acceptance_P` is the share of tried texts that were accepted, `log_normaliser_P` = log(acceptance) +
+    log M; texts are independent, so `ess_P` = S.
     """
 
     max_tokens: int = 10_000_000

@@ -15,8 +15,8 @@ from sampling.particles import Particles
 
 @dataclass(frozen=True)
 class SMC:
-    """N particles per run grow by token temperature; weights are prod Z_t; when the effective sample size of a run falls
-    below `threshold * N`, its particles are resampled (systematic) and their weights made equal.
+    """N particles per run grow by token temperature; weights are prod Z_t; when the effective sample size of a run
+    falls below `threshold * N`, its particles are resampled (systematic) and their weights made equal.
 
     Z_t is known before x_t is drawn, so resampling comes before the draw. The product of the mean weights at the
     resampling times estimates Z without bias (adaptive times included: each resampling keeps every expectation). The
@@ -127,15 +127,15 @@ class SMC:
 
 @dataclass(frozen=True)
 class SNIS(SMC):
-    """Self-normalised importance resampling: N whole texts from q, one of them returned with probability proportional to
-    its weight prod_t Z_t. Bias O(1/N), consistent. SMC that never resamples on the way."""
+    """Self-normalised importance resampling: N whole texts from q, one of them returned with probability proportional
+    to its weight prod_t Z_t. Bias O(1/N), consistent. SMC that never resamples on the way."""
 
     threshold: float = 0.0
 
 
 def systematic(log_weights_UN: Tensor, draws: int, generator: torch.Generator | None = None) -> Tensor:
-    """(U, draws) ancestors by systematic resampling: one uniform offset per run, `draws` equally spaced points. Particle n
-    gets floor or ceil of draws * w_n copies, draws * w_n in expectation. In particle order."""
+    """(U, draws) ancestors by systematic resampling: one uniform offset per run, `draws` equally spaced points.
+    Particle n gets floor or ceil of draws * w_n copies, draws * w_n in expectation. In particle order."""
     cumulated_UN = log_weights_UN.double().softmax(-1).cumsum(-1)
     shape, device = (len(log_weights_UN), 1), log_weights_UN.device
     offset_U1 = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)

@@ -6,8 +6,8 @@ Sequence temperature is p_alpha(x) = p(x)^alpha / Z. Hence, for every text,
     p(x)^alpha = q(x) * prod_t Z_t(x_<t)
 
 so the importance weight of a token-tempered draw is log w = sum_t log Z_t: free from the logits on its own path, and
-known before the token is drawn. The two temperatures agree only where prod_t Z_t is the same for every text, for instance
-with independent tokens and a fixed length, or at alpha = 1, where Z_t = 1.
+known before the token is drawn. The two temperatures agree only where prod_t Z_t is the same for every text, for
+instance with independent tokens and a fixed length, or at alpha = 1, where Z_t = 1.
 """
 
 from __future__ import annotations

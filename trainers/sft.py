@@ -1,10 +1,11 @@
 """`CreditSFTTrainer`: TRL's SFTTrainer with the weights of credit/weight.py. loss = - sum w[b,t] log p(y[b,t]).
 
-Before the micro-batches of an optimiser step run, the lengths of all its rows on all ranks are known. There the weight is
-called, once, on a mask of the whole batch, exactly as at scoring time of GRPO: any weight works, a user's own included, and
-the gradient does not depend on how the batch is cut. No TRL method body is copied and there is no second forward pass: TRL's
-own `compute_loss` runs, and where the weights differ from TRL's token mean, the log-probs it reads are scaled by
-`weight * tokens`. Where they do not (token_mean, length_power with gamma = 0, rows of one length), TRL runs untouched.
+Before the micro-batches of an optimiser step run, the lengths of all its rows on all ranks are known. There the
+weight is called, once, on a mask of the whole batch, exactly as at scoring time of GRPO: any weight works, a user's
+own included, and the gradient does not depend on how the batch is cut. No TRL method body is copied and there is no
+second forward pass: TRL's own `compute_loss` runs, and where the weights differ from TRL's token mean, the log-probs
+it reads are scaled by `weight * tokens`. Where they do not (token_mean, length_power with gamma = 0, rows of one
+length), TRL runs untouched.
 """
 
 from __future__ import annotations
