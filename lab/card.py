@@ -46,7 +46,7 @@ INVARIANCES = {
     "reward shift": "a constant added to every reward",
     "reward scale": "every reward times three",
     "cut into micro-batches": "the live part computed on a few rows at a time",
-    "one credit for all tokens of a row": "(none) all tokens of a row get the same, as TRL's sequence-level ratio needs",
+    "one credit for all tokens of a row": "(none) all tokens of a row get the same; TRL's sequence ratio needs it",
     "masked tokens get nothing": "(none) padding and tool tokens get neither credit nor weight",
     "nothing to compare, nothing to learn": "all rewards made equal, or every group of one: no update",
 }
@@ -237,7 +237,7 @@ def _measured(variants: list[Spec], records: list[dict], verdict: str) -> str:
         f"Groups of {GROUP_SIZE}, one for each prompt, on-policy. bias: relative bias of the direction; noise: "
         "noise-to-signal ratio relative to `rloo`; length, successes: push on the length of all and of rewarded texts, "
         "beyond the true one; gain: of a small step, 1 is best; rank: Spearman correlation of credit with the ideal "
-        "A*; key: share of the update on tokens that decide. `±`: sampled, standard error; else every batch was enumerated.",
+        "A*; key: share of the update on tokens that decide. `±`: sampled, standard error; else enumerated.",
     ]
     for spec in variants:
         if len(variants) > 1:
@@ -324,8 +324,8 @@ def _index(rows: dict[str, tuple[str, Spec, object]]) -> str:
     lines = [
         "# Credit strategies",
         "",
-        "One page for each strategy in `configs/credit/`, made by `python -m lab.card --all`. Bias is the relative bias",
-        "that enumeration of small worlds found; see [the lab](../lab.md).",
+        "One page for each strategy in `configs/credit/`, made by `python -m lab.card --all`. Bias is the relative",
+        "bias that enumeration of small worlds found; see [the lab](../lab.md).",
         "",
         "| strategy | what it is | declares | bias found |",
         "|---|---|---|---|",

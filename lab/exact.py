@@ -94,11 +94,41 @@ class Exact:
         jacobian = torch.func.jacrev(lambda theta: self._taken(self._log_softmax(theta)).flatten(), chunk_size=64)
         return jacobian(self.theta).view(texts, width, parameters)
 
+    def expected_scores(self, item_N: Tensor, share_N: Tensor, items: int) -> tuple[Tensor, Tensor]:
+        """Scores of texts put together: (K, T, D) weighted sums over the texts of each item, and (K, T, T) the inner
+        products of the deviations from them, where the weights `share_N` sum to 1 in each item.
+
+        Raises:
+            ValueError: too large for the memory.
+        """
+        (_, width), parameters = self.tree.mask_NT.shape, self.theta.numel()
+        if items * width * parameters * 8 > MAX_SCORE_BYTES:
+            raise ValueError(f"{items} kinds of texts x {width} tokens x {parameters} parameters do not fit in memory.")
+        mean_KTD = torch.zeros(items, width, parameters, dtype=torch.float64)
+        if not isinstance(self.policy, Tabular):
+            mean_KTD.index_add_(0, item_N, self.scores_NTD * share_N[:, None, None])
+            deviation_NTD = (self.scores_NTD - mean_KTD[item_N]) * share_N.sqrt()[:, None, None]
+            spread_KTT = torch.zeros(items, width, width, dtype=torch.float64)
+            return mean_KTD, spread_KTT.index_add_(0, item_N, deviation_NTD @ deviation_NTD.transpose(1, 2))
+        # Tabular: a token's score lives on its own state, so tokens of a text are orthogonal; never built densely.
+        score_NTA = self._action_scores()
+        states, actions = self.tree.tilt_SA.shape
+        place_NT = (item_N[:, None] * width + torch.arange(width)) * states + self.tree.state_NT.clamp(min=0)
+        weighted_NTA = score_NTA * share_N[:, None, None]
+        mean_KTD.view(-1, actions).index_add_(0, place_NT.flatten(), weighted_NTA.flatten(0, 1))
+        square_NT = score_NTA.square().sum(dim=-1) * share_N[:, None]
+        square_KT = torch.zeros(items, width, dtype=torch.float64).index_add_(0, item_N, square_NT)
+        return mean_KTD, torch.diag_embed(square_KT) - mean_KTD @ mean_KTD.transpose(1, 2)
+
+    def _action_scores(self) -> Tensor:
+        """(N, T, A) gradient of the log-prob in the logits: one-hot of the action minus the policy."""
+        one_hot_NTA = torch.nn.functional.one_hot(self.tree.actions_NT, self.tree.tilt_SA.shape[1])
+        return (one_hot_NTA - self.action_logps_NTA.exp()) * self.tree.mask_NT[..., None]
+
     def _tabular_scores(self) -> Tensor:
-        """Closed form: one-hot of the action minus the policy, at the state's place."""
+        """Closed form: the gradient in the logits, at the state's place."""
         tree, actions = self.tree, self.tree.tilt_SA.shape[1]
-        score_NTA = torch.nn.functional.one_hot(tree.actions_NT, actions) - self.action_logps_NTA.exp()
-        score_NTA = score_NTA * tree.mask_NT[..., None]
+        score_NTA = self._action_scores()
         scores_NTSA = torch.zeros(*tree.mask_NT.shape, *tree.tilt_SA.shape, dtype=torch.float64)
         index = tree.state_NT.clamp(min=0)[..., None, None].expand(-1, -1, 1, actions)
         return scores_NTSA.scatter_(2, index, score_NTA[:, :, None, :]).flatten(2)

@@ -16,6 +16,7 @@ from lab.plans import Block, Items
 from lab.scoring import Coupling, Scorer
 
 CHUNK_ROWS = 1 << 14
+CHUNK_NUMBERS = 1 << 25  # 256 MiB of gradient estimates at a time
 MAX_COVARIANCE = 400
 
 
@@ -71,8 +72,9 @@ def moments(
         block_DD = torch.zeros_like(matrix_DD) if matrix_DD is not None else None
         kept = []
         rows = block.items_nR.shape[1]
-        for start in range(0, len(block.prob_n), max(1, CHUNK_ROWS // rows)):
-            chunk = slice(start, start + max(1, CHUNK_ROWS // rows))
+        at_once = max(1, min(CHUNK_ROWS // rows, CHUNK_NUMBERS // parameters))
+        for start in range(0, len(block.prob_n), at_once):
+            chunk = slice(start, start + at_once)
             items_nR, prob_n = block.items_nR[chunk], block.prob_n[chunk]
             credit_nRT, coefficients_nRT = _score(scorer, items, block, items_nR, coupling)
             estimate_nD = _conditional_mean(items, items_nR, coefficients_nRT)
@@ -122,11 +124,11 @@ def _score(scorer: Scorer, items: Items, block: Block, items_nR: Tensor, couplin
 
 def _conditional_mean(items: Items, items_nR: Tensor, coefficients_nRT: Tensor) -> Tensor:
     """(n, D) expected estimate of each batch given its items."""
-    _kinds, width, parameters = items.mean_KTD.shape
-    used_U, place_nR = torch.unique(items_nR, return_inverse=True)
-    table_nUT = torch.zeros(len(items_nR), len(used_U), width, dtype=torch.float64)
-    table_nUT.scatter_add_(1, place_nR[..., None].expand(-1, -1, width), coefficients_nRT)
-    return table_nUT.flatten(1) @ items.mean_KTD[used_U].reshape(-1, parameters)
+    _, width, parameters = items.mean_KTD.shape
+    first, last = int(items_nR.min()), int(items_nR.max())  # items of a prompt stand together
+    table_nUT = torch.zeros(len(items_nR), last - first + 1, width, dtype=torch.float64)
+    table_nUT.scatter_add_(1, (items_nR - first)[..., None].expand(-1, -1, width), coefficients_nRT)
+    return table_nUT.flatten(1) @ items.mean_KTD[first : last + 1].view(-1, parameters)
 
 
 def _inner_covariance(

@@ -52,7 +52,7 @@ class Items:
 
 def itemise(learner: Exact, sampler: Exact, tell_texts_apart: bool) -> Items:
     """Items of a world; each text its own item if `tell_texts_apart`."""
-    tree, scores_NTD = learner.tree, learner.scores_NTD
+    tree = learner.tree
     texts, width = tree.mask_NT.shape
     if tell_texts_apart:
         item_N = torch.arange(texts)
@@ -70,11 +70,9 @@ def itemise(learner: Exact, sampler: Exact, tell_texts_apart: bool) -> Items:
         return torch.zeros(items, *values_N.shape[1:], dtype=torch.float64).index_add_(0, item_N, weighted_N)
 
     if tell_texts_apart:
-        mean_KTD, spread_KTT = scores_NTD, torch.zeros(texts, width, width, dtype=torch.float64)
+        mean_KTD, spread_KTT = learner.scores_NTD, torch.zeros(texts, width, width, dtype=torch.float64)
     else:
-        mean_KTD = expected(scores_NTD)
-        deviation_NTD = scores_NTD - mean_KTD[item_N]
-        spread_KTT = expected(deviation_NTD @ deviation_NTD.transpose(1, 2))
+        mean_KTD, spread_KTT = learner.expected_scores(item_N, share_N, items)
     return Items(
         text_K=text_K,
         prompt_K=tree.prompt_N[text_K],

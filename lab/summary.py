@@ -19,8 +19,8 @@ class Summary:
     worst_bias, worst_world: over all worlds. bias: root mean square over worlds; bias_low, bias_high: quartiles.
     bias_error: standard error of `bias` (0 when everything was enumerated).
     noise: geometric mean over worlds of the noise-to-signal ratio over that of leave-one-out (rloo); noise_low,
-    noise_high: quartiles. cosine: the smallest. length_push, success_push: mean of push minus true push. gain, spearman, key_share:
-    means over the worlds where they are defined.
+    noise_high: quartiles. cosine: the smallest. length_push, success_push: mean of push minus true push.
+    gain, spearman, key_share: means over the worlds where they are defined.
     measured: "unbiased" (all enumerations at rounding level), "biased", or "within error" (sampled, nothing visible).
     verdict: "agrees", "WRONG" or "no claim".
     """

@@ -1,7 +1,8 @@
 """Worlds small enough to write down every text: what may be said, what the reward is, and where the credit belongs.
 
 A world is a set of rules. Its policy is a softmax over `actions` before every token the policy writes
-(lab/policies.py); an environment may put in tokens of its own (tool answers, noise), which are masked: no credit, no gradient.
+(lab/policies.py); an environment may put in tokens of its own (tool answers, noise), which are masked: no credit and
+no gradient.
 `deciding` names the tokens on which credit belongs; everywhere else the exact advantage A* is 0 (tested).
 """
 

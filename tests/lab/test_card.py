@@ -137,7 +137,7 @@ def test_invariances_that_break_are_seen():
     assert found["padding"] == found["content of masked places"] == "breaks"
 
     def looks_at_other_rows(rewards_B, values_BT):
-        return rewards_B[:, None] - values_BT.mean()
+        return (rewards_B[:, None] - values_BT.mean()).expand(values_BT.shape)
 
     found = invariances(Strategy(weight.seq_sum, baseline.none, looks_at_other_rows))
     assert found["cut into micro-batches"] == "breaks"
