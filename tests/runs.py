@@ -1,0 +1,65 @@
+"""Real `train_grpo.py` runs, small enough for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# A model of a few thousand parameters, hardly warm-started: these runs test the machinery, not the learning.
+SMALL = [
+    "model.hidden=16",
+    "model.layers=1",
+    "model.heads=2",
+    "model.intermediate=32",
+    "model.pretrain.steps=2",
+    "model.pretrain.batch=4",
+    "trainer.per_device_train_batch_size=8",
+    "trainer.per_device_eval_batch_size=8",
+    "trainer.num_generations=4",
+    "trainer.max_completion_length=12",
+    "task.n_train=64",
+    "task.n_eval=8",
+    "show=1",
+]
+
+
+def train(*overrides: str, script: str = "train_grpo.py", ranks: int = 1, cwd: Path | None = None, check: bool = True):
+    """Runs the verb to its end. Returns the completed process, output as text."""
+    done = subprocess.run(
+        command(*overrides, script=script, ranks=ranks), capture_output=True, text=True, timeout=400, env=environment(), cwd=cwd or ROOT
+    )
+    assert not check or done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def killed(*overrides: str, when: Path, rows: int) -> None:
+    """Starts the verb and kills it, without warning, once the file `when` has `rows` lines."""
+    process = subprocess.Popen(
+        command(*overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), cwd=ROOT
+    )
+    try:
+        for _ in range(4000):
+            if when.exists() and len(when.read_text().splitlines()) >= rows:
+                break
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def command(*overrides: str, script: str = "train_grpo.py", ranks: int = 1) -> list[str]:
+    launcher = [sys.executable]
+    if ranks > 1:
+        rendezvous = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+        launcher += ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), *rendezvous]
+    return [*launcher, str(ROOT / script), *overrides]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
