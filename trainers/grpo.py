@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from credit.batch import Rollout
 from credit.diagnostics import diagnose
@@ -57,8 +57,8 @@ class CreditGRPOTrainer(GRPOTrainer):
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
-        if self.credit is not None:
-            refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
+        if self.credit is not None and config is not None:  # TRL's defaults are never refused
+            refuse_inexact(config, self.credit)
         super().__init__(*args, **kwargs)
         report_failures(self.reward_funcs)
         if self.credit is not None:
