@@ -1,0 +1,98 @@
+"""Step time of CreditGRPOTrainer over stock TRL on the same work, side by side in one run.
+
+    python benchmarks/step_time.py [--steps 12] [--rounds 5] [--hidden 96] [--layers 3] [--credit seq_norm]
+
+Both trainers train the same model on the same prompts with the same seed, so they generate the same tokens; rounds
+alternate which goes first, and the ratio of each pair is taken before the median, so a machine that slows down
+half-way slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "tests")]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from datasets import Dataset
+from tiny import LETTERS, tiny_model, tiny_tokenizer
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from trainers.grpo import CreditGRPOTrainer
+
+MATCHING = {"seq_norm": ("grpo", "group"), "uniform": ("dapo", "group"), "dr_grpo": ("dr_grpo", "none")}
+
+
+def letters(completions, **columns):
+    return [text.count("a") / 10 for text in completions]
+
+
+def step_seconds(ours: bool, given) -> float:
+    """Mean seconds of a step: generation, scoring, loss and update."""
+    loss_type, scale = MATCHING[given.credit]
+    cls, extra = (CreditGRPOTrainer, {"credit": given.credit}) if ours else (GRPOTrainer, {})
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = cls(
+            model=tiny_model(hidden_size=given.hidden, intermediate_size=2 * given.hidden, num_hidden_layers=given.layers),
+            reward_funcs=letters,
+            args=GRPOConfig(
+                output_dir=folder,
+                per_device_train_batch_size=given.batch,
+                num_generations=8,
+                max_completion_length=given.length,
+                max_steps=given.steps,
+                loss_type=loss_type,
+                scale_rewards=scale,
+                bf16=False,
+                gradient_checkpointing=False,
+                save_strategy="no",
+                logging_steps=1,
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_dict({"prompt": [a + b for a in LETTERS for b in LETTERS] * 4}),
+            processing_class=tiny_tokenizer(),
+            **extra,
+        )
+        trainer.remove_callback(PrinterCallback)
+        began = time.perf_counter()
+        trainer.train()
+        total = (time.perf_counter() - began) / given.steps
+    gc.collect()
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("steps", 12), ("rounds", 5), ("hidden", 96), ("layers", 3), ("batch", 128), ("length", 48)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--credit", choices=MATCHING, default="seq_norm")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    step_seconds(True, argparse.Namespace(**{**vars(given), "steps": 2}))  # warm caches
+    ratios, stock_all, ours_all = [], [], []
+    for round_ in range(given.rounds):
+        order = (False, True) if round_ % 2 else (True, False)
+        seconds = {ours: step_seconds(ours, given) for ours in order}
+        ratios.append(seconds[True] / seconds[False])
+        ours_all.append(seconds[True])
+        stock_all.append(seconds[False])
+        print(f"round {round_ + 1}: TRL {seconds[False]:.4f} s, credit={given.credit} {seconds[True]:.4f} s a step, ratio {ratios[-1]:.4f}", flush=True)
+    print(
+        f"median ratio {statistics.median(ratios):.4f} (range {min(ratios):.4f} to {max(ratios):.4f}) over {given.rounds} rounds; "
+        f"medians {statistics.median(stock_all):.4f} s and {statistics.median(ours_all):.4f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
