@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rewards.failures import report_failure
@@ -31,7 +32,7 @@ class TextReward:
         """Named parts of the score, for people. Default: the score under the reward's own name."""
         return {self.__name__: self.score(text, **row)}
 
-    def __call__(self, prompts: list | None = None, completions: list = (), **columns: Any) -> list[float | None]:
+    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:
         """One value per completion, in order.
 
         Raises:
@@ -48,7 +49,7 @@ class TextReward:
                 scores.append(None)
         return scores
 
-    def _wanted(self, completions: list, columns: dict[str, Any]) -> dict[str, list]:
+    def _wanted(self, completions: Sequence, columns: dict[str, Any]) -> dict[str, list]:
         missing = [name for name in self.columns if name not in columns]
         if missing:
             given = ", ".join(sorted(columns)) or "none"
@@ -69,7 +70,7 @@ class SpanReward(TextReward):
         """Causal spans whose values add up to `score(text)`; None where there is no score."""
         raise NotImplementedError
 
-    def spans(self, prompts: list | None = None, completions: list = (), **columns: Any) -> list[list[Span] | None]:
+    def spans(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[list[Span] | None]:
         """One list of spans per completion; None for a row that cannot be scored."""
         wanted = self._wanted(completions, columns)
         result: list[list[Span] | None] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rewards.guard import callable_name, is_async
@@ -31,11 +31,11 @@ class Composition:
         """Scores of each inner function, and the arguments of the call -> the scores of the composition."""
         raise NotImplementedError
 
-    def __call__(self, prompts: list | None = None, completions: list = (), **columns: Any) -> Scores:
+    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
         columns = _arguments(prompts, completions, columns)
         return self._combined([list(reward(**columns)) for reward in self.rewards], columns)
 
-    async def call_async(self, prompts: list | None = None, completions: list = (), **columns: Any) -> Scores:
+    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
         """The same where some of the functions are async; those run at the same time."""
         columns = _arguments(prompts, completions, columns)
 
@@ -64,7 +64,7 @@ class SpanComposition(Composition):
         """Spans of each inner function on one row, scaled by nothing yet -> spans of the composition."""
         raise NotImplementedError
 
-    def spans(self, prompts: list | None = None, completions: list = (), **columns: Any) -> list[list[Span] | None]:
+    def spans(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[list[Span] | None]:
         """One list per completion; None for a row that no inner function could score."""
         columns = _arguments(prompts, completions, columns)
         columns.pop("log_metric", None)
@@ -81,19 +81,20 @@ def finished(composition: Composition) -> Reward:
     if not any(map(is_async, composition.rewards)):
         return composition
 
-    async def reward(prompts: list | None = None, completions: list = (), **columns: Any) -> Scores:
+    async def reward(prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
         return await composition.call_async(prompts, completions, **columns)
 
     reward.__name__ = reward.__qualname__ = composition.__name__
     return reward
 
 
-def _arguments(prompts: list | None, completions: list, columns: dict[str, Any]) -> dict[str, Any]:
+def _arguments(prompts: list | None, completions: Sequence, columns: dict[str, Any]) -> dict[str, Any]:
     return {**({} if prompts is None else {"prompts": prompts}), "completions": completions, **columns}
 
 
 def _spans_of(reward: Reward, columns: dict[str, Any], texts: list[str]) -> list[list[Span] | None]:
-    found = reward.spans(**columns) if hasattr(reward, "spans") else [None] * len(texts)
+    method = getattr(reward, "spans", None)
+    found: list[list[Span] | None] = method(**columns) if method is not None else [None] * len(texts)
     if all(spans is not None for spans in found):
         return found
     scores = reward(**columns)

@@ -215,7 +215,7 @@ class Guard:
                     *(self.__name__, failure.row, failure.kind, failure.detail, trace),
                 )
 
-    def _stop(self, reason: str, rows: int) -> list[None]:
+    def _stop(self, reason: str, rows: int) -> list[float | None]:
         if self.on_limit == "raise":
             raise RewardStop(reason)
         self.stop_reason = self.stop_reason or reason

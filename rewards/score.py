@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rewards.score", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m rewards.score", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "reward", nargs="+", help="reward=<name in configs/reward>, reward.funcs=[...], reward.guard.timeout=5"
     )

@@ -109,7 +109,7 @@ def _plain(node: Any) -> Any:
 
 def _validator(schema: Any, name: str) -> Any:
     try:
-        import jsonschema
+        import jsonschema.validators
         import referencing
     except ImportError:
         raise ValueError(f"Reward {name!r} needs the package jsonschema: pip install jsonschema") from None

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import lru_cache
+from typing import Any
 
 from rewards.call import Logs, Outcome, Values, portable
 from rewards.failures import collected_failures
@@ -117,7 +118,7 @@ def _context(func: Callable):
 
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_Base = type(multiprocessing.get_context(_METHOD))
+_Base: Any = type(multiprocessing.get_context(_METHOD))
 _hiding = threading.Lock()
 
 

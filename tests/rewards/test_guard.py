@@ -170,7 +170,7 @@ def test_a_wrong_number_of_results_stops_with_the_reason(result):
     def odd(completions, **columns):
         return result
 
-    with pytest.raises(RewardStop, match="odd.*must return"):
+    with pytest.raises(RewardStop, match=r"odd.*must return"):
         scored(guarded(odd), ["a", "b"])
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from text_strategies import mixed
 
 from rewards.accuracy import exact_match
-from rewards.compose import clip, scale, weighted_sum
+from rewards.compose import clip, gate, scale, weighted_sum
 from rewards.extract import in_tag
 from rewards.format import regex_format
 from rewards.phrases import forbidden_phrases, required_phrases
@@ -100,5 +100,5 @@ def test_asking_for_the_spans_of_a_composition_logs_nothing():
     call = {"prompts": [""], "completions": ["x"], "log_metric": lambda *entry: logged.append(entry)}
     reward(**call)
     assert logged.pop() == ("rewards/think_answer/mean", 0.0)
-    weighted_sum([reward, exact_match(in_tag("answer"))]).spans(**call, answer=["4"])
+    weighted_sum([reward, gate(exact_match(in_tag("answer")), think_answer())]).spans(**call, answer=["4"])
     assert not logged
