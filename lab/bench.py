@@ -24,6 +24,8 @@ from pathlib import Path
 import torch
 
 from lab.cells import Job, Spec, run_jobs, specs_of, split_arguments
+from lab.declarations import ROUNDING_BIAS
+from lab.metrics import WORST_BIAS
 from lab.picture import draw
 from lab.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.worlds import CATALOGUE, world
@@ -67,7 +69,7 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     common = {
         "group_size": _number(settings, "group", 4, least=2),
         "full": full,
-        "step": float(settings.get("step", 0.3)),
+        "step": float(settings.get("step", 0.1)),
         "surrogate": settings.get("surrogate", "clip"),
         "seed": _number(settings, "seed", 0, least=0),
     }
@@ -86,7 +88,7 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
         of_lag = [r for r in records if r["lag"] == k]
         tables[k] = _summaries(of_lag, [spec.label for spec in specs])
         _print_table(tables[k], k, common)
-    if len(specs) <= 4:
+    if len(specs) <= 2:
         for spec in specs:
             _print_worlds([r for r in records if r["label"] == spec.label and r["lag"] == lags[0]], worlds)
     for label, reasons in {s.label: s.skipped for s in tables[lags[0]] if s.skipped}.items():
@@ -141,10 +143,9 @@ def _summaries(records: list[dict], labels: list[str]) -> list[Summary]:
 
 def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = _console()
     wide = console.width >= 110
     where = f"off-policy, {lag} updates behind, surrogate {common['surrogate']}" if lag else "on-policy"
     table = Table(
@@ -153,7 +154,10 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
     names = ["strategy", "bias", "worst", "noise", "length", "gain", "rank", "declares"]
     for name in names if not wide else [*names[:3], "in", *names[3:-1], "key", names[-1]]:
         left = name in ("strategy", "declares", "in")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name != "strategy", overflow="fold")
+        least = 14 if name == "strategy" else None
+        table.add_column(
+            name, justify="left" if left else "right", no_wrap=name != "strategy", overflow="fold", min_width=least
+        )
     words = {True: "unbiased", False: "biased", None: "nothing"}
     marks = {"WRONG": "[bold red]WRONG", "agrees": "[green]ok", "not seen": "[yellow]unseen", "no claim": ""}
     for row in rows:
@@ -173,43 +177,44 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
 
 
 def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
-    from rich.console import Console
+    from rich import box
     from rich.table import Table
 
     done = {r["world"]: r for r in records if "metrics" in r}
     if not done:
         return
-    table = Table(title=f"{records[0]['label']}, world by world")
-    names = (
-        "cosine",
-        "scale",
-        "relative_bias",
-        "nsr",
-        "length_push",
-        "true_length_push",
-        "gain",
-        "spearman",
-        "key_share",
-    )
-    for column in ("world", "how", *names):
-        table.add_column(column.replace("_", " "), justify="left" if column in ("world", "how") else "right")
+    console = _console()
+    names = {"relative_bias": "bias", "nsr": "nsr", "length_push": "length", "gain": "gain", "spearman": "rank"}
+    if console.width >= 110:
+        names |= {"true_length_push": "true length", "cosine": "cosine", "scale": "scale", "key_share": "key"}
+    table = Table(title=f"{records[0]['label']}, world by world", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("world", "batches", *names.values()):
+        table.add_column(column, justify="left" if column in ("world", "batches") else "right", no_wrap=True)
     for name in worlds:
         if record := done.get(name):
-            how = "all" if record["exact"] else f"{record['batches']} drawn"
+            how = "all" if record["exact"] else f"{record['batches']:,} drawn"
             table.add_row(name, how, *(_number_text(record, metric) for metric in names))
-    Console().print(table)
+    console.print(table)
+
+
+def _console():
+    """As wide as the terminal; in a pipe or a file, wide enough for every column."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _number_text(record: dict, metric: str) -> str:
     value, error = record["metrics"].get(metric), record["errors"].get(metric)
     if value is None:
         return "-"
-    text = f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4f}"
-    return f"{text} ±{error:.1g}" if error else text
+    if metric == "relative_bias":
+        return _percent(value) + (f" ±{100 * error:.1g}" if error and error > ROUNDING_BIAS else "")
+    return "0" if abs(value) <= ROUNDING_BIAS else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:
-    return "0" if value <= 1e-9 else f"{100 * value:.2g} %"
+    return "0" if value <= ROUNDING_BIAS else "backwards" if value >= WORST_BIAS else f"{100 * value:.2g} %"
 
 
 def _write_json(

@@ -50,7 +50,7 @@ class Job:
     group_size: int = 4
     full: bool = False
     lag: int = 0
-    step: float = 0.3
+    step: float = 0.1
     surrogate: str = "clip"
     seed: int = 0
 

@@ -18,7 +18,7 @@ from lab.exact import exact
 from lab.plans import count_groups, itemise
 from lab.worlds import END, World, world
 
-SIZES = [(2, 4), (3, 4), (3, 6), (3, 8), (4, 4), (4, 6), (4, 8), (6, 4), (6, 6), (6, 8)]
+SIZES = [(2, 4), (3, 4), (3, 6), (3, 8), (4, 4), (4, 6), (4, 8), (6, 4), (6, 6), (5, 8)]
 
 
 def plain(vocabulary: int, length: int) -> World:

@@ -2,7 +2,8 @@
 
 cosine          cos(m, g)
 scale           <m, g> / |g|^2; harmless, the learning rate takes it up
-relative_bias   |m / scale - g| / |g|: what no learning rate removes (0 for an unbiased direction)
+relative_bias   |m / scale - g| / |g|, the tangent of the angle between m and g: what no learning rate removes (0 for
+                an unbiased direction). At most WORST_BIAS, which also stands for an m that points backwards
 nsr             trace of the covariance / |m|^2; the number of batches to average until signal equals noise
 length_push     <m, grad E[length]> / |m|: change of length per unit step; `true_length_push` is g's own
 success_push    the same for the reward-weighted mean length: do rewarded texts get shorter? `true_success_push`
@@ -25,6 +26,7 @@ from lab.plans import Items
 
 STEP = 0.1
 ROUNDING = 1e-12
+WORST_BIAS = 1000.0
 
 
 def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, float]:
@@ -42,7 +44,8 @@ def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, floa
     pushes = {"length_push": learner.length_gradient, "success_push": learner.success_length_gradient}
     found |= {f"true_{name}": float(truth_D @ way_D) / true_size for name, way_D in pushes.items()}
     if size <= ROUNDING:
-        return found | {"nsr": math.inf, "scale": 0.0, "relative_bias": math.inf}
+        return found | {"nsr": math.inf, "scale": 0.0, "relative_bias": WORST_BIAS}
+    bias = float((mean_D / scale - truth_D).norm()) / true_size if scale > 0 else WORST_BIAS
     return (
         found
         | {name: float(mean_D @ way_D) / size for name, way_D in pushes.items()}
@@ -50,7 +53,7 @@ def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, floa
             "nsr": variance / size**2,
             "cosine": product / (size * true_size),
             "scale": scale,
-            "relative_bias": float((mean_D / scale - truth_D).norm()) / true_size if scale != 0 else math.inf,
+            "relative_bias": min(bias, WORST_BIAS),
         }
     )
 
