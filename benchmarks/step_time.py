@@ -42,7 +42,9 @@ def step_seconds(ours: bool, given) -> float:
     cls, extra = (CreditGRPOTrainer, {"credit": given.credit}) if ours else (GRPOTrainer, {})
     with tempfile.TemporaryDirectory() as folder:
         trainer = cls(
-            model=tiny_model(hidden_size=given.hidden, intermediate_size=2 * given.hidden, num_hidden_layers=given.layers),
+            model=tiny_model(
+                hidden_size=given.hidden, intermediate_size=2 * given.hidden, num_hidden_layers=given.layers
+            ),
             reward_funcs=letters,
             args=GRPOConfig(
                 output_dir=folder,
@@ -87,7 +89,10 @@ def main() -> None:
         ratios.append(seconds[True] / seconds[False])
         ours_all.append(seconds[True])
         stock_all.append(seconds[False])
-        print(f"round {round_ + 1}: TRL {seconds[False]:.4f} s, credit={given.credit} {seconds[True]:.4f} s a step, ratio {ratios[-1]:.4f}", flush=True)
+        print(
+            f"round {round_ + 1}: TRL {seconds[False]:.4f} s, credit={given.credit} {seconds[True]:.4f} s a step, ratio {ratios[-1]:.4f}",
+            flush=True,
+        )
     print(
         f"median ratio {statistics.median(ratios):.4f} (range {min(ratios):.4f} to {max(ratios):.4f}) over {given.rounds} rounds; "
         f"medians {statistics.median(stock_all):.4f} s and {statistics.median(ours_all):.4f} s"

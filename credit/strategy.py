@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,14 +103,14 @@ class Strategy:
             weights_BT = weights_BT / torch.where(total > 0, total, torch.ones_like(total))
         return Credit(advantages_B=advantages_B, weights_BT=weights_BT, advantages_BT=advantages_BT)
 
-    def live_advantages(self, signals: Mapping[str, Tensor | int]) -> Tensor:
+    def live_advantages(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) credit of one micro-batch from the live forward pass; 0 at masked tokens. Rows stay independent."""
         mask_BT = signals["mask_BT"]
         scorable_B = ~signals["rewards_B"].isnan()
         values_BT = self._call("spread", signals, mask_BT.shape, check_finite=False)
         return values_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
 
-    def log_ratio(self, signals: Mapping[str, Tensor | int]) -> Tensor:
+    def log_ratio(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) log rho of one micro-batch."""
         return self._call("ratio", signals, signals["mask_BT"].shape, check_finite=False)
 

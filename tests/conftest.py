@@ -1,8 +1,8 @@
 """Shared by all tests: one thread (two cores run two test processes), silence from the libraries, and options.
 
-    pytest --slow                              also the long ones
-    pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
-                                               holds a strategy of your own to the exactness promise
+pytest --slow                              also the long ones
+pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
+                                           holds a strategy of your own to the exactness promise
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ torch.set_num_threads(1)
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run tests marked slow")
     parser.addoption("--credit", action="append", default=[], help="credit strategies to hold to the exactness promise")
-    parser.addoption("--config-dir", action="append", default=[], help="folder of your own YAMLs, laid out like configs/")
+    parser.addoption(
+        "--config-dir", action="append", default=[], help="folder of your own YAMLs, laid out like configs/"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -11,9 +11,9 @@ MAX_LENGTH = 9
 
 
 @st.composite
-def rollouts(draw, groups=st.integers(1, 4), generations=st.integers(1, 5), unscorable=True, empty=True):
+def rollouts(draw, unscorable=True, empty=True):
     """Rollouts in float64: ragged lengths, equal and unequal rewards, unscorable rows, empty rows, shuffled groups."""
-    group_count, size = draw(groups), draw(generations)
+    group_count, size = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     rows = group_count * size
     values = st.sampled_from([0.0, 0.2, 1.0, -1.5, 0.37]) | st.floats(-3, 3).map(lambda x: round(x, 3))
     rewards = draw(st.lists(values | st.just(float("nan")) if unscorable else values, min_size=rows, max_size=rows))

@@ -31,7 +31,12 @@ SMALL = [
 def train(*overrides: str, script: str = "train_grpo.py", ranks: int = 1, cwd: Path | None = None, check: bool = True):
     """Runs the verb to its end. Returns the completed process, output as text."""
     done = subprocess.run(
-        command(*overrides, script=script, ranks=ranks), capture_output=True, text=True, timeout=400, env=environment(), cwd=cwd or ROOT
+        command(*overrides, script=script, ranks=ranks),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=environment(),
+        cwd=cwd or ROOT,
     )
     assert not check or done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
     return done

@@ -84,12 +84,21 @@ def test_sweep_reaches_training_by_process_and_files():
 
 
 def test_files_stay_short():
-    long = {str(path.relative_to(ROOT)): n for path in tracked("*.py") if (n := len(path.read_text().splitlines())) > 400}
+    long = {
+        str(path.relative_to(ROOT)): n for path in tracked("*.py") if (n := len(path.read_text().splitlines())) > 400
+    }
     assert not long
 
 
 def test_no_path_of_a_machine_stands_in_the_repository():
-    for path in [*tracked("*.py"), *tracked("*.md"), *tracked("*.yaml"), *tracked("*.toml"), *tracked("*.sh"), *tracked(".ci/run")]:
+    for path in [
+        *tracked("*.py"),
+        *tracked("*.md"),
+        *tracked("*.yaml"),
+        *tracked("*.toml"),
+        *tracked("*.sh"),
+        *tracked(".ci/run"),
+    ]:
         if path.name == "test_house.py":
             continue
         assert not re.search(r"/opt/|/root/|/work/|/home/\w", path.read_text(encoding="utf-8")), path
@@ -143,7 +152,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_in_a_document_exists(document):
     text = document.read_text(encoding="utf-8")
-    named = set(re.findall(rf"(?<![\w/.-])((?:{'|'.join(PACKAGES)}|configs|docs|tests|benchmarks|scripts)/[\w./-]*\w)", text))
+    named = set(
+        re.findall(rf"(?<![\w/.-])((?:{'|'.join(PACKAGES)}|configs|docs|tests|benchmarks|scripts)/[\w./-]*\w)", text)
+    )
     for name in named:
         if "my_" in name or "..." in name or "<" in name:
             continue
@@ -172,7 +183,15 @@ def test_every_dotted_name_in_a_document_resolves(document):
 
 def _is_setting(name: str) -> bool:
     """`credit.unit_mass` and the like are settings of the command line, not names of the code."""
-    return name.startswith("credit.") and name.split(".")[1] in ("unit_mass", "baseline", "spread", "weight", "ratio", "declares", "critic")
+    return name.startswith("credit.") and name.split(".")[1] in (
+        "unit_mass",
+        "baseline",
+        "spread",
+        "weight",
+        "ratio",
+        "declares",
+        "critic",
+    )
 
 
 def test_the_readme_tree_is_true():

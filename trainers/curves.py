@@ -49,7 +49,10 @@ def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
 
 def running_mean(values: list[float], window: int) -> list[float]:
     """Mean of each value and up to `window` - 1 before it."""
-    return [sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
+    return [
+        sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1])
+        for i in range(len(values))
+    ]
 
 
 def _panel(axis, rows: list[dict], series: dict[str, str], title: str) -> None:

@@ -1,12 +1,12 @@
 """The run folder: named by the choices, never overwritten by accident, resumable.
 
-    runs/<task>/<credit>[,<changes>]/seed<k>/
-        config.yaml     the composed configuration
-        metrics.jsonl   one object per optimiser step, TRL's names
-        checkpoints/    what resume=true continues from
-        model/          the final model, in Hugging Face layout
-        curves.png      pictures
-        summary.json    written last: the run is finished
+runs/<task>/<credit>[,<changes>]/seed<k>/
+    config.yaml     the composed configuration
+    metrics.jsonl   one object per optimiser step, TRL's names
+    checkpoints/    what resume=true continues from
+    model/          the final model, in Hugging Face layout
+    curves.png      pictures
+    summary.json    written last: the run is finished
 """
 
 from __future__ import annotations

@@ -123,7 +123,8 @@ def announcement(trainer: CreditGRPOTrainer, command: Command, folder: RunFolder
             f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
             f"batch    {rows} completions a step = {ranks} process(es) x {args.gradient_accumulation_steps} "
             f"micro-batch(es) x {args.per_device_train_batch_size}, {args.num_generations} per prompt",
-            f"folder   {folder.path}" + (f" (resuming after step {checkpoint.rsplit('-', 1)[1]})" if checkpoint else ""),
+            f"folder   {folder.path}"
+            + (f" (resuming after step {checkpoint.rsplit('-', 1)[1]})" if checkpoint else ""),
         ]
     )
 
@@ -132,7 +133,9 @@ def finish(folder: RunFolder, trainer, command: Command, rewards: Rewards, secon
     """Pictures, the table on the terminal, and summary.json last: it says that the run is whole."""
     rows = read_metrics(folder.metrics)
     summary = summarise(rows, command, trainer, seconds)
-    draw_curves(rows, f"{command.choices['task']}, credit={trainer.credit.name}, seed {command.config.seed}", folder.curves)
+    draw_curves(
+        rows, f"{command.choices['task']}, credit={trainer.credit.name}, seed {command.config.seed}", folder.curves
+    )
     print_results(rows, summary, trainer, reward_names(rewards), command.config.show)
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     print(f"\n{folder.path}: summary.json, metrics.jsonl, curves.png, config.yaml, model/")

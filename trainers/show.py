@@ -22,7 +22,9 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
     """First and last steps side by side; held-out prompts where they were evaluated."""
     train = [row for row in rows if row.get("reward") is not None]
     evals = [row for row in rows if row.get("eval_reward") is not None]
-    table = Table(title=f"credit={summary['credit']}  task={summary['task']}  seed={summary['seed']}", title_justify="left")
+    table = Table(
+        title=f"credit={summary['credit']}  task={summary['task']}  seed={summary['seed']}", title_justify="left"
+    )
     for name, justify in (("", "left"), ("first step", "right"), (f"mean of last {min(EDGE, len(train))}", "right")):
         table.add_column(name, justify=justify)
     keys = {"reward": "reward", **{name: f"rewards/{name}/mean" for name in reward_names}}
@@ -47,7 +49,12 @@ def sample_lines(trainer, reward_names: list[str], show: int) -> list[str]:
     for i in range(min(show, len(completions))):
         row = i * max(1, len(completions) // max(1, show))
         scores = ", ".join(f"{name} {_number(_at(logs['rewards'].get(name), row))}" for name in reward_names)
-        lines += ["", f"[bold]{escape(_text(prompts[row]))}[/bold]", f"  {escape(_text(completions[row]))}", f"  [dim]{scores}[/dim]"]
+        lines += [
+            "",
+            f"[bold]{escape(_text(prompts[row]))}[/bold]",
+            f"  {escape(_text(completions[row]))}",
+            f"  [dim]{scores}[/dim]",
+        ]
     return lines
 
 

@@ -1,6 +1,6 @@
 """What every command shares: its arguments, `--help`, and errors that a person can act on.
 
-    python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
+python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
     own = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     body = own[next(i for i, line in enumerate(own) if line == "") + 1 :] if "" in own else own
     lines += [f"  {line}" for line in body]
-    lines += ["", "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/", "  --cfg job          print the configuration and stop"]
+    lines += [
+        "",
+        "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
+        "  --cfg job          print the configuration and stop",
+    ]
     return "\n".join(lines)
 
 

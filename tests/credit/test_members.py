@@ -109,7 +109,10 @@ def test_length_power_joins_token_mean_to_sequence_mean(rollout):
 @given(rollout=rollouts())
 def test_unit_mass_keeps_proportions_and_makes_the_total_one(name, rollout):
     measure = getattr(weight, name)
-    plain, unit = scored(rollout, measure=measure).weights_BT, scored(rollout, measure=measure, unit_mass=True).weights_BT
+    plain, unit = (
+        scored(rollout, measure=measure).weights_BT,
+        scored(rollout, measure=measure, unit_mass=True).weights_BT,
+    )
     assert unit.sum().item() == pytest.approx(1.0 if rollout.mask_BT.any() else 0.0)
     torch.testing.assert_close(unit * plain.sum(), plain, rtol=1e-10, atol=1e-15)
 
@@ -118,7 +121,10 @@ def test_unit_mass_keeps_proportions_and_makes_the_total_one(name, rollout):
 def test_leave_one_out_is_the_group_mean_times_n_over_n_minus_one(rollout):
     loo, centred = scored(rollout, baseline.leave_one_out), scored(rollout, baseline.group_mean)
     counts = [
-        sum(g == group and not math.isnan(r) for g, r in zip(rollout.group_B.tolist(), rollout.rewards_B.tolist(), strict=True))
+        sum(
+            g == group and not math.isnan(r)
+            for g, r in zip(rollout.group_B.tolist(), rollout.rewards_B.tolist(), strict=True)
+        )
         for group in rollout.group_B.tolist()
     ]
     factor_B = torch.tensor([n / (n - 1) if n > 1 else 0.0 for n in counts], dtype=torch.float64)

@@ -79,7 +79,11 @@ def test_only_departures_reach_trl():
     from trainers.build import build_args
 
     args = build_args(composed("trainer.beta=0.1", "trainer.warmup_steps=3").config, GRPOConfig, output_dir="x")
-    assert args.beta == 0.1 and args.warmup_steps == 3 and args.epsilon == GRPOConfig("x", report_to="none", bf16=False).epsilon
+    assert (
+        args.beta == 0.1
+        and args.warmup_steps == 3
+        and args.epsilon == GRPOConfig("x", report_to="none", bf16=False).epsilon
+    )
 
 
 # ---- the run folder
@@ -105,7 +109,12 @@ def test_the_folder_follows_from_the_choices(overrides, wanted):
 def test_long_changes_are_shortened_and_stay_distinct():
     paths = set()
     for value in range(3):
-        command = composed(*(f"trainer.{key}={value}.5" for key in ("beta", "epsilon", "temperature", "weight_decay", "top_p", "learning_rate", "adam_beta1")))
+        command = composed(
+            *(
+                f"trainer.{key}={value}.5"
+                for key in ("beta", "epsilon", "temperature", "weight_decay", "top_p", "learning_rate", "adam_beta1")
+            )
+        )
         paths.add(run_folder(command.config, command.choices, command.overrides).path)
     assert len(paths) == 3 and all(len(path.parts[-2]) <= 100 for path in paths)
 
@@ -164,10 +173,10 @@ def test_the_number_of_processes_asked_for_is_read_off_the_launcher(line, asked)
 def test_fewer_processes_than_asked_for_stop_with_the_remedy(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(ValueError, match=r"asked for 2 processes, but 1.*cpu_2.yaml"):
-        check_launch(command="accelerate launch --cpu --num_processes 2 train_grpo.py".split())
+        check_launch(command=["accelerate", "launch", "--cpu", "--num_processes", "2", "train_grpo.py"])
     with pytest.raises(ValueError, match="processes=4"):
         check_launch(4, command=[])
-    check_launch(1, command="accelerate launch train_grpo.py".split())
+    check_launch(1, command=["accelerate", "launch", "train_grpo.py"])
 
 
 # ---- whole runs

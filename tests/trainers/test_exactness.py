@@ -66,7 +66,10 @@ def test_accumulation_padding_and_order_are_immaterial(strategy, overrides, seed
 def on_two_ranks(request, tmp_path_factory):
     """Gradients of all strategies on two gloo processes, from one launch."""
     names = request.config.getoption("--credit") or list(config_choices("credit"))
-    wanted = [[f"credit={name.split()[0]}" if "=" not in name.split()[0] else name.split()[0], *name.split()[1:]] for name in names]
+    wanted = [
+        [f"credit={name.split()[0]}" if "=" not in name.split()[0] else name.split()[0], *name.split()[1:]]
+        for name in names
+    ]
     if not request.config.getoption("--credit"):
         wanted += MEMBERS + [["credit=seq_norm", "credit.unit_mass=true"]]
     job = tmp_path_factory.mktemp("ranks") / "job.json"

@@ -20,7 +20,14 @@ def rows(folder: Path) -> list[dict]:
 # Off-policy too: two passes over each generation batch, so that step 3 is no place to resume from.
 @pytest.mark.parametrize("extra", [[], ["trainer.num_iterations=2", "trainer.gradient_accumulation_steps=2"]])
 def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
-    choices = [*SMALL, "credit=dr_grpo", "trainer.max_steps=8", "trainer.save_steps=3", "trainer.learning_rate=1e-2", *extra]
+    choices = [
+        *SMALL,
+        "credit=dr_grpo",
+        "trainer.max_steps=8",
+        "trainer.save_steps=3",
+        "trainer.learning_rate=1e-2",
+        *extra,
+    ]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(*choices, f"run_dir={whole}")
     killed(*choices, f"run_dir={cut}", when=cut / "metrics.jsonl", rows=7)

@@ -154,7 +154,9 @@ def test_an_adapter_is_trained_and_the_base_is_not(credit, tmp_path):
     trainer.train()
     after = dict(trainer.model.named_parameters())
     assert any("lora_B" in name and p.abs().sum() > 0 for name, p in after.items())
-    base = {n.replace("base_model.model.", "").replace(".base_layer", ""): p for n, p in after.items() if "lora" not in n}
+    base = {
+        n.replace("base_model.model.", "").replace(".base_layer", ""): p for n, p in after.items() if "lora" not in n
+    }
     assert all(torch.equal(base[name], old) for name, old in before.items())
 
 
