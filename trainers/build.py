@@ -13,11 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from credit.strategy import Strategy
-try:
-    from rewards.build import resolve_rewards
-    from rewards.guard import guarded
-except ImportError:
-    resolve_rewards = guarded = lambda f, *a, **k: f
+from rewards.build import resolve_rewards
+from rewards.guard import guarded
 from tasks.base import Task
 from trainers.compose import ConfigError, make_strategy
 from trainers.policy import Policy
@@ -77,6 +74,11 @@ def build_policy(config: DictConfig, task: Task) -> Policy:
     return _instantiate("model", config.model, task=task)
 
 
+def build_sampler(config: DictConfig):
+    """The sampler named by `sampler`, see sampling/."""
+    return _instantiate("sampler", config.sampler)
+
+
 def build_args(config: DictConfig, config_class: type, **fixed: Any):
     """TRL's config object from the `trainer` node plus what the run decides (`fixed`).
 
@@ -93,7 +95,9 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
 def _instantiate(what: str, node: DictConfig, **extra):
     try:
         # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
-        return instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
+        return (
+            instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
+        )
     except (ValueError, ImportError, OSError) as error:
         raise ConfigError(f"{what}: {error}") from error
     except HydraException as error:

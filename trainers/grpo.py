@@ -179,11 +179,11 @@ class CreditGRPOTrainer(GRPOTrainer):
         }
         return {name: value for name, value in signals.items() if value is not None}
 
-    def _save_checkpoint(self, *args, **kwargs):
-        super()._save_checkpoint(*args, **kwargs)
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and folder.is_dir():
             (folder / COMPLETE_MARK).touch()
 
 
