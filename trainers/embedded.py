@@ -19,7 +19,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
+    LlamaForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -114,15 +116,11 @@ def embedded(
     key = build_key(task.name, tokenizer, config, settings, demonstrations)
     folder = cache_folder(cache_dir) / "embedded" / f"{task.name}-{key}"
     with constant_seed(), _quiet():
-        return build_once(folder, build, load)
+        return load(build_once(folder, build))
 
 
 def load(folder: Path) -> Policy:
-    """The policy that `build` left in a folder.
-
-    Raises:
-        Exception: whatever transformers, tokenizers or safetensors raise for a folder that is not whole.
-    """
+    """The policy that `build` left in a folder."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return Policy(model=model, tokenizer=tokenizer)
@@ -219,9 +217,12 @@ def decoder_config(
 
 
 def initial_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
-    """Random weights from `seed`; draws from torch's global generator, see `constant_seed`."""
+    """Random float32 weights from `seed`; draws from torch's global generator, see `constant_seed`.
+
+    By the class itself, not `from_config`, which under DeepSpeed ZeRO-3 would deal the weights out over all processes.
+    """
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return (LlamaForCausalLM if config.model_type == "llama" else GPT2LMHeadModel)(config).float()
 
 
 def build_key(

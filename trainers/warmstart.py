@@ -5,7 +5,10 @@ The likelihood stage in small: cross-entropy on completion tokens, mean over the
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import hashlib
+import json
 import logging
 import os
 import random
@@ -16,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +31,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_cosine_sc
 from tasks.base import Row
 
 logger = logging.getLogger(__name__)
-Built = TypeVar("Built")
-COMPLETE = "complete"  # the last file written into an entry
+COMPLETE = "complete.json"  # hashes of the other files; the last one written into an entry
 IGNORED = -100  # cross_entropy's own mark for positions without a target
 
 
@@ -177,12 +178,13 @@ def cache_folder(given: str | Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "apportion"
 
 
-def build_once(folder: Path, build: Callable[[Path], None], load: Callable[[Path], Built]) -> Built:
-    """`load(folder)`, after `build` has filled it if it was not there or is broken.
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """The folder that `build` has filled: `folder`, after a build if it was not there or is not whole.
 
-    Concurrent processes, of one run or of several, build once: the first takes the lock, the others wait and load.
-    An entry appears by one rename, so that a killed build leaves none. Where the folder cannot be written, the model
-    is built in a temporary folder, by every process, with a warning.
+    Concurrent processes, of one run or of several, build once: the first takes the lock, the others wait. An entry
+    appears by one rename, so that a killed build leaves none, and lists the hash of each of its files. Where the cache
+    cannot be written, every process builds for itself, with a warning. Nothing is loaded here: under DeepSpeed ZeRO-3
+    loading takes all processes at the same time, and none may then be waiting for a lock.
     """
     state = PartialState() if PartialState._shared_state else None  # else too early to make process groups
     ordered = state.local_main_process_first() if state and state.num_processes > 1 else nullcontext()
@@ -192,26 +194,38 @@ def build_once(folder: Path, build: Callable[[Path], None], load: Callable[[Path
             held = FileLock(f"{folder}.lock").acquire()
         except OSError as error:
             logger.warning("the cache %s cannot be written (%s): building for this run only.", folder.parent, error)
-            with tempfile.TemporaryDirectory() as temporary:
-                build(Path(temporary))
-                return load(Path(temporary))
+            temporary = Path(tempfile.mkdtemp(prefix="apportion-"))
+            atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+            build(temporary)
+            return temporary
         with held:
-            if (folder / COMPLETE).exists():
-                try:
-                    return load(folder)
-                except Exception as error:  # any damage means the same: build it anew
-                    logger.warning("the cached model %s is broken (%s): building it again.", folder, error)
+            if _is_whole(folder):
+                return folder
+            if folder.exists():
+                logger.warning("the cached model %s is broken: building it again.", folder)
             for stale in (folder, *folder.parent.glob(f"{folder.name}.*/")):  # broken, or left by a killed build
                 shutil.rmtree(stale, ignore_errors=True)
             fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
             try:
                 fresh.mkdir()
                 build(fresh)
-                (fresh / COMPLETE).touch()
+                (fresh / COMPLETE).write_text(json.dumps(_hashes(fresh)))
                 _publish(fresh, folder)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-            return load(folder)
+            return folder
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = (file for file in sorted(folder.iterdir()) if file.name != COMPLETE)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return json.loads((folder / COMPLETE).read_text()) == _hashes(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def _publish(fresh: Path, folder: Path) -> None:

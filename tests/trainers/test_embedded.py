@@ -16,7 +16,7 @@ from tasks.chain import VOCABULARY, chain
 from tasks.doors import doors
 from trainers.embedded import byte_tokenizer, closed_tokenizer, embedded
 from trainers.hf import hf
-from trainers.warmstart import COMPLETE, WarmStart, build_once, encode_rows, pretrain_settings, warm_start
+from trainers.warmstart import COMPLETE, WarmStart, build_once, by_length, encode_rows, pretrain_settings, warm_start
 
 SMALL = {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 16}
 SHORT = {"steps": 3, "batch": 8}
@@ -123,10 +123,18 @@ def test_neither_building_nor_loading_moves_the_runs_randomness(build):
     assert draws(build) == untouched  # warm
 
 
-def test_building_leaves_the_number_of_threads_as_it_was(build):
+def test_the_warm_start_runs_on_one_thread_and_gives_the_others_back(build, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "trainers.warmstart.by_length", lambda rows: seen.append(torch.get_num_threads()) or by_length(rows)
+    )
     before = torch.get_num_threads()
-    build()
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        build()
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +202,7 @@ def read_value(folder):
 
 
 def build_in_process(folder, queue):
-    queue.put(build_once(folder, slow_build, read_value))
+    queue.put(read_value(build_once(folder, slow_build)))
 
 
 def test_concurrent_processes_build_once_and_all_load(tmp_path):
@@ -215,10 +223,10 @@ def test_a_build_that_fails_leaves_no_entry_and_the_next_one_clears_its_remains(
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        build_once(tmp_path / "entry", failing, read_value)
+        build_once(tmp_path / "entry", failing)
     assert not (tmp_path / "entry").exists()
     (tmp_path / "entry.abandoned").mkdir()  # what a process leaves that was killed outright
-    assert build_once(tmp_path / "entry", slow_build, read_value) == "built"
+    assert read_value(build_once(tmp_path / "entry", slow_build)) == "built"
     assert not (tmp_path / "entry.abandoned").exists()
 
 
@@ -239,8 +247,8 @@ def test_a_warm_start_learns_the_demonstrations(task):
     model = module.initial_model(
         module.decoder_config(CLOSED, **SMALL, position="rope", max_positions=64, initializer_range=0.05), seed=0
     )
-    settings = WarmStart(steps=60, batch=32, lr=1e-2)
-    losses = warm_start(model, CLOSED, task.demonstrations(60 * 32, 0), settings, "test")
+    settings = WarmStart(steps=40, batch=16, lr=1e-2)
+    losses = warm_start(model, CLOSED, task.demonstrations(40 * 16, 0), settings, "test")
     assert losses[0] == pytest.approx(np.log(len(CLOSED)), abs=0.1)  # uniform over the vocabulary
     assert np.mean(losses[-5:]) < 0.75 * losses[0]
 
