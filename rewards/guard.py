@@ -146,7 +146,8 @@ class Guard:
         return self._verdict(sheet)
 
     def close(self) -> None:
-        """Ends the worker processes, if there are any; the next call starts new ones."""
+        """Ends the worker processes and the event loop, if there are any; the next call starts new ones."""
+        self._loop.close()
         if self._pool is not None:
             self._pool.close()
 

@@ -36,7 +36,7 @@ class math_equal(TextReward):
         extract: Callable[[str], str | None] | None = None,
         *,
         column: str = "answer",
-        timeout: float = 5.0,
+        timeout: float = 10.0,
         name: str = "math_equal",
     ):
         _math_verify()

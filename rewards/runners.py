@@ -57,15 +57,27 @@ class LoopThread:
                 patience = None if limit is None else limit + _GRACE
                 entries += await asyncio.wait_for(asyncio.wrap_future(future), patience)
             except (asyncio.TimeoutError, TimeoutError):
-                self._loop, self._was_blocked = None, True
+                self._was_blocked = True
+                self.close()
                 entries += [TimeoutError(f"blocked its event loop for {limit:g} s") for _ in some]
         return entries
+
+    def close(self) -> None:
+        """Ends the loop, as soon as what it runs lets it."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name="async reward").start()
+            threading.Thread(target=_serve, args=(self._loop,), daemon=True, name="async reward").start()
         return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
 
 
 async def _together(func: Callable, calls: list[Values], seconds: float | None) -> list[Entry]:

@@ -20,10 +20,9 @@ from rewards.shape import repetition, soft_overlong
 trl_rewards = pytest.importorskip("trl.rewards")
 
 IDS = st.lists(st.lists(st.integers(0, 5), max_size=40), min_size=1, max_size=4)
-ANSWERS = st.sampled_from(
-    [r"\boxed{\frac{1}{2}}", r"$\boxed{0.5}$", r"\boxed{x^2}", r"The final answer is $3$.", r"\boxed{", "5", ""]
-)
-SOLUTIONS = st.sampled_from([r"\frac{1}{2}", "$x^2$", "3", r"$\boxed{5}$", "no mathematics at all"])
+ANSWERS = [r"\boxed{\frac{1}{2}}", r"$\boxed{0.5}$", r"\boxed{x^2}", "The final answer is $3$.", r"\boxed{", "5", ""]
+SOLUTIONS = [r"\frac{1}{2}", "$x^2$", "3", "no mathematics at all"]
+PAIRS = [(answer, solution) for answer in ANSWERS for solution in SOLUTIONS]
 
 
 def conversations(texts):
@@ -39,12 +38,11 @@ def test_the_think_format(texts):
     assert ours(prompts=None, completions=completions) == trl_rewards.think_format_reward(completions)
 
 
-@given(st.lists(st.tuples(ANSWERS, SOLUTIONS), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=40)
-def test_mathematical_accuracy(pairs):
-    completions, solution = conversations([text for text, _ in pairs]), [gold for _, gold in pairs]
-    ours = math_equal(column="solution")(prompts=None, completions=completions, solution=solution)
+def test_mathematical_accuracy():
+    completions, solution = conversations([text for text, _ in PAIRS]), [gold for _, gold in PAIRS]
+    ours = math_equal(column="solution", timeout=300)(prompts=None, completions=completions, solution=solution)
     assert ours == trl_rewards.accuracy_reward(completions, solution)
+    assert {None, 0.0, 1.0} == set(ours)
 
 
 @given(IDS, st.integers(1, 40), st.data())
@@ -64,14 +62,14 @@ def test_the_repetition_penalty(ids, ngram, penalty):
 
 
 @pytest.mark.skipif(not hasattr(trl_rewards, "get_cosine_scaled_reward"), reason="this TRL has none")
-@given(st.lists(st.tuples(ANSWERS, SOLUTIONS, st.integers(0, 60)), min_size=1, max_size=3), st.integers(1, 50))
-@settings(deadline=None, max_examples=30)
-def test_the_cosine_by_length(rows, longest):
-    completions, solution = conversations([row[0] for row in rows]), [row[1] for row in rows]
-    columns = {"solution": solution, "completion_ids": [[0] * row[2] for row in rows]}
-    ours = cosine_by_length(math_equal(column="solution"), longest)(prompts=None, completions=completions, **columns)
+@pytest.mark.parametrize("longest", [1, 7, 40])
+def test_the_cosine_by_length(longest):
+    completions, solution = conversations([text for text, _ in PAIRS]), [gold for _, gold in PAIRS]
+    columns = {"solution": solution, "completion_ids": [[0] * (3 * row % 50) for row in range(len(PAIRS))]}
+    right = math_equal(column="solution", timeout=300)
+    ours = cosine_by_length(right, longest)(prompts=None, completions=completions, **columns)
     theirs = trl_rewards.get_cosine_scaled_reward(longest)(completions=completions, **columns)
-    assert [None if a is None else round(a, 12) for a in ours] == [None if a is None else round(a, 12) for a in theirs]
+    assert ours == pytest.approx(theirs, abs=1e-12)
 
 
 def test_trls_own_rewards_work_under_the_guard():
