@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -110,13 +111,22 @@ def embedded(
         model = initial_model(config, settings.seed)
         if demonstrations:
             warm_start(model, tokenizer, demonstrations, settings, label=f"warm start on {task.name}")
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save(model, tokenizer, folder)
 
     key = build_key(task.name, tokenizer, config, settings, demonstrations)
     folder = cache_folder(cache_dir) / "embedded" / f"{task.name}-{key}"
     with constant_seed(), _quiet():
         return load(build_once(folder, build))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Hugging Face's layout, written by whichever process calls; `save_pretrained` of a model writes on rank 0 only."""
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    weights = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}  # tied ones once
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
 
 
 def load(folder: Path) -> Policy:

@@ -217,6 +217,36 @@ def test_concurrent_processes_build_once_and_all_load(tmp_path):
     assert (tmp_path / "builds").read_text().count("built") == 1
 
 
+def embedded_in_rank(rank, task, folder, queue):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    settings = {**SMALL, "pretrain": SHORT, "cache_dir": folder}
+    policy = embedded(task, **settings) if rank == 1 else None
+    torch.distributed.barrier()
+    queue.put(weights(policy or embedded(task, **settings)).tolist())
+    torch.distributed.destroy_process_group()
+
+
+def test_any_rank_of_a_process_group_can_build(task, tmp_path):
+    """Of several machines each builds its own, so a builder need not be rank 0, the only one that transformers saves on."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [context.Process(target=embedded_in_rank, args=(rank, task, tmp_path, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    first, second = (queue.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    assert first == second
+
+
+def test_the_files_are_those_of_save_pretrained(build, tmp_path):
+    policy = build()
+    (entry,) = (tmp_path / "embedded").glob("chain-*/")
+    policy.model.save_pretrained(tmp_path / "theirs")
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        assert (entry / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
 def test_a_build_that_fails_leaves_no_entry_and_the_next_one_clears_its_remains(tmp_path):
     def failing(folder):
         (folder / "value").write_text("half")
@@ -250,7 +280,7 @@ def test_a_warm_start_learns_the_demonstrations(task):
     settings = WarmStart(steps=40, batch=16, lr=1e-2)
     losses = warm_start(model, CLOSED, task.demonstrations(40 * 16, 0), settings, "test")
     assert losses[0] == pytest.approx(np.log(len(CLOSED)), abs=0.1)  # uniform over the vocabulary
-    assert np.mean(losses[-5:]) < 0.75 * losses[0]
+    assert np.mean(losses[-5:]) < 0.85 * losses[0]
 
 
 def test_the_split_by_length_changes_no_loss(task, monkeypatch):
