@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hydra
 import yaml
@@ -204,8 +203,6 @@ def report(sweep: Sweep, folder: SweepFolder) -> int:
 
 
 def _with_repository_on_path() -> dict[str, str]:
-    import os
-
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(CONFIG_DIR.parent), os.environ.get("PYTHONPATH")])),
@@ -214,13 +211,13 @@ def _with_repository_on_path() -> dict[str, str]:
 
 def run_elsewhere(sweep: Sweep, folder: SweepFolder, cells: Sequence[Cell], todo: Sequence[Cell]) -> Status:
     """Hands the cells to a Hydra launcher (submitit for SLURM, joblib, ...), which decides where and when each runs."""
-    folder.note(launch=_launch_as_json(sweep), keep=[sweep.settings.keep_checkpoints, sweep.settings.keep_models])
+    folder.note(launch=sweep.launch.as_json(), keep=[sweep.settings.keep_checkpoints, sweep.settings.keep_models])
     index = [str(i) for i, cell in enumerate(_manifest_cells(folder)) if cell in todo]
     if index:
         root = str(folder.path.absolute())
         sys.argv = [sys.argv[0], "--multirun", *sweep.launcher, f"+cell={','.join(index)}", f"+folder='{root}'"]
         sys.argv += [f"hydra.sweep.dir='{root}/hydra'", "hydra.sweep.subdir=${hydra.job.num}"]
-        cell_job()
+        cell_job()  # pyright: ignore[reportCallIssue]  (Hydra hands over the configuration)
     status = Status(tuple(cells), sweep.settings.jobs)
     for cell in cells:
         status.state[cell.id] = folder.state(cell).get("state", "pending")
@@ -232,21 +229,12 @@ def cell_job(config: DictConfig) -> None:
     """One cell, wherever Hydra's launcher put it."""
     folder = SweepFolder(Path(config.folder))
     manifest = read_json(folder.manifest)
-    launch = Launch(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in manifest["launch"].items()}
-    )
+    launch = Launch.of_json(manifest["launch"])
     run_one(folder, _manifest_cells(folder)[config.cell], launch, *manifest["keep"])
 
 
 def _manifest_cells(folder: SweepFolder) -> list[Cell]:
     return [Cell.of_json(cell) for cell in read_json(folder.manifest)["cells"]]
-
-
-def _launch_as_json(sweep: Sweep) -> dict[str, Any]:
-    paths = {"script": str(Path(sweep.launch.script).absolute())}
-    if sweep.launch.config:
-        paths["config"] = str(Path(sweep.launch.config).absolute())
-    return {**{key: list(v) if isinstance(v, tuple) else v for key, v in sweep.launch.__dict__.items()}, **paths}
 
 
 def dry_run(sweep: Sweep, console: Console) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,24 +114,28 @@ def analyse(study: Study, options: Options) -> Analysis:
         rule = mean[0] + 0.9 * (mean[-1] - mean[0]) if len(grid) else np.nan
         threshold[task] = float(rule if options.threshold is None else options.threshold)
 
-    held_out = {(r.arm, r.task, r.seed): r.summary.get("eval_reward_after") for r in used}
-    measures = [name for name in MEASURES if name != "held_out" or None not in held_out.values()]
+    evaluated: dict[tuple[str, str, int], Any] = {
+        (r.arm, r.task, r.seed): r.summary.get("eval_reward_after") for r in used
+    }
+    measures = [name for name in MEASURES if name != "held_out" or None not in evaluated.values()]
     if options.primary not in measures:
         raise ValueError(f"primary={options.primary}: not every run has it in its summary.json. Train with evaluation.")
     values: dict[str, Table] = {name: {arm: {task: {} for task in tasks} for arm in arms} for name in measures}
-    times: dict[tuple[str, str], list[tuple[float, bool]]] = {}
+    times: dict[tuple[str, str], list[float]] = {}
+    arrived: dict[tuple[str, str], list[bool]] = {}
     for (arm, task, seed), (grid, height) in curves.items():
         arrival, reached = time_to_threshold(grid, height, threshold[task], min(window, len(grid)))
-        times.setdefault((arm, task), []).append((arrival, reached))
+        times.setdefault((arm, task), []).append(arrival)
+        arrived.setdefault((arm, task), []).append(reached)
         step_grid, step_height = by_step[arm, task, seed]
         values["final"][arm][task][seed] = score_at(grid, height, budget[task], window)
         values["auc"][arm][task][seed] = area_under_curve(grid, height, max(budget[task], grid[0]))
         values["tokens"][arm][task][seed] = min(arrival, budget[task])
         values["final_steps"][arm][task][seed] = score_at(step_grid, step_height, steps[task], window)
         if "held_out" in values:
-            values["held_out"][arm][task][seed] = float(held_out[arm, task, seed])
+            values["held_out"][arm][task][seed] = float(evaluated[arm, task, seed])
     arrivals = {
-        arm: {t: restricted_mean(*zip(*times[arm, t], strict=True), budget[t]) for t in tasks if (arm, t) in times}
+        arm: {t: restricted_mean(times[arm, t], arrived[arm, t], budget[t]) for t in tasks if (arm, t) in times}
         for arm in arms
     }
     return Analysis(
@@ -192,7 +197,7 @@ def mean_curve(
     The grid runs from the last of the first points to `until`. Half width 0 for a single seed.
     """
     if not curves:
-        return (np.zeros(0),) * 3
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     start = max(x[0] for x, _ in curves)
     grid = np.linspace(min(start, until), until, points)
     heights = np.stack([np.interp(grid, x, smoothed(y, window)) for x, y in curves])

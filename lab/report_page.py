@@ -21,6 +21,7 @@ from lab.report_read import Study
 
 Row = Sequence[str]
 _CSS = (Path(__file__).with_name("report_page.css")).read_text(encoding="utf-8")
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _ALT = {
     "learning": "Learning curves over tokens",
     "learning_steps": "Learning curves over steps",
@@ -100,8 +101,8 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
 
 
 def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
-    header = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
-    rows = [
+    header: Row = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
+    rows: list[Row] = [
         [arm, task, f"{r.reached:.0%}", words.number(r.value), words.number(r.error), words.number(r.horizon)]
         for arm, tasks in analysis.arrivals.items()
         for task, r in tasks.items()
@@ -173,6 +174,7 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
         if total
         else "one arm, nothing compared"
     )
+    how = f"{MEASURES[analysis.options.primary]}, {len(analysis.seeds)} seeds, paired"
     sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
     errors = "".join(
         f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
@@ -181,11 +183,11 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
 <header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
-<p class="lead">{e(lead)} <span>({e(MEASURES[analysis.options.primary])}, {len(analysis.seeds)} seeds, paired)</span></p></header>
+<p class="lead">{e(lead)} <span>({e(how)})</span></p></header>
 <section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(analysis))}</div>
 <div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>
 <section class="pictures">{pictures}</section>

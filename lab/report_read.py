@@ -116,7 +116,7 @@ def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed
     if task is None:
         task = parents[0] if from_path else summary.get("task") or _name(config.get("task")) or "task"
     finished = (folder / "summary.json").is_file()
-    return Run(folder, task, arm, seed, columns, finished, summary, config)
+    return Run(folder, str(task), str(arm), seed, columns, finished, summary, config)
 
 
 def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -61,7 +61,8 @@ def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
     pairs, text = len(row.pairs), f"{row.arm} and {analysis.reference} cannot be told apart"
     seen = f"seen {with_interval(row.difference, sign=True)}"
     if pairs < 2:
-        return f"{text}: one seed shows one outcome and nothing about its spread (seen {number(row.difference.value, sign=True)})."
+        once = number(row.difference.value, sign=True)
+        return f"{text}: one seed shows one outcome and nothing about its spread (seen {once})."
     if row.difference.spread == 0 and row.difference.value == 0:
         return f"{text}: all {pairs} paired runs gave the same number."
     if row.difference.spread == 0 or not np.isfinite(row.p):
@@ -72,7 +73,8 @@ def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
     few = f" Fewer than {MIN_PAIRS} seeds declare nothing here, whatever they show." if pairs < MIN_PAIRS else ""
     return (
         f"{text}: {seen}. With {pairs} paired runs nothing below a difference of {number(row.smallest)} can be told "
-        f"apart; a true difference as large as the one seen would take {enough} seeds to be found four times in five.{few}"
+        f"apart; a true difference as large as the one seen would take {enough} seeds to be found four times in "
+        f"five.{few}"
     )
 
 
@@ -102,12 +104,13 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
     if len(analysis.tasks) == 1:
         lines.append(f"One task ({analysis.tasks[0]}): nothing here says what happens on another.")
     lines += [
-        f"`{analysis.options.metric}` is measured as logged; if it comes from training batches, it is the reward of the "
-        "sampled policy on training prompts, not of a held-out set." if not analysis.options.metric.startswith("eval")
+        f"`{analysis.options.metric}` is measured as logged; if it comes from training batches, it is the reward of "
+        "the sampled policy on training prompts, not of a held-out set." if not analysis.options.metric.startswith("eval")
         else f"`{analysis.options.metric}` is logged rarely; curves are straight lines between evaluations.",
         "Arms with other weights take steps of other sizes at the same learning rate. Part of a difference can be step "
         "size: tune the learning rate for each arm, or set `credit.unit_mass=true`.",
-        "A difference between trained models is not yet evidence about credit: ask the exact lab first (docs/report.md).",
+        "A difference between trained models is not yet evidence about credit: ask the exact lab first "
+        "(docs/report.md).",
     ]  # fmt: skip
     return lines
 

@@ -5,8 +5,8 @@ compared pair by pair: entry i of task m in one arm and in the other come from t
 here; scores of tasks that are pooled should share a scale.
 
 Which interval is used where, and why (coverage of nominal 95 % intervals by simulation, docs/report.md):
-    one arm, IQM         stratified bootstrap over seeds, percentiles at Student's tails. Plain percentiles and BCa cover
-                         92-94 % with 10 seeds and 80-90 % with 5; Student's tails give 94-97 % and 85-93 %.
+    one arm, IQM         stratified bootstrap over seeds, percentiles at Student's tails. Plain percentiles and BCa
+                         cover 92-94 % with 10 seeds and 80-90 % with 5; Student's tails give 94-97 % and 85-93 %.
     paired difference    Student's t on per-seed differences: 94-96 % from 3 seeds on for bell-shaped differences, where
                          percentile bootstraps cover 75 % (3 seeds) to 90 % (10). Strong skew costs it some percent.
     probability of       t interval of the Mann-Whitney estimate on the logit scale, with a floor under the spread; it

@@ -62,10 +62,8 @@ def time_to_threshold(x: ArrayLike, y: ArrayLike, threshold: float, window: int 
     return (float(x[high[0] + window - 1]), True) if len(high) else (float(x[-1]), False)
 
 
-def survival(
-    times: ArrayLike, reached: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Kaplan-Meier: (event times, share still below the threshold after each, Greenwood's sum at each).
+def survival(times: ArrayLike, reached: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Kaplan-Meier: (event times, share of runs still below the threshold after each).
 
     `reached[i]` False: run i was watched until `times[i]` without an event. At a tie events come before censorings.
     """
@@ -73,10 +71,7 @@ def survival(
     events = np.unique(times[reached])
     at_risk = np.array([(times >= t).sum() for t in events], dtype=np.float64)
     happened = np.array([(reached & (times == t)).sum() for t in events], dtype=np.float64)
-    alive = np.cumprod(1 - happened / at_risk)
-    left = at_risk - happened
-    hazards = np.divide(happened, at_risk * left, out=np.zeros_like(left), where=left > 0)
-    return events, alive, np.cumsum(hazards)
+    return events, np.asarray(np.cumprod(1 - happened / at_risk), dtype=np.float64)
 
 
 def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> Restricted:
@@ -90,7 +85,7 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> Res
     times, reached = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=bool)
     reached = reached & (times <= horizon)
     times = np.minimum(times, horizon)
-    events, alive, _ = survival(times, reached)
+    events, alive = survival(times, reached)
     edges = np.concatenate([[0.0], events, [horizon]])
     heights = np.concatenate([[1.0], alive])
     pieces = heights * np.diff(edges)

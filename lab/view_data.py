@@ -1,4 +1,4 @@
-"""Records of a run (docs/record_format.md) as what the viewer shows: display text, numbers, other strategies' credit."""
+"""Records of a run (docs/record_format.md) as the viewer shows them: display text, numbers, other strategies' credit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from credit import Credit, Rollout, Strategy
 
 Row = dict[str, Any]
 RECORDED = "recorded"
-_LIVE = {"policy_logps_BT": "policy_logps", "sampler_logps_BT": "sampler_logps", "entropies_BT": "entropies", "values_BT": "values"}
+_LIVE = {
+    "policy_logps_BT": "policy_logps",
+    "sampler_logps_BT": "sampler_logps",
+    "entropies_BT": "entropies",
+    "values_BT": "values",
+}
 _EXTRAS = {"logp": "policy_logps", "entropy": "entropies", "value": "values"}
 
 
@@ -93,7 +98,10 @@ def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callab
     A strategy that cannot be computed on these rows is left out, with the reason under "failed".
     """
     credits: dict[str, tuple[list, list]] = {
-        f"{RECORDED}: {rows[0].get('strategy') or 'this run'}": ([r["credit"] for r in rows], [r["weight"] for r in rows])
+        f"{RECORDED}: {rows[0].get('strategy') or 'this run'}": (
+            [r["credit"] for r in rows],
+            [r["weight"] for r in rows],
+        )
     }
     failed = {}
     for name, make in strategies.items():
@@ -103,7 +111,9 @@ def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callab
             failed[name] = visible(str(error))
     groups: dict[int, dict[str, Any]] = {}
     for i, row in enumerate(rows):
-        group = groups.setdefault(row["group"], {"group": row["group"], "prompt": visible(row.get("prompt") or ""), "rows": []})
+        group = groups.setdefault(
+            row["group"], {"group": row["group"], "prompt": visible(row.get("prompt") or ""), "rows": []}
+        )
         group["rows"].append(
             {
                 "tokens": [visible(token) for token in row["tokens"]],

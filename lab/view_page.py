@@ -14,8 +14,8 @@ _SCRIPT = Path(__file__).with_name("view_page.js").read_text(encoding="utf-8")
 
 
 def page(view: dict[str, Any]) -> str:
-    """A self-contained page. Three walls stand between the data and the browser: the data sits in a JSON block, in which
-    no character can end it; the script writes it with textContent only; and the content-security policy allows
+    """A self-contained page. Three walls stand between the data and the browser: the data sits in a JSON block, which
+    no character in it can end; the script writes it with textContent only; and the content-security policy allows
     nothing but this very script and style, by hash: no other script, no request, no frame, no form."""
     policy = (
         f"default-src 'none'; script-src '{_hash(_SCRIPT)}'; style-src '{_hash(_STYLE)}'; "

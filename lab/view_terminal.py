@@ -14,7 +14,11 @@ def print_view(view: dict[str, Any], console: Console, max_rows: int | None = No
     """Every completion of the last step of `view`, a line for each strategy. Text is never read as markup."""
     step = view["steps"][-1]
     console.print(Text(f"{view['title']}, step {step['step']}", style="bold"))
-    console.print(Text.assemble("A\u00b7w: ", ("less", _style(-1.0)), " nothing ", ("more", _style(1.0)), ", each strategy on its own scale"))
+    console.print(
+        Text.assemble(
+            "A\u00b7w: ", ("less", _style(-1.0)), " nothing ", ("more", _style(1.0)), ", each strategy on its own scale"
+        )
+    )
     for name, reason in step["failed"].items():
         console.print(Text(f"{name} cannot be shown: {reason}", style="yellow"))
     width = max(map(len, step["strategies"]))

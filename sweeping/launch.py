@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,6 +41,16 @@ class Launch:
             raise ValueError(f"jobs={jobs} must be at least 1.")
         if self.devices is not None and (len(self.devices) < jobs or len(self.devices) % jobs):
             raise ValueError(f"{len(self.devices)} GPUs cannot be dealt out evenly to jobs={jobs}; choose a divisor.")
+
+    def as_json(self) -> dict[str, Any]:
+        """For a process on another machine: paths are absolute."""
+        config = None if self.config is None else str(Path(self.config).absolute())
+        return {**asdict(self), "script": str(Path(self.script).absolute()), "config": config}
+
+    @staticmethod
+    def of_json(value: Mapping[str, Any]) -> Launch:
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        return Launch(**fields)
 
     @property
     def processes(self) -> int:

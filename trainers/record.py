@@ -72,7 +72,12 @@ class Recorder:
                 f"every={every} must be >= 0 (0: never record), max_rows_per_step={max_rows_per_step} and "
                 f"max_bytes={max_bytes} at least 1."
             )
-        self.folder, self.every, self.max_rows_per_step, self.max_bytes = Path(folder), every, max_rows_per_step, max_bytes
+        self.folder, self.every, self.max_rows_per_step, self.max_bytes = (
+            Path(folder),
+            every,
+            max_rows_per_step,
+            max_bytes,
+        )
         self._seed = seed
         if every and (self.folder / "index.json").is_file():
             index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
@@ -146,7 +151,10 @@ def _first_groups(rows: Mapping[str, Sequence[Any]], limit: int) -> dict[str, li
         if kept and len(kept) + len(members) > limit:
             break
         kept += members[:limit]
-    return {name: [column[i] for i in kept] if len(column) == len(rows["group"]) else list(column) for name, column in rows.items()}
+    return {
+        name: [column[i] for i in kept] if len(column) == len(rows["group"]) else list(column)
+        for name, column in rows.items()
+    }
 
 
 def _table(step: int, rows: dict[str, list[Any]]) -> pa.Table:
@@ -170,5 +178,7 @@ def _table(step: int, rows: dict[str, list[Any]]) -> pa.Table:
         if name in rows:
             columns[name] = pa.array(rows[name], kind)
     for name in sorted(name for name in rows if name.startswith("reward/")):
-        columns[name] = pa.array([None if value is None or value != value else value for value in rows[name]], pa.float64())
+        columns[name] = pa.array(
+            [None if value is None or value != value else value for value in rows[name]], pa.float64()
+        )
     return pa.table(columns).replace_schema_metadata({"apportion_record_format": str(FORMAT)})

@@ -1,7 +1,7 @@
 """Feeds a `Recorder` from a running trainer: watches the loss, keeps the rows of some groups, writes them at step end.
 
-    records = CreditRecords(Recorder(folder / "records", every=10))
-    records.attach(trainer)
+records = CreditRecords(Recorder(folder / "records", every=10))
+records.attach(trainer)
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CreditRecords(TrainerCallback):
         for b in (b for b, group in enumerate(group_B) if group in self._groups):
             self._rows.append(self._row(trainer, inputs, signals, advantages_BT, weights_BT, b) | {"group": group_B[b]})
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state, control, **kwargs):
         first, last, final = self._window(state.global_step)
         if state.global_step != last or not self._recorder.due(first, last, final):
             return

@@ -40,7 +40,9 @@ def write_arms(root: Path, seeds: int, **tops: float) -> Path:
 
 def test_step_logged_twice_counts_once_the_last_time_and_broken_lines_do_not(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "reward": 1}\n{"step": 2, "reward": 2}\n{"step": 2, "reward": 5, "x": null}\n{"step": 3, "rew')
+    path.write_text(
+        '{"step": 1, "reward": 1}\n{"step": 2, "reward": 2}\n{"step": 2, "reward": 5, "x": null}\n{"step": 3, "rew'
+    )
     columns = read_metrics(path)
     assert columns["step"].tolist() == [1, 2] and columns["reward"].tolist() == [1, 5]
 
@@ -117,7 +119,7 @@ def test_three_seeds_declare_nothing_and_say_what_they_could_not_see(tmp_path):
 
 def test_few_pairs_never_declare_however_clear_they_look():
     for pairs in range(2, MIN_PAIRS):
-        table = {"a": {"t": {s: 0.0 for s in range(pairs)}}, "b": {"t": {s: 1.0 + s / 1e6 for s in range(pairs)}}}
+        table = {"a": {"t": dict.fromkeys(range(pairs), 0.0)}, "b": {"t": {s: 1.0 + s / 1e6 for s in range(pairs)}}}
         assert not compare(table, "a")[0].declared
 
 
@@ -227,7 +229,9 @@ def written(tmp_path_factory):
                 if id != "doors11":
                     write_run(folder / "cells" / id, rows, versions={"trl": "9.9"}, seconds=3.0, eval_reward_after=0.5)
     (folder / "state").mkdir()
-    (folder / "state" / "doors11.json").write_text(json.dumps({"state": "failed", "error": "Traceback <script>boom</script>"}))
+    (folder / "state" / "doors11.json").write_text(
+        json.dumps({"state": "failed", "error": "Traceback <script>boom</script>"})
+    )
     (folder / "sweep.json").write_text(json.dumps({"cells": cells, "command": "sweep.py <x>", "commit": "abc123"}))
     assert cli.main([str(folder)]) == 0
     return folder / "report", hostile

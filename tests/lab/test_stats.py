@@ -145,9 +145,7 @@ def test_holm_is_the_closed_test_over_bonferroni(p_values):
     """Closure principle: reject i iff every intersection hypothesis that contains i is rejected."""
     indices = range(len(p_values))
     subsets = [s for size in range(1, len(p_values) + 1) for s in combinations(indices, size)]
-    closed = [
-        max(min(1.0, len(s) * min(p_values[j] for j in s)) for s in subsets if i in s) for i in indices
-    ]
+    closed = [max(min(1.0, len(s) * min(p_values[j] for j in s)) for s in subsets if i in s) for i in indices]
     assert stats.holm(p_values) == pytest.approx(closed)
 
 

@@ -45,7 +45,10 @@ def test_interval_of_a_known_paired_difference_covers_93_to_97_percent_with_ten_
 @pytest.mark.slow
 def test_interval_of_a_difference_over_three_tasks_covers_93_to_97_percent_with_ten_seeds():
     generator = np.random.default_rng(2)
-    ours, theirs = normal(generator, (SWEEPS, 3, 10)), normal(generator, (SWEEPS, 3, 10)) * np.array([[[1], [3], [0.5]]])
+    ours, theirs = (
+        normal(generator, (SWEEPS, 3, 10)),
+        normal(generator, (SWEEPS, 3, 10)) * np.array([[[1], [3], [0.5]]]),
+    )
     intervals = [stats.paired_difference(list(a + 0.05), list(b)) for a, b in zip(ours, theirs, strict=True)]
     assert 0.93 <= np.mean([i.low <= 0.05 <= i.high for i in intervals]) <= 0.97
 
@@ -80,7 +83,9 @@ def test_interval_of_the_probability_of_improvement_covers_at_least_93_percent(s
     truth = stats.distributions.norm.cdf(shift / np.sqrt(2))
     inside = []
     for _ in range(SWEEPS):
-        estimate = stats.probability_of_improvement([generator.normal(shift, 1, seeds)], [generator.normal(0, 1, seeds)])
+        estimate = stats.probability_of_improvement(
+            [generator.normal(shift, 1, seeds)], [generator.normal(0, 1, seeds)]
+        )
         inside.append(estimate.low <= truth <= estimate.high)
     assert np.mean(inside) >= 0.93
 

@@ -78,7 +78,9 @@ def test_page_has_one_script_one_data_block_and_a_policy_that_names_their_hash(t
 
 
 def test_data_on_the_page_is_what_was_recorded(tmp_path):
-    folder = write(tmp_path, rows([["x", "</script>"], ["y"]], [3, 3], [0.25, None], **{"reward/f": [0.25, float("nan")]}))
+    folder = write(
+        tmp_path, rows([["x", "</script>"], ["y"]], [3, 3], [0.25, None], **{"reward/f": [0.25, float("nan")]})
+    )
     html = page(cli.build_view(cli.Request(folder, credit=[])))
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
     group = data["steps"][0]["groups"][0]
@@ -105,7 +107,10 @@ def test_spread_that_needs_the_live_forward_is_recomputed_from_recorded_log_prob
 
 def test_strategy_that_needs_what_was_not_recorded_loses_its_column_and_says_why(tmp_path):
     data = read_rows(find_records(write(tmp_path, some_rows()))[1])
-    makers = {"live": lambda: Strategy(weight=weight.seq_sum, spread=surprise), "ok": lambda: Strategy(weight=weight.constant)}
+    makers = {
+        "live": lambda: Strategy(weight=weight.seq_sum, spread=surprise),
+        "ok": lambda: Strategy(weight=weight.constant),
+    }
     step = view_of_step(1, data, makers)
     assert step["strategies"] == ["recorded: mine", "ok"]
     assert "policy_logps_BT" in step["failed"]["live"]
@@ -114,7 +119,9 @@ def test_strategy_that_needs_what_was_not_recorded_loses_its_column_and_says_why
 def test_masked_tokens_do_not_count_towards_lengths(tmp_path):
     columns = rows([["a", "tool", "b"]], [0], [1.0], learns=[[True, False, True]])
     data = read_rows(find_records(write(tmp_path, columns))[1])
-    advantages, weights = credit_of(Strategy(weight=weight.seq_mean, spread=length_aware, baseline=lambda rewards_B: rewards_B), data)
+    advantages, weights = credit_of(
+        Strategy(weight=weight.seq_mean, spread=length_aware, baseline=lambda rewards_B: rewards_B), data
+    )
     assert weights == [[0.5, 0.0, 0.5]] and advantages == [[2.0, 0.0, 2.0]]
 
 

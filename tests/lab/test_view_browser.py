@@ -45,13 +45,18 @@ def test_hostile_completions_are_shown_and_do_nothing(tmp_path):
     server = HTTPServer(("127.0.0.1", 0), Listener)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     call = f"http://127.0.0.1:{server.server_port}/stolen"
-    more = [f'<img src="{call}">', f'<script src="{call}"></script>', f"<style>@import '{call}'</style>", f'<iframe src="{call}">']
+    more = [
+        f'<img src="{call}">',
+        f'<script src="{call}"></script>',
+        f"<style>@import '{call}'</style>",
+        f'<iframe src="{call}">',
+    ]
     columns = rows([HOSTILE + more], [0], [1.0], prompt=[f'</script><img src="{call}" onerror=document.title="pwned">'])
     columns |= {f"reward/<img src={call}>": [1.0], "strategy": [f"<b onclick=x>{call}"]}
     html = dump(_page(tmp_path, columns), tmp_path / "profile")
     server.shutdown()
     assert hits == []
-    assert "id=\"pwned\"" not in html and "<title>pwned" not in html
+    assert 'id="pwned"' not in html and "<title>pwned" not in html
     body = html.split("<body", 1)[1].split('<script type="application/json"', 1)[0]
     assert not re.search(r"<(script|img|svg|iframe|style|b onclick)\b", body)
     assert "<script>document.title='pwned'</script>" in _text(body)
@@ -61,13 +66,20 @@ def test_hostile_completions_are_shown_and_do_nothing(tmp_path):
 def test_markup_put_past_the_escaping_is_still_stopped_by_the_policy(tmp_path, monkeypatch):
     """The last wall by itself: the page's own script is made to write raw HTML."""
     script = "document.getElementById('app').innerHTML += '<img src=x onerror=\"document.body.id=`pwned`\">';"
-    html = dump(_page(tmp_path, rows([["a"]], [0], [1.0]), script, monkeypatch), tmp_path / "profile", "900,700", "--virtual-time-budget=2000")
+    html = dump(
+        _page(tmp_path, rows([["a"]], [0], [1.0]), script, monkeypatch),
+        tmp_path / "profile",
+        "900,700",
+        "--virtual-time-budget=2000",
+    )
     assert "onerror" in html and 'id="pwned"' not in html
 
 
 def test_arrow_keys_walk_over_tokens_and_completions(tmp_path, monkeypatch):
-    press = "for (const key of ['ArrowRight','ArrowRight','ArrowDown']) document.dispatchEvent(new KeyboardEvent('keydown',{key,bubbles:true}));"
-    press = press.replace("document.dispatchEvent", "document.body.dispatchEvent")
+    press = (
+        "for (const key of ['ArrowRight','ArrowRight','ArrowDown']) "
+        "document.body.dispatchEvent(new KeyboardEvent('keydown',{key,bubbles:true}));"
+    )
     columns = rows([["one", "two"], ["three", "four"]], [0, 0], [1.0, 0.0])
     html = dump(_page(tmp_path, columns, press, monkeypatch), tmp_path / "profile")
     footer = _text(re.search(r"<footer.*?</footer>", html, re.S)[0])
@@ -77,7 +89,10 @@ def test_arrow_keys_walk_over_tokens_and_completions(tmp_path, monkeypatch):
 
 
 def test_filters_hide_completions_outside_their_range(tmp_path, monkeypatch):
-    script = "{const i=document.querySelector('[data-filter=rewardmin]'); i.value='0.5'; i.dispatchEvent(new Event('input'));}"
+    script = (
+        "{const i=document.querySelector('[data-filter=rewardmin]'); i.value='0.5'; "
+        "i.dispatchEvent(new Event('input'));}"
+    )
     columns = rows([["keepme"], ["dropme"], ["unscored"]], [0, 0, 1], [1.0, 0.0, None])
     html = dump(_page(tmp_path, columns, script, monkeypatch), tmp_path / "profile")
     body = html.split('<script type="application/json"')[0]

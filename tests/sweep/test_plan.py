@@ -50,7 +50,9 @@ def test_arms_are_named_by_what_is_swept_beside_task_and_seed():
 
 
 def test_cells_of_one_task_and_model_share_a_start_whatever_their_credit_and_seed():
-    models = {(c.task, c.model) for c in cells_of("credit=uniform,dr_grpo", "seed=0,1", "task=chain,doors", "model.hidden=64")}
+    models = {
+        (c.task, c.model) for c in cells_of("credit=uniform,dr_grpo", "seed=0,1", "task=chain,doors", "model.hidden=64")
+    }
     assert models == {("chain", "model.hidden=64,task=chain"), ("doors", "model.hidden=64,task=doors")}
 
 

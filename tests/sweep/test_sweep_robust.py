@@ -18,7 +18,16 @@ FAKE = ["launch.program=[python]", "launch.script=tests/sweep/fake_train.py", "c
 
 
 def command(folder, *more):
-    return [sys.executable, "sweep.py", "credit=uniform,seq_norm", "seed=0,1", "jobs=2", f"sweep_dir={folder}", *FAKE, *more]
+    return [
+        sys.executable,
+        "sweep.py",
+        "credit=uniform,seq_norm",
+        "seed=0,1",
+        "jobs=2",
+        f"sweep_dir={folder}",
+        *FAKE,
+        *more,
+    ]
 
 
 def run(folder, *more, code=0):
@@ -75,7 +84,15 @@ def test_cells_run_on_cores_of_their_own_and_leave_no_checkpoints(tmp_path):
 
 def test_checkpoints_stay_when_asked_for(tmp_path):
     done = subprocess.run(
-        [sys.executable, "sweep.py", "seed=0", f"sweep_dir={tmp_path}", *FAKE, "keep_checkpoints=true", "keep_models=false"],
+        [
+            sys.executable,
+            "sweep.py",
+            "seed=0",
+            f"sweep_dir={tmp_path}",
+            *FAKE,
+            "keep_checkpoints=true",
+            "keep_models=false",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -85,7 +102,10 @@ def test_checkpoints_stay_when_asked_for(tmp_path):
     assert list(tmp_path.glob("cells/*/checkpoints/20")) and not list(tmp_path.glob("cells/*/model"))
 
 
-@pytest.mark.parametrize("kills", [[0], [3], [7, 12], [2, 6, 11, 19]])
+@pytest.mark.parametrize(
+    "kills",
+    [[3], [2, 6, 11, 19], pytest.param([0], marks=pytest.mark.slow), pytest.param([7, 12], marks=pytest.mark.slow)],
+)
 def test_sweep_killed_by_sigkill_and_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted, kills):
     """Killed when the first cell to get there has logged so many steps, again and again; then left alone."""
     for steps in kills:
@@ -114,13 +134,19 @@ def test_nothing_of_a_cell_outlives_a_killed_sweep(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, uninterrupted):
-    process = subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: len(results(tmp_path)) >= 1)
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=30)[1]
     assert process.returncode == 130 and "same command goes on" in message
     assert not processes_naming(tmp_path)
-    starts = {path: path.read_text() for path in tmp_path.glob("cells/*/starts.txt") if (path.parent / "summary.json").exists()}
+    starts = {
+        path: path.read_text()
+        for path in tmp_path.glob("cells/*/starts.txt")
+        if (path.parent / "summary.json").exists()
+    }
     run(tmp_path)
     assert results(tmp_path) == uninterrupted
     assert all(path.read_text() == text for path, text in starts.items()), "a finished cell was run again"
@@ -140,7 +166,9 @@ def test_crashing_cell_is_recorded_with_its_log_and_the_others_go_on(tmp_path, u
 
 
 def test_second_sweep_in_the_same_folder_is_refused_while_the_first_is_at_work(tmp_path):
-    first = subprocess.Popen(command(tmp_path, "+pause=0.5"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command(tmp_path, "+pause=0.5"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_for(lambda: len(list(tmp_path.glob("cells/*/metrics.jsonl"))) == 2)
     assert "is at work" in run(tmp_path, "+pause=0.5", code=2)
     first.send_signal(signal.SIGTERM)
@@ -187,7 +215,9 @@ def test_shared_start_is_built_once_per_task_before_the_first_cell(tmp_path):
 
 def test_arm_that_does_not_compose_stops_the_sweep_before_any_cell(tmp_path):
     arguments = ["seed=0,1", "+bad=1", f"sweep_dir={tmp_path}", *(word for word in FAKE if word != "check=false")]
-    done = subprocess.run([sys.executable, "sweep.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "sweep.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2 and "bad=1 is no setting" in done.stderr
     assert not list(tmp_path.glob("cells/*"))
 

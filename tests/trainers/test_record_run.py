@@ -56,7 +56,12 @@ def train(folder, every: int, credit: str = "seq_norm", **options):
     )
     trainer.credit_observers.append(
         lambda trainer, signals, advantages, weights: seen.append(
-            (trainer.state.global_step + 1, signals["token_ids_BT"].tolist(), (advantages * weights).tolist(), signals["mask_BT"])
+            (
+                trainer.state.global_step + 1,
+                signals["token_ids_BT"].tolist(),
+                (advantages * weights).tolist(),
+                signals["mask_BT"],
+            )
         )
     )
     if every:
