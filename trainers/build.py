@@ -13,8 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from credit.strategy import Strategy
-from rewards.build import resolve_rewards
-from rewards.guard import guarded
+from rewards.build import guard_rewards, resolve_rewards
 from tasks.base import Task
 from trainers.compose import ConfigError, make_strategy
 from trainers.policy import Policy
@@ -63,10 +62,12 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
         raise ConfigError(f"reward.weights has {len(weights)} entries for {len(funcs)} functions; give one each.")
     if not funcs:
         raise ConfigError("reward.funcs is empty; name at least one function, e.g. reward.funcs=[my_rewards.py:polite]")
-    options = OmegaConf.to_container(node.guard, resolve=True) if node.get("guard") else {}
-    if options.pop("enabled", True):
-        funcs = [guarded(func, **options) for func in funcs]
-    return Rewards(funcs, weights)
+    options = OmegaConf.to_container(node.guard, resolve=True) if node.get("guard") is not None else {}
+    enabled = options.pop("enabled", True)
+    try:
+        return Rewards(guard_rewards(funcs, options if enabled else None), weights)
+    except ValueError as error:
+        raise ConfigError(f"reward.guard: {error}") from error
 
 
 def build_policy(config: DictConfig, task: Task) -> Policy:

@@ -125,7 +125,7 @@ class LHTSTrainer(CreditSFTTrainer):
         if batches and self.lhts.baseline != "none" and self.baseline.is_empty:
             # The very first weights need a baseline, too: score the first batch once more.
             for batch in batches:
-                with torch.no_grad(), self._scoring() as scorer:
+                with torch.no_grad(), self.scoring() as scorer:
                     logps_BT, mask_BT, _ = _token_logps(scorer, batch)
                 self._look(logps_BT, mask_BT)
             self._fold_baseline()
@@ -135,7 +135,7 @@ class LHTSTrainer(CreditSFTTrainer):
         weights_BS = inputs.pop("credit_weights", None)
         labels_BS, mask_BS = inputs["labels"], inputs["labels"][:, 1:] != -100
         alpha_B = self._alphas(labels_BS)
-        with torch.no_grad(), self._scoring() as scorer:
+        with torch.no_grad(), self.scoring() as scorer:
             scorer_logps_BT, mask_BT, p_logps_BSV = _token_logps(scorer, inputs)
         if self._tau_input is not None:
             self._tau_input.alpha_B = alpha_B
@@ -196,7 +196,7 @@ class LHTSTrainer(CreditSFTTrainer):
         for ids, labels, real in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
             first = int((labels != -100).float().argmax()) or 1
             prompts.append(ids[:first][real[:first].bool()].tolist())
-        with self._scoring() as scorer:
+        with self.scoring() as scorer:
             lm = CausalLM(scorer, self.processing_class)
             lm.check(prompts, self.lhts.max_new_tokens)
             rows = torch.arange(len(prompts))
@@ -218,7 +218,7 @@ class LHTSTrainer(CreditSFTTrainer):
         return {key: value.to(device) for key, value in fresh.items()}
 
     @contextmanager
-    def _scoring(self):
+    def scoring(self):
         """The frozen model p, in evaluation mode."""
         inner = self.accelerator.unwrap_model(self.model)
         if self._scorer is not None:
@@ -229,6 +229,11 @@ class LHTSTrainer(CreditSFTTrainer):
         with inner.disable_adapter():
             yield inner
         inner.train(was_training)
+
+    def set_tau(self, tau: float) -> None:
+        """What a model trained for a range of tau writes from now on; nothing for one trained for a single tau."""
+        if self._tau_input is not None:
+            self._tau_input.alpha_B = torch.tensor([1 / tau])
 
     def _frozen_copy(self):
         scorer = copy.deepcopy(self.accelerator.unwrap_model(self.model)).eval().requires_grad_(False)

@@ -60,10 +60,7 @@ def train(folder, weight=None, data=None, model=None, trainer_class=None, **conf
         "processing_class": tiny_tokenizer(),
         "callbacks": [seen],
     }
-    if weight is None:
-        trainer = SFTTrainer(**options)
-    else:
-        trainer = (trainer_class or CreditSFTTrainer)(**options, weight=weight)
+    trainer = SFTTrainer(**options) if weight is None else (trainer_class or CreditSFTTrainer)(**options, weight=weight)
     trainer.seen = seen
     trainer.train()
     parameters = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])

@@ -73,7 +73,7 @@ def test_one_step_moves_towards_sequence_temperature_and_leaves_the_scorer_alone
     trainer = trainer_for(tmp_path, model, LHTS(tau=0.5, horizon=None, max_new_tokens=LIMIT), max_steps=3)
     trainer.train()
     ids = torch.tensor([[2, 3, 0]])
-    with trainer._scoring() as scorer, torch.no_grad():
+    with trainer.scoring() as scorer, torch.no_grad():
         assert torch.equal(scorer(input_ids=ids).logits, four_token_model()(input_ids=ids).logits)
     assert any(not torch.equal(model.state_dict()[name], value) for name, value in before.items())
     assert {"lhts/clamped", "lhts/weight", "lhts/ess", "lhts/kl", "lhts/log_p"} <= set(trainer.state.log_history[0])
@@ -140,7 +140,7 @@ def test_with_an_adapter_the_frozen_model_is_the_base(tmp_path):
     )
     trainer.train()
     assert trainer._scorer is None
-    with trainer._scoring() as scorer, torch.no_grad():
+    with trainer.scoring() as scorer, torch.no_grad():
         ids = torch.tensor([[2, 3, 0]])
         assert torch.allclose(scorer(input_ids=ids).logits, four_token_model()(input_ids=ids).logits, atol=1e-6)
     with torch.no_grad():

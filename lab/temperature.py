@@ -1,0 +1,217 @@
+"""Token temperature against sequence temperature, one picture and one table per model.
+
+    python -m lab.temperature                          an enumerable world, exact, with every sampler's distance and
+    cost python -m lab.temperature model=embedded task=chain [tau=0.9,0.7,0.5] [sampler=smc,mh] [out=FOLDER]
+
+The picture: mean log-probability of a text (its likelihood) against the entropy of what is written (its diversity),
+both in nats. Among all ways to write with a given entropy, sequence temperature has the highest mean log-probability
+(it maximises E[log p] + H / alpha), so its curve is the upper edge of what is possible; how far token temperature
+lies below is the difference between the two.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from lab.temperature_page import draw, markdown
+from sampling.ancestral import TokenTemperature
+from sampling.draws import Draws, Sampler
+from sampling.exact import enumerate_world, total_variation
+from sampling.mh import PowerSampling, SuffixMH
+from sampling.model import Model
+from sampling.rejection import Rejection
+from sampling.smc import SMC, SNIS
+from sampling.tabular import TabularModel
+
+TAUS = (1.0, 0.8, 0.6, 0.5, 0.4)
+SETTINGS = ("tau", "sampler", "samples", "prompts", "max_length", "out", "seed")
+VOCABULARY, LIMIT, DRAWS = 3, 6, 20_000
+SAMPLERS: dict[str, Sampler] = {
+    "token": TokenTemperature(),
+    "snis": SNIS(16),
+    "smc": SMC(16),
+    "mh": SuffixMH(32),
+    "power": PowerSampling(10, 4),
+    "rejection": Rejection(),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One sampler at one temperature. NaN where it is not known.
+
+    Args:
+        log_p: mean log-probability of a text under the model at temperature 1.
+        entropy: of what the sampler writes, or for the samplers of sequence temperature of what they aim at; nats.
+        distance: total variation to the exact target, where that can be enumerated; noise: what as many exact draws
+            would show.
+        tokens: drawn per returned text. ess: effective sample size over its maximum. acceptance: of proposals.
+        length, distinct: mean tokens of a text; share of different texts among a prompt's samples.
+    """
+
+    sampler: str
+    tau: float
+    log_p: float
+    entropy: float
+    distance: float
+    noise: float
+    tokens: float
+    ess: float
+    acceptance: float
+    length: float
+    distinct: float
+    seconds: float
+
+
+def measure(name: str, model: Model, prompts, tau: float, samples: int, limit: int, generator, log_z_P=None):
+    """(Point, Draws). log_z_P: log normalisers for the entropy of sequence temperature; None: the draws' own."""
+    sampler = _sized(SAMPLERS[name], samples)
+    started = time.perf_counter()
+    draws: Draws = sampler(model, prompts, tau, samples, limit, generator)
+    seconds = time.perf_counter() - started
+    log_p_PS = draws.logps_PS.double()
+    if name == "token":
+        # log q(x) = alpha log p(x) - sum_t log Z_t is known for every draw.
+        entropy = float((draws.log_weights_PS - log_p_PS / tau).mean())
+    else:
+        log_z_P = draws.log_normaliser_P if log_z_P is None else log_z_P
+        entropy = float((log_z_P - log_p_PS.mean(1) / tau).mean())
+    texts = draws.texts()
+    return Point(
+        sampler=name,
+        tau=tau,
+        log_p=float(log_p_PS.mean()),
+        entropy=entropy,
+        distance=math.nan,
+        noise=math.nan,
+        tokens=draws.tokens_per_sample,
+        ess=float(draws.ess_P.mean() / max(1, draws.ess_out_of)),
+        acceptance=float(draws.acceptance_P.mean()),
+        length=float(draws.lengths_PS.double().mean()),
+        distinct=sum(len({tuple(t) for t in per_prompt}) / samples for per_prompt in texts) / len(prompts),
+        seconds=seconds,
+    ), draws
+
+
+def exact_points(taus: Sequence[float] = TAUS, draws: int = DRAWS, seed: int = 0) -> tuple[list[Point], list[Point]]:
+    """(both temperatures by enumeration, every sampler by sampling) in one random world."""
+    model = TabularModel.random(VOCABULARY, LIMIT, seed=10)
+    generator = torch.Generator().manual_seed(seed)
+    exact, sampled = [], []
+    for tau in taus:
+        world = enumerate_world(model, LIMIT, 1 / tau)
+        for name, p_X in (("token", world.q_X), ("sequence", world.target_X)):
+            exact.append(_exact_point(name, tau, world, p_X))
+        spread_X = world.target_X * (1 - world.target_X)
+        noise = float((spread_X / (2 * math.pi * draws)).sqrt().sum())
+        for name in SAMPLERS:
+            point, found = measure(name, model, [[0]], tau, draws, LIMIT, generator, world.log_normaliser[None])
+            shares_X = world.frequencies(found.tokens_PST[0]) / draws
+            distance = total_variation(shares_X, world.target_X)
+            sampled.append(Point(**{**asdict(point), "distance": distance, "noise": noise}))
+    return exact, sampled
+
+
+def _exact_point(name: str, tau: float, world, p_X) -> Point:
+    seen_X = p_X > 0
+    return Point(
+        sampler=name,
+        tau=tau,
+        log_p=float(p_X[seen_X] @ world.log_p_X[seen_X]),
+        entropy=float(-(p_X[seen_X] @ p_X[seen_X].log())),
+        distance=total_variation(p_X, world.target_X),
+        noise=0.0,
+        tokens=float(p_X @ world.lengths_X.double()),
+        ess=math.nan,
+        acceptance=math.nan,
+        length=float(p_X @ world.lengths_X.double()),
+        distinct=math.nan,
+        seconds=math.nan,
+    )
+
+
+def model_points(
+    model: Model,
+    prompts,
+    taus: Sequence[float] = TAUS,
+    samplers: Sequence[str] = ("token", "smc", "mh"),
+    samples: int = 32,
+    limit: int = 64,
+    seed: int = 0,
+) -> list[Point]:
+    """Every sampler at every temperature. Normalisers come from the SMC runs where there are any."""
+    generator = torch.Generator(getattr(model, "device", "cpu")).manual_seed(seed)
+    points = []
+    for tau in taus:
+        log_z_P = None
+        for name in sorted(samplers, key=lambda name: name != "smc"):
+            point, draws = measure(name, model, prompts, tau, samples, limit, generator, log_z_P)
+            log_z_P = draws.log_normaliser_P if name == "smc" else log_z_P
+            points.append(point)
+    return points
+
+
+def _sized(sampler: Sampler, samples: int) -> Sampler:
+    """The sampler with batches as large as the exact worlds allow."""
+    return type(sampler)(**{**sampler.__dict__, "max_rows": max(256, min(samples * 16, 200_000))})
+
+
+def main(arguments: Sequence[str]) -> None:
+    given = dict(a.split("=", 1) for a in arguments if "=" in a and a.split("=", 1)[0] in SETTINGS)
+    overrides = [a for a in arguments if a.split("=", 1)[0] not in SETTINGS]
+    try:
+        taus = tuple(float(tau) for tau in given.get("tau", ",".join(map(str, TAUS))).split(","))
+    except ValueError:
+        raise SystemExit(f"lab.temperature: tau={given['tau']} must be numbers with commas between them.") from None
+    samplers = tuple(given.get("sampler", "token,smc,mh").split(","))
+    if unknown := [name for name in samplers if name not in SAMPLERS]:
+        raise SystemExit(f"lab.temperature: sampler={unknown[0]}: choose among {', '.join(SAMPLERS)}.")
+    folder = Path(given.get("out", "runs/temperature")).expanduser()
+    seed = int(given.get("seed", 0))
+    try:
+        if overrides:
+            title, curves = _of_model(overrides, taus, samplers, given, seed)
+            dots = curves
+        else:
+            title = f"one world: {VOCABULARY} tokens, texts of up to {LIMIT}, {DRAWS} draws"
+            curves, dots = exact_points(taus, DRAWS, seed)
+    except ValueError as error:
+        raise SystemExit(f"lab.temperature: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    text = markdown(curves, dots, title)
+    (folder / "temperature.md").write_text(text + "\n", encoding="utf-8")
+    draw(curves, dots, title, folder / "temperature.png")
+    print(text)
+    print(f"\n{folder}: temperature.md, temperature.png")
+
+
+def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:
+    from sampling.causal_lm import CausalLM
+    from trainers.build import build_policy, build_task
+    from trainers.prompts import prompt_ids
+    from trainers.run_sample import prompts_of
+    from trainers.verb import compose_command
+
+    command = compose_command("sample", [*overrides, f"limit={given.get('prompts', 8)}"])
+    task = build_task(command.config)
+    prompts = prompts_of(command.config, task)
+    limit = int(given.get("max_length", task.max_completion_length or 64))
+    samples = int(given.get("samples", 32))
+    policy = build_policy(command.config, task)
+    model = policy.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = [prompt_ids(prompt, policy.tokenizer) for prompt in prompts]
+    points = model_points(CausalLM(model, policy.tokenizer), ids, taus, samplers, samples, limit, seed)
+    choices = command.choices
+    title = f"model={choices['model']}, task={choices['task']}: {len(prompts)} prompts, {samples} texts each"
+    return title, points
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

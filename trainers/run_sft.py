@@ -1,0 +1,249 @@
+"""One run of likelihood training or of Long Horizon Temperature Scaling, from a composed command to a finished
+folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from omegaconf import DictConfig, OmegaConf
+from transformers import PrinterCallback, ProgressCallback
+from trl import SFTConfig
+
+from credit.strategy import Strategy
+from tasks.base import Row, Task
+from trainers.build import build_args, build_policy, build_task
+from trainers.compose import ConfigError, make_strategy
+from trainers.folder import RunFolder, read_metrics, run_folder, write_text
+from trainers.lhts import LHTS, LHTSTrainer
+from trainers.probe import Probe, probe
+from trainers.progress import MetricsFile
+from trainers.schema import register
+from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy
+from trainers.show_sft import LossProgress, draw_loss_curves, print_learnt
+from trainers.verb import Command
+
+logger = logging.getLogger(__name__)
+LAST_STEPS = 10
+# Demonstrations for evaluation come from another stream than those for training.
+_EVALUATION_SEED = 1_000_003
+
+
+def register_schema() -> None:
+    register("sft_schema", SFTConfig)
+
+
+def run_sft(command: Command) -> None:
+    """Likelihood training. Everything that can be wrong is found before a model is loaded or a file written.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    _run(command, f"sft_{command.choices['weight']}", None)
+
+
+def run_lhts(command: Command) -> None:
+    """As `run_sft`, with the loss of trainers/lhts.py."""
+    config = command.config
+    tau = OmegaConf.to_container(config.tau) if OmegaConf.is_list(config.tau) else config.tau
+    settings = {key: config[key] for key in ("horizon", "clamp", "kl", "self_samples", "baseline")}
+    taus = "-".join(f"{t:g}" for t in (tau if isinstance(tau, list) else [tau]) if isinstance(t, int | float))
+    # Found wrong, tau=0 and the like end the run here.
+    lhts = LHTS(
+        tau=tuple(tau) if isinstance(tau, list) else tau, max_new_tokens=config.max_new_tokens or 64, **settings
+    )
+    _run(command, f"lhts_tau{taus}_H{config.horizon or 'all'}", lhts)
+
+
+def _run(command: Command, label: str, lhts: LHTS | None) -> None:
+    config = command.config
+    folder = _folder(command, label)
+    folder.check(config)
+    strategy = build_weight(config.weight, command.choices["weight"])
+    task = build_task(config)
+    args = build_args(config, SFTConfig, output_dir=str(folder.checkpoints), seed=config.seed, disable_tqdm=True)
+    refuse_inexact_sft(args, strategy, {})
+    train, evaluation = texts_of(task, config)
+    if not evaluation or lhts is not None:
+        args.eval_on_start = False
+    if lhts is not None and config.max_new_tokens is None and task.max_completion_length:
+        lhts = LHTS(**{**lhts.__dict__, "max_new_tokens": task.max_completion_length})
+    state = PartialState()
+    policy = build_policy(config, task)
+    if config.build_only:
+        state.print("The model is built and cached; build_only=true stops here.")
+        return
+    checkpoint = _start(folder, config, state)
+    if checkpoint:
+        args.eval_on_start = False
+    options: dict[str, Any] = {"lhts": lhts} if lhts is not None else {}
+    trainer = (CreditSFTTrainer if lhts is None else LHTSTrainer)(
+        model=policy.model,
+        args=args,
+        train_dataset=Dataset.from_list(train),
+        eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft_config,
+        callbacks=[MetricsFile(folder.metrics), LossProgress()],
+        weight=strategy,
+        **options,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    state.print(_announcement(trainer, command, folder, checkpoint))
+    before = _probe(trainer, task, evaluation or train, config) if lhts is not None else None
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - started
+    if evaluation and lhts is None:
+        trainer.evaluate()
+    trainer.save_model(str(folder.model))
+    after = _probe(trainer, task, evaluation or train, config)
+    if state.is_main_process:
+        rows = read_metrics(folder.metrics)
+        summary = _summary(rows, command, label, trainer, seconds, train, policy.tokenizer, before, after)
+        draw_loss_curves(rows, f"{command.choices['task']}, {label}, seed {config.seed}", folder.curves)
+        print_learnt(rows, summary, after, config.show)
+        if after:
+            write_text(folder.path / "written.jsonl", "".join(json.dumps(row) + "\n" for row in after.rows()))
+        write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+        print(f"\n{folder.path}: summary.json, written.jsonl, metrics.jsonl, curves.png, config.yaml, model/")
+    state.wait_for_everyone()
+
+
+def build_weight(node: DictConfig, name: str) -> Strategy:
+    """The `weight` node as the strategy that the trainer asks.
+
+    Raises:
+        ConfigError: it cannot be imported, or needs what likelihood training does not have.
+    """
+    plain = OmegaConf.to_container(node, resolve=True)
+    whole = {"_target_": "credit.strategy.Strategy", "weight": plain, "name": name}
+    try:
+        return sft_strategy(make_strategy(OmegaConf.create(whole)))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("credit:", "weight:", 1)) from error
+
+
+def texts_of(task: Task, config: DictConfig) -> tuple[list[Row], list[Row]]:
+    """Training and held-out texts as TRL's prompt-completion rows. No pair of the one stands in the other.
+
+    Raises:
+        ConfigError: the task has no texts to learn from.
+    """
+    if task.demonstrations is None:
+        raise ConfigError(
+            f"task {task.name} has no texts to learn from. Choose task=corpus (task.path=texts.txt), task=chain, or a "
+            "table with task.completion_column=..."
+        )
+    evaluation = [_pair(row) for row in task.evaluation if "completion" in row]
+    wanted = config.get("eval_examples") or 0
+    if not evaluation and wanted:
+        evaluation = [_pair(row) for row in task.demonstrations(wanted, config.seed + _EVALUATION_SEED)]
+    held_out = {json.dumps(row) for row in evaluation}
+    train = [_pair(row) for row in task.demonstrations(config.examples or len(task.train), config.seed)]
+    kept = [row for row in train if json.dumps(row) not in held_out]
+    if len(kept) < len(train) / 2:
+        # A small table: hold out a share of what there is.
+        distinct = list({json.dumps(row): row for row in train}.values())
+        held = distinct[: max(1, min(wanted, len(distinct) // 10))]
+        evaluation, kept = held, [row for row in train if row not in held]
+    if not kept:
+        raise ConfigError(f"task {task.name}: no texts are left to train on once {len(evaluation)} are held out.")
+    return kept, evaluation
+
+
+def _pair(row: Row) -> Row:
+    """The row as TRL wants it: a chat prompt is answered by a message."""
+    if isinstance(row["prompt"], str):
+        return {"prompt": row["prompt"], "completion": row["completion"]}
+    answer = [{"role": "assistant", "content": row["completion"]}]
+    return {"prompt": row["prompt"], "completion": answer}
+
+
+def _folder(command: Command, label: str) -> RunFolder:
+    named = {"weight", "tau", "horizon"}
+    rest = tuple(o for o in command.overrides if o.lstrip("+~").split("=")[0] not in named)
+    if label.startswith("lhts") and command.choices["weight"] != "token_mean":
+        label = f"{label},weight={command.choices['weight']}"
+    return run_folder(command.config, {**command.choices, "credit": label}, rest)
+
+
+def _start(folder: RunFolder, config: DictConfig, state: PartialState) -> str | None:
+    """The main process makes the folder; every rank learns which checkpoint to resume from."""
+    found = [None]
+    if state.is_main_process:
+        checkpoint = folder.start(config, config.overwrite)
+        found = [str(checkpoint) if checkpoint else None]
+    if state.num_processes > 1:
+        broadcast_object_list(found, from_process=0)
+    return found[0]
+
+
+def _probe(trainer, task: Task, rows: list[Row], config: DictConfig) -> Probe | None:
+    """What the model writes now (main process only). For LHTS scored by the frozen model, at the lowest tau."""
+    if not config.probe or not trainer.accelerator.is_main_process:
+        return None
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    longest = config.get("max_new_tokens") or task.max_completion_length or 128
+    prompts = [row["prompt"] for row in rows][: config.probe]
+    given = (model, trainer.processing_class, prompts, config.probe, longest, config.seed)
+    if not isinstance(trainer, LHTSTrainer):
+        return probe(*given)
+    trainer.set_tau(trainer.lhts.taus[0])
+    return probe(*given, scoring=trainer.scoring)
+
+
+def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
+    args, ranks = trainer.args, trainer.accelerator.num_processes
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
+    lines = [
+        f"weight   {trainer.weight.name}",
+        f"task     {command.choices['task']}: {len(trainer.train_dataset)} texts",
+        f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
+        f"batch    {rows} texts a step = {ranks} process(es) x {args.gradient_accumulation_steps} micro-batch(es) x "
+        f"{args.per_device_train_batch_size}",
+        f"folder   {folder.path}" + (f" (resuming after step {checkpoint.rsplit('-', 1)[1]})" if checkpoint else ""),
+    ]
+    if hasattr(trainer, "lhts"):
+        settings = trainer.lhts
+        horizon = settings.horizon or "all"
+        lines.insert(0, f"target   sequence temperature tau={settings.tau}, horizon {horizon}, KL {settings.kl}")
+    return "\n".join(lines)
+
+
+def _summary(rows, command: Command, label, trainer, seconds, train, tokenizer, before, after) -> dict[str, Any]:
+    losses = [row["loss"] for row in rows if row.get("loss") is not None]
+    evals = [row["eval_loss"] for row in rows if row.get("eval_loss") is not None]
+    sample = [row["completion"] for row in train[:2000] if isinstance(row["completion"], str)]
+    lengths = [len(ids) + 1 for ids in tokenizer(sample)["input_ids"]] if sample else []
+    return {
+        "task": command.choices["task"],
+        "credit": label,
+        "weight": trainer.weight.name,
+        "choices": command.choices,
+        "overrides": list(command.overrides),
+        "seed": command.config.seed,
+        "steps": trainer.state.global_step,
+        "initial_loss": losses[0] if losses else None,
+        "final_loss": _mean(losses[-LAST_STEPS:]),
+        "eval_loss_before": evals[0] if len(evals) > 1 else None,
+        "eval_loss_after": evals[-1] if evals else None,
+        "data_mean_length": _mean(lengths),
+        "written_before": before.numbers() if before else None,
+        "written": after.numbers() if after else None,
+        "seconds": round(seconds, 3),
+        "seconds_per_step": seconds / max(1, trainer.state.global_step),
+        "world_size": trainer.accelerator.num_processes,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+    }
+
+
+def _mean(values: list) -> float | None:
+    return sum(values) / len(values) if values else None
