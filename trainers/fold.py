@@ -14,9 +14,9 @@ from torch import Tensor
 
 _VERSION = Version(trl.__version__)
 # Before trl 1.9.1, TRL divides by the tokens of the whole generation batch even when that spans several optimiser steps.
-_RESCALES_TOKEN_COUNT = _VERSION >= Version("1.9.1")
+_RESCALES_TOKEN_COUNT = Version("1.9.1") <= _VERSION
 # Before trl 1.10, `luspo` with a (B, T) loss averages over padding.
-LUSPO_NEEDS_SEQUENCE_LEVEL = _VERSION < Version("1.10")
+LUSPO_NEEDS_SEQUENCE_LEVEL = Version("1.10") > _VERSION
 
 PER_ROW = ("grpo", "sapo")
 PER_TOKEN_COUNT = ("dapo", "cispo", "vespo")
