@@ -66,7 +66,7 @@ def draw(
         above.set_yscale("log")
         low = min((max(s.bias, 1e-4) for s in biased), default=0.01)
         high = max((s.bias for s in biased), default=1.0)
-        above.set_ylim(low / 2.2, max(high * 1.8, 1.0))
+        above.set_ylim(low / 4, max(high * 1.8, 1.0))
         above.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
         above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         above.yaxis.set_minor_formatter(NullFormatter())
@@ -74,23 +74,27 @@ def draw(
         below.set_yticks([0.5], ["0"])
         below.set_facecolor("#f3f8f5")
         noises = [s.noise for s in shown] or [1.0]
-        below.set_xlim(min(noises) / 1.35, max(noises) * 1.5)
+        noises += [noise for s in shown for noise, _ in clouds.get(s.label, [])]
+        left, right = min(noises) / 1.1, max(noises) * 1.15
+        below.set_xlim(left, right)
         ladder = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 2, 2.5, 3, 4, 6, 8, 16, 32)
-        ticks = [t for t in ladder if min(noises) / 1.35 < t < max(noises) * 1.5]
+        ticks = [t for t in ladder if left < t < right]
         below.set_xticks(ticks, [f"{t:g}" for t in ticks])
         below.xaxis.set_minor_formatter(NullFormatter())
         for axes in (above, below):
             axes.axvline(1.0, color="#999999", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for summary in biased:
             cloud = [(noise, bias) for noise, bias in clouds.get(summary.label, []) if bias > ROUNDING_BIAS]
-            if cloud:
-                above.plot(*zip(*cloud, strict=True), ".", color=_colour(summary), alpha=0.25, markersize=4, zorder=1.5)
+            for noise, bias in cloud:
+                line = [[summary.noise, noise], [summary.bias, bias]]
+                above.plot(*line, color=_colour(summary), alpha=0.13, linewidth=0.7, zorder=1.2)
+                above.plot(noise, bias, ".", color=_colour(summary), alpha=0.35, markersize=4, zorder=1.5)
             _point(above, summary, summary.bias)
         for summary in unbiased:
             cloud = [noise for noise, _ in clouds.get(summary.label, [])]
             below.plot(cloud, [0.5] * len(cloud), ".", color=_colour(summary), alpha=0.25, markersize=4, zorder=1.5)
             _point(below, summary, 0.5)
-        figure.subplots_adjust(left=0.115, right=0.975, top=0.79, bottom=0.1)
+        figure.subplots_adjust(left=0.115, right=0.975, top=0.815, bottom=0.1)
         figure.canvas.draw()
         kinds = [kind for kind in STYLES if any(s.weight_class == kind for s in shown)]
         figure.legend(
