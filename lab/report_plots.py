@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lab.report_analysis import Analysis, mean_curve
 
@@ -76,7 +76,9 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
     axes.set_title(
         f"{task}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}", loc="left"
     )
-    if x != "step":
+    if x == "step":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _legend(axes, len(ends))
     return figure

@@ -266,7 +266,8 @@
     }
     const what = element("div", "what"), by = element("div", "by");
     const fact = (box, name, value) => { const s = element("span", "", `${name} `); s.append(element("b", "", value)); box.append(s); };
-    what.append(element("code", "", row.tokens[t].replaceAll("\n", "\u23ce") || "\u2205"));
+    const token = row.tokens[t].replaceAll("\n", "\u23ce");
+    what.append(element("code", "", token.trim() ? token : token.replaceAll(" ", "\u2423") || "\u2205"));
     fact(what, "token", `${t + 1} of ${row.tokens.length}`);
     if (row.logp) fact(what, "log p", show(row.logp[t]));
     if (row.entropy) fact(what, "entropy", show(row.entropy[t]));

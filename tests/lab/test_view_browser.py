@@ -13,8 +13,6 @@ from lab import view as cli
 from lab import view_page
 from tests.lab.view_helpers import HOSTILE, browser, dump, rows, write
 
-pytestmark = pytest.mark.slow
-
 
 def _page(tmp_path, columns, script: str = "", monkeypatch=None):
     if script:
@@ -75,6 +73,7 @@ def test_markup_put_past_the_escaping_is_still_stopped_by_the_policy(tmp_path, m
     assert "onerror" in html and 'id="pwned"' not in html
 
 
+@pytest.mark.slow
 def test_arrow_keys_walk_over_tokens_and_completions(tmp_path, monkeypatch):
     press = (
         "for (const key of ['ArrowRight','ArrowRight','ArrowDown']) "
@@ -88,6 +87,7 @@ def test_arrow_keys_walk_over_tokens_and_completions(tmp_path, monkeypatch):
     assert html.count("t minus here") == 1
 
 
+@pytest.mark.slow
 def test_filters_hide_completions_outside_their_range(tmp_path, monkeypatch):
     script = (
         "{const i=document.querySelector('[data-filter=rewardmin]'); i.value='0.5'; "
@@ -100,6 +100,7 @@ def test_filters_hide_completions_outside_their_range(tmp_path, monkeypatch):
     assert "1 of 3 completions" in _text(body)
 
 
+@pytest.mark.slow
 def test_phone_width_has_no_sideways_scroll(tmp_path, monkeypatch):
     script = "document.body.dataset.overflow = String(document.documentElement.scrollWidth - window.innerWidth);"
     columns = rows([["averyveryverylongtokenwithoutanyspaces" * 6, "x"] * 4], [0], [1.0], prompt=["p" * 400])
