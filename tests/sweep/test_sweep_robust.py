@@ -135,7 +135,13 @@ def test_nothing_of_a_cell_outlives_a_killed_sweep(tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, uninterrupted):
     process = subprocess.Popen(
-        command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(tmp_path),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite started in the background of a script ignores Ctrl-C, and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: len(results(tmp_path)) >= 1)
     process.send_signal(signal.SIGINT)
