@@ -99,7 +99,7 @@ class CreditSFTTrainer(SFTTrainer):
         mine_B = torch.cat([lengths_B for lengths_B, _, _, _ in places])
         lengths_B, first = self._gather_rows(mine_B)
         ids_BT = self._gather_labels(batches, places, lengths_B) if "token_ids_BT" in self.weight.needs else None
-        weights_BT, mask_BT = self._weigh(lengths_B, ids_BT)
+        weights_BT, mask_BT = weigh(self.weight, lengths_B, self._max_length, ids_BT)
         self._log_weights(weights_BT, lengths_B)
         scaled_BT = (weights_BT * lengths_B.sum()).float()
         if torch.equal(scaled_BT, mask_BT.float()):
@@ -108,18 +108,6 @@ class CreditSFTTrainer(SFTTrainer):
         for batch, (rows_B, row_BS, order_BS, mask_BS), start in zip(batches, places, _starts(places), strict=True):
             share_BT = mine_BT[start : start + len(rows_B)]
             batch[_KEY] = torch.where(mask_BS, share_BT[row_BS, order_BS], 0.0)
-
-    def _weigh(self, lengths_B: Tensor, ids_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, T) double weights of the optimiser batch and its mask, on the CPU."""
-        width = max(1, int(lengths_B.max()))
-        rollout = Rollout(
-            rewards_B=torch.zeros(len(lengths_B), dtype=torch.float64),
-            group_B=torch.arange(len(lengths_B)),
-            mask_BT=torch.arange(width) < lengths_B[:, None],
-            max_length=self._max_length or width,
-            token_ids_BT=ids_BT,
-        )
-        return self.weight.score(rollout).weights_BT, rollout.mask_BT
 
     def _segments(self, batch, device) -> Tensor | None:
         """(B, S) number of the text each position belongs to where a row holds several, else None."""
@@ -154,6 +142,26 @@ class CreditSFTTrainer(SFTTrainer):
         logs["weight/mass"].append(mass_B.sum().item())
         logs["weight/mean_length"].append(lengths_B.double().mean().item())
         logs["weight/weighted_mean_length"].append(((mass_B * lengths_B).sum() / mass_B.sum().clamp(min=1e-30)).item())
+
+
+def weigh(
+    strategy: Strategy, lengths_B: Tensor, max_length: int | None, ids_BT: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(B, T) double weights of an optimiser batch of texts, on the CPU, and their mask: row b true in its first L_b places.
+
+    Args:
+        lengths_B: int64 learning tokens of each row. ids_BT: their ids, for weights that ask for token_ids_BT.
+        max_length: L_max; None: the longest row.
+    """
+    width = max(1, int(lengths_B.max()))
+    rollout = Rollout(
+        rewards_B=torch.zeros(len(lengths_B), dtype=torch.float64),
+        group_B=torch.arange(len(lengths_B)),
+        mask_BT=torch.arange(width) < lengths_B[:, None],
+        max_length=max_length or width,
+        token_ids_BT=ids_BT,
+    )
+    return strategy.score(rollout).weights_BT, rollout.mask_BT
 
 
 class _Weighted:

@@ -1,6 +1,7 @@
 """Warm start and its cache: a model imitates noisy demonstrations for some seconds, once per machine.
 
-The likelihood stage in small: cross-entropy on completion tokens, mean over the tokens of a batch.
+The likelihood stage in small: cross-entropy on completion tokens with one of the weights of likelihood training
+(trainers/sft.py), over whole batches.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 from accelerate import PartialState
 from filelock import FileLock
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
 
@@ -32,6 +34,7 @@ from tasks.base import Row
 
 logger = logging.getLogger(__name__)
 COMPLETE = "complete.json"  # hashes of the other files; the last one written into an entry
+TOKEN_MEAN = "token_mean"
 IGNORED = -100  # cross_entropy's own mark for positions without a target
 
 
@@ -46,6 +49,7 @@ class WarmStart:
         weight_decay, max_grad_norm: as AdamW and gradient clipping have them.
         seed: of the weights and of the demonstrations; not the run's seed.
         betas: AdamW's.
+        weight: what a token weighs: token_mean, seq_mean, "length_power gamma=0.5", ... of configs/credit/weight/.
 
     Raises:
         ValueError: out of range.
@@ -59,13 +63,15 @@ class WarmStart:
     max_grad_norm: float = 1.0
     seed: int = 0
     betas: tuple[float, float] = (0.9, 0.99)
+    weight: str = TOKEN_MEAN
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1 or self.lr <= 0 or not 0 <= self.warmup <= 1:
             raise ValueError(f"model.pretrain: steps >= 0, batch >= 1, lr > 0 and 0 <= warmup <= 1, got {self}.")
 
     def facts(self) -> dict:
-        return asdict(self)
+        """What the weights of the model depend on."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("weight", TOKEN_MEAN)}
 
 
 def pretrain_settings(given: Mapping | None) -> WarmStart:
@@ -109,19 +115,26 @@ def warm_start(
     longest = max((len(prompt) + len(completion) for prompt, completion in encoded), default=0)
     if longest > model.config.max_position_embeddings:
         raise ValueError(f"a demonstration has {longest} tokens: set model.max_positions={longest} or more.")
+    weights_of = batch_weights(settings.weight, longest)
     losses: list[float] = []
     model.train()
     with _one_thread(), tqdm(range(settings.steps), desc=label, unit="step", leave=False) as progress:
         for step in progress:
             rows = encoded[step * settings.batch : (step + 1) * settings.batch]
-            tokens = sum(len(completion) for _, completion in rows)
+            weights = weights_of([completion for _, completion in rows])
             optimizer.zero_grad(set_to_none=True)
             total = 0.0
-            for part in by_length(rows):
-                ids_BT, targets_BT = collate(part, tokenizer.pad_token_id)
+            for part in by_length([(*row, weight) for row, weight in zip(rows, weights, strict=True)]):
+                ids_BT, targets_BT, weights_BT = collate(part, tokenizer.pad_token_id)
                 logits = model(input_ids=ids_BT, use_cache=False).logits  # right padding: nothing attends to it
                 flat = logits[:, :-1].flatten(0, 1)
-                loss = cross_entropy(flat, targets_BT[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum") / tokens
+                targets = targets_BT[:, 1:].flatten()
+                if settings.weight == TOKEN_MEAN:
+                    tokens = sum(len(completion) for _, completion in rows)
+                    loss = cross_entropy(flat, targets, ignore_index=IGNORED, reduction="sum") / tokens
+                else:
+                    nll = cross_entropy(flat, targets, ignore_index=IGNORED, reduction="none")
+                    loss = (nll * weights_BT[:, 1:].flatten()).sum()
                 loss.backward()
                 total += loss.item()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
@@ -140,23 +153,55 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: list[Row]) -> list[tup
     return [(prompt, [*ids, tokenizer.eos_token_id]) for prompt, ids in zip(prompts, completions, strict=True)]
 
 
-def by_length(rows: list[tuple[list[int], list[int]]], parts: int = 2) -> list[list[tuple[list[int], list[int]]]]:
+def batch_weights(name: str, longest: int) -> Callable[[list[list[int]]], list[list[float]]]:
+    """What turns the completions (token ids) of a batch into the weights of their tokens.
+
+    Raises:
+        ValueError: no such weight, or one that needs more than texts.
+    """
+    if name == TOKEN_MEAN:  # without TRL, which the others' checks bring along
+
+        def token_mean(completions: list[list[int]]) -> list[list[float]]:
+            share = 1 / sum(map(len, completions))
+            return [[share] * len(ids) for ids in completions]
+
+        return token_mean
+    from trainers.sft import sft_strategy, weigh
+
+    strategy = sft_strategy(name)
+
+    def weights_of(completions: list[list[int]]) -> list[list[float]]:
+        lengths_B = torch.tensor([len(ids) for ids in completions])
+        ids_BT = pad_sequence([torch.tensor(ids) for ids in completions], batch_first=True)
+        weights_BT, _ = weigh(strategy, lengths_B, longest, ids_BT)
+        return [row[:length].tolist() for row, length in zip(weights_BT, lengths_B.tolist(), strict=True)]
+
+    return weights_of
+
+
+Encoded = tuple[list[int], list[int], list[float]]  # prompt, completion, weight of each token of the completion
+
+
+def by_length(rows: list[Encoded], parts: int = 2) -> list[list[Encoded]]:
     """`rows` in up to `parts` parts of similar lengths: the same gradient, and less padding to compute."""
     ordered = sorted(rows, key=lambda row: len(row[0]) + len(row[1]))
     size = -(-len(ordered) // parts)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def collate(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids, and targets: ids of completion tokens, `IGNORED` on the prompt and padding; each (B, T)."""
-    longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+def collate(rows: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Right-padded ids; targets: ids of completion tokens, `IGNORED` on the prompt and padding; weights, 0 where
+    there is no target; each (B, T)."""
+    longest = max(len(prompt) + len(completion) for prompt, completion, _ in rows)
     ids_BT = torch.full((len(rows), longest), pad)
     targets_BT = torch.full((len(rows), longest), IGNORED)
-    for row, (prompt, completion) in enumerate(rows):
+    weights_BT = torch.zeros(len(rows), longest)
+    for row, (prompt, completion, weights) in enumerate(rows):
         end = len(prompt) + len(completion)
         ids_BT[row, :end] = torch.tensor(prompt + completion)
         targets_BT[row, len(prompt) : end] = ids_BT[row, len(prompt) : end]
-    return ids_BT, targets_BT
+        weights_BT[row, len(prompt) : end] = torch.tensor(weights)
+    return ids_BT, targets_BT, weights_BT
 
 
 @contextmanager
