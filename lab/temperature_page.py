@@ -33,9 +33,12 @@ def draw(curves: Sequence, dots: Sequence, title: str, path: Path) -> None:
     for name in dict.fromkeys(point.sampler for point in curves):
         line = [point for point in curves if point.sampler == name]
         left.plot([p.entropy for p in line], [p.log_p for p in line], linewidth=2, **_style(name))
-        for point in line if name in ("token", "sequence", "smc") and len(line) < 12 else []:
-            if point.tau == 1 and name != "token":
-                continue  # both curves begin there
+        spread = max(p.entropy for p in curves) - min(p.entropy for p in curves)
+        last = math.inf
+        for point in sorted(line, key=lambda p: -p.entropy) if name in ("token", "sequence", "smc") else []:
+            if (point.tau == 1 and name != "token") or last - point.entropy < 0.05 * spread:
+                continue  # both curves begin at tau = 1; no number over another
+            last = point.entropy
             offset, anchor = ((-7, -9), "right") if name == "token" else ((6, 5), "left")
             words = {"fontsize": 8, "color": COLOURS[name], "ha": anchor}
             left.annotate(f"{point.tau:g}", (point.entropy, point.log_p), offset, textcoords="offset points", **words)
@@ -58,9 +61,8 @@ def draw(curves: Sequence, dots: Sequence, title: str, path: Path) -> None:
     right.set_yscale("log")
     middle.set_title("Distance to the target" if exact else "Likelihood", loc="left", fontsize=10, color=INK)
     right.set_title("Cost", loc="left", fontsize=10, color=INK)
-    right.legend(frameon=False, loc="best", fontsize=8)
-    if exact:
-        middle.legend(frameon=False, loc="best", fontsize=8)
+    handles, labels = middle.get_legend_handles_labels()
+    right.legend(handles, labels, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
     for axis in (middle, right):
         axis.set_xlabel("tau")
     for axis in (left, middle, right):

@@ -68,7 +68,9 @@ class Rejection:
                     f"Its cost grows exponentially with the length: lower max_length={max_length}, move tau={tau} "
                     "towards 1, or use sampler=smc or sampler=mh."
                 )
-            rows = torch.zeros(self.max_rows, dtype=torch.long)
+            # As many as should do, by the acceptance so far: set before they are drawn, so the texts stay independent.
+            wanted = (num_samples - kept) * 1.1 * (tried + 8) / (accepted + 1) + 8
+            rows = torch.zeros(min(self.max_rows, math.ceil(wanted)), dtype=torch.long)
             grown = Particles(model, [prompt], rows, max_length, alpha)
             device = grown.log_z_NT.device
             log_u_N = torch.rand(len(rows), generator=generator, dtype=torch.float64, device=device).log()

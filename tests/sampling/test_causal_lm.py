@@ -131,7 +131,7 @@ def as_table(model, prompts, vocab, limit):
 @pytest.mark.parametrize(
     "sampler",
     [
-        SMC(128, 0.9, max_rows=64000),
+        SMC(64, 0.9, max_rows=64000),
         SuffixMH(48, max_rows=4096),
         PowerSampling(64, 2, max_rows=4096),
         Rejection(max_rows=4096),
@@ -142,11 +142,11 @@ def test_a_transformer_is_sampled_from_its_own_sequence_temperature(sampler):
     torch.manual_seed(4)
     model, prompts = llama(vocab=4), [[2, 3], [3, 2, 2, 3]]
     table = as_table(model, prompts, 4, 3)
-    draws = sampler(CausalLM(model), prompts, 0.4, 2000, 3, torch.Generator().manual_seed(0))
+    draws = sampler(CausalLM(model), prompts, 0.4, 1000, 3, torch.Generator().manual_seed(0))
     for place in range(2):
         world = enumerate_world(table, 3, 2.5, place)
         assert total_variation(world.q_X, world.target_X) > 0.1
-        assert total_variation(world.frequencies(draws.tokens_PST[place]) / 2000, world.target_X) < 0.05
+        assert total_variation(world.frequencies(draws.tokens_PST[place]) / 1000, world.target_X) < 0.07
 
 
 def test_what_is_kept_is_not_encoded_again():

@@ -44,17 +44,22 @@ def chi_squared_p_value(counts_X, probabilities_X):
     return 0.5 * math.erfc(score / math.sqrt(2))
 
 
+# Sampler and longest text. The chains' explicit kernel is within 3e-4 of the target after 24 steps from q.
 EXACT = {
-    "rejection": Rejection(max_rows=DRAWS),
-    "mh": SuffixMH(steps=64, max_rows=DRAWS),
-    "power": PowerSampling(steps=48, blocks=3, max_rows=DRAWS),
+    "rejection": (Rejection(max_rows=DRAWS), 4),
+    "mh": (SuffixMH(steps=24, max_rows=DRAWS), 3),
+    "power": (PowerSampling(steps=24, blocks=2, max_rows=DRAWS), 3),
 }
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_exact_samplers_draw_from_sequence_temperature(name, model, world):
-    draws = EXACT[name](model, [[0]], 1 / ALPHA, DRAWS, LIMIT, seeded())
+def test_exact_samplers_draw_from_sequence_temperature(name):
+    sampler, limit = EXACT[name]
+    model = TabularModel.random(3, limit, seed=1)
+    world = enumerate_world(model, limit, ALPHA)
+    draws = sampler(model, [[0]], 1 / ALPHA, DRAWS, limit, seeded())
     counts_X = world.frequencies(draws.tokens_PST[0])
+    assert total_variation(world.q_X, world.target_X) > 0.2
     assert chi_squared_p_value(counts_X, world.target_X) > 1e-3
     # The expected distance of N draws is at most sum_x sqrt(p (1 - p) / (2 pi N)).
     noise = (world.target_X * (1 - world.target_X) / (2 * math.pi * DRAWS)).sqrt().sum().item()
@@ -105,7 +110,7 @@ def test_importance_resampling_has_the_predicted_bias_and_it_falls_as_one_over_n
     for particles in (1, 2, 4, 8, 16):
         predicted_X = exact_snis(world, particles)
         bias[particles] = total_variation(predicted_X, world.target_X)
-        if particles in (2, 8):
+        if particles in (2, 4):
             draws = SNIS(particles, max_rows=10**6)(model, [[0]], 1 / 3, DRAWS, 3, seeded())
             assert chi_squared_p_value(world.frequencies(draws.tokens_PST[0]), predicted_X) > 1e-3
     assert bias[1] == pytest.approx(total_variation(world.q_X, world.target_X), abs=1e-12)
