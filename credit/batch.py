@@ -38,6 +38,15 @@ SIGNALS: dict[str, Signal] = {
     "token_ids_BT": Signal("(B, T) int64", "both", "completion token ids; arbitrary where the mask is false"),
     "max_length": Signal("int", "both", "L_max, the longest completion the run allows (`max_completion_length`)"),
     "span_rewards_BT": Signal("(B, T)", "both", "reward earned at each token; rows sum to the span rewards' total"),
+    "token_rewards_BT": Signal(
+        "(B, T)",
+        "both",
+        "the outcome by token: advantages_B at the last learning token, plus kl_rewards_BT if KL is reward",
+    ),
+    "kl_rewards_BT": Signal("(B, T)", "both", "-beta (sampler_logps - ref_logps), collected under kl_in_reward"),
+    "scoring_values_BT": Signal(
+        "(B, T)", "scoring", "critic's V(s_t) before any update; costs a forward pass unless TRL makes its own"
+    ),
     "policy_logps_BT": Signal("(B, T)", "loss", "log-prob of each token under the live policy, detached"),
     "sampler_logps_BT": Signal("(B, T)", "loss", "log-prob of each token under the policy that sampled it"),
     "entropies_BT": Signal("(B, T)", "loss", "entropy (nats) of the live policy before each token, detached"),
@@ -54,7 +63,8 @@ class Rollout:
         group_B: int64 prompt ids. Rows of a group may stand anywhere.
         mask_BT: bool, True on tokens that learn. A row may be all False (truncated and masked out).
         max_length: L_max, tokens. A constant of the run, never of a batch.
-        token_ids_BT, rewards_BK, reward_weights_K, span_rewards_BT: see `SIGNALS`; None when not collected.
+        token_ids_BT, rewards_BK, reward_weights_K, span_rewards_BT, kl_rewards_BT, scoring_values_BT: see `SIGNALS`; None
+            when not collected.
 
     Raises:
         ValueError: shapes or dtypes disagree, or max_length < 1.
@@ -68,6 +78,8 @@ class Rollout:
     rewards_BK: Tensor | None = None
     reward_weights_K: Tensor | None = None
     span_rewards_BT: Tensor | None = None
+    kl_rewards_BT: Tensor | None = None
+    scoring_values_BT: Tensor | None = None
 
     def __post_init__(self):
         rows = self.rewards_B.shape[0] if self.rewards_B.dim() == 1 else None

@@ -22,7 +22,9 @@ from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import SIGNALS, Credit, Rollout
+from credit.critic import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
+from credit.value import last_token_rewards
 
 Member = Callable[..., Tensor]
 
@@ -34,6 +36,10 @@ class Strategy:
     Args:
         weight: measure over tokens, see credit/weight.py.
         baseline, spread, ratio: see their modules; default: group mean, broadcast, token.
+        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic.py. The trainer builds it.
+        critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
+        kl_in_reward: PPO's KL penalty: -beta (sampler_logps - ref_logps) joins the reward of each token, beta being the
+            trainer's, and TRL's own KL term is left out of the loss. Needs a spread over `token_rewards_BT`.
         unit_mass: rescale the weights to total mass 1 per optimiser batch, so that an ablation over weights does not
             compare step sizes. A batch without tokens keeps mass 0.
         name: shown in logs and reports.
@@ -47,22 +53,40 @@ class Strategy:
     baseline: Member = baselines.group_mean
     spread: Member = spreads.broadcast
     ratio: Member = ratios.token
+    critic: CriticSpec | None = None
+    critic_warmup_steps: int = 0
+    kl_in_reward: bool = False
     unit_mass: bool = False
     name: str = "custom"
     declares: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
+        self.critic = self.critic or None  # configs/credit/critic/none.yaml is an empty mapping
         for axis in _STAGES:
             setattr(self, axis, _unwrapped(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis)) for axis in _STAGES}
         self.is_live = any(SIGNALS[name].stage == "loss" for name in self._needs["spread"])
         for axis, stage in (_STAGES | {"spread": "loss" if self.is_live else "scoring"}).items():
             _check_stage(axis, self._needs[axis], stage)
+        if self.kl_in_reward and "token_rewards_BT" not in self.needs:
+            raise ValueError(
+                f"kl_in_reward puts the KL penalty into token_rewards_BT, which no member of {self.name!r} reads. Use "
+                "credit/spread=value, or kl_in_reward=false with TRL's own KL term (trainer.beta)."
+            )
+        if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
+            raise ValueError(
+                f"critic_warmup_steps={self.critic_warmup_steps} needs a critic (credit/critic=head) and a number >= 0."
+            )
 
     @property
     def needs(self) -> frozenset[str]:
         """Names of all signals any member asks for."""
         return frozenset().union(*self._needs.values())
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether some member reads a critic's values, live or at scoring time."""
+        return bool(self.needs & {"values_BT", "scoring_values_BT"})
 
     @property
     def uses_own_ratio(self) -> bool:
@@ -86,9 +110,9 @@ class Strategy:
         """
         signals, mask_BT = rollout.signals(), rollout.mask_BT
         dtype, scorable_B = rollout.rewards_B.dtype, ~rollout.rewards_B.isnan()
-        advantages_B = self._call("baseline", signals, rollout.rewards_B.shape).to(dtype)
-        advantages_B = torch.where(scorable_B, advantages_B, torch.zeros_like(advantages_B))
-        signals["advantages_B"] = advantages_B
+        signals["advantages_B"] = advantages_B = self.advantages(rollout)
+        if "token_rewards_BT" in self.needs:
+            signals["token_rewards_BT"] = self.outcome(signals)
         advantages_BT = None
         if not self.is_live:
             advantages_BT = self._call("spread", signals, mask_BT.shape).to(dtype)
@@ -103,12 +127,30 @@ class Strategy:
             weights_BT = weights_BT / torch.where(total > 0, total, torch.ones_like(total))
         return Credit(advantages_B=advantages_B, weights_BT=weights_BT, advantages_BT=advantages_BT)
 
+    def advantages(self, rollout: Rollout) -> Tensor:
+        """(B,) what the baseline makes of the rewards; 0 for unscorable rows."""
+        rewards_B = rollout.rewards_B
+        advantages_B = self._call("baseline", rollout.signals(), rewards_B.shape).to(rewards_B.dtype)
+        return torch.where(rewards_B.isnan(), torch.zeros_like(advantages_B), advantages_B)
+
     def live_advantages(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) credit of one micro-batch from the live forward pass; 0 at masked tokens. Rows stay independent."""
         mask_BT = signals["mask_BT"]
         scorable_B = ~signals["rewards_B"].isnan()
-        values_BT = self._call("spread", signals, mask_BT.shape, check_finite=False)
-        return values_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
+        if "token_rewards_BT" in self.needs:
+            signals = {**signals, "token_rewards_BT": self.outcome(signals)}
+        advantages_BT = self._call("spread", signals, mask_BT.shape, check_finite=False)
+        return advantages_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
+
+    def outcome(self, signals: Mapping[str, Any]) -> Tensor:
+        """(B, T) what is credited and what a critic is fitted to: `advantages_B` (under `baseline: none` the reward) at the
+        last learning token, plus the KL penalty of each token under `kl_in_reward`. 0 at masked tokens."""
+        rewards_BT = last_token_rewards(signals["advantages_B"], signals["mask_BT"])
+        if not self.kl_in_reward:
+            return rewards_BT
+        if "kl_rewards_BT" not in signals:
+            raise ValueError(f"Strategy {self.name!r} has kl_in_reward, but kl_rewards_BT is not collected here.")
+        return rewards_BT + signals["kl_rewards_BT"].to(rewards_BT.dtype).masked_fill(~signals["mask_BT"], 0.0)
 
     def log_ratio(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) log rho of one micro-batch."""

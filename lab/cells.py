@@ -98,7 +98,7 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
     for combination in itertools.product(*choices):
         label = " ".join(part.removeprefix("credit=").removeprefix("credit/") for part in combination)
         spec = Spec(label, combination, folders)
-        if "values_BT" not in spec.strategy().needs:
+        if not spec.strategy().needs_values:
             found.append(spec)
             continue
         for critic in (critics or "perfect,random").split(","):
@@ -116,7 +116,7 @@ def run_job(job: Job) -> dict:
     about = {
         "label": job.spec.label,
         "overrides": list(job.spec.overrides),
-        "critic": job.spec.critic if "values_BT" in strategy.needs else None,
+        "critic": job.spec.critic if strategy.needs_values else None,
         "lag": job.lag,
         "surrogate": job.surrogate if job.lag else None,
         "declared_unbiased": strategy.declaration.unbiased,

@@ -101,7 +101,7 @@ def check_declaration(
     claim = strategy.declaration.unbiased if declared is None else declared
     worst, where, number = -1.0, "", 0
     for name in worlds:
-        for critic in ("random", "perfect") if "values_BT" in strategy.needs else ("perfect",):
+        for critic in ("random", "perfect") if strategy.needs_values else ("perfect",):
             found = largest_enumeration(enumerated(name), strategy, critic, budget)
             if found is None:
                 continue

@@ -21,10 +21,13 @@ from lab.surrogates import SURROGATES
 
 # What two texts may share and still look the same to a strategy.
 TYPE_SIGNALS = frozenset(
-    ["rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B", "mask_BT", "lengths_B", "max_length"]
+    [
+        *("rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B"),
+        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT"),
+    ]
 )
 LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])
-SUPPLIED = TYPE_SIGNALS | LIVE_SIGNALS | {"token_ids_BT", "span_rewards_BT"}
+SUPPLIED = TYPE_SIGNALS | LIVE_SIGNALS | {"token_ids_BT", "span_rewards_BT", "scoring_values_BT"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Scorer:
             raise ValueError(f"Strategy {self.strategy.name!r} needs {', '.join(lacking)}, which the lab has not.")
         tree = self.learner.tree
         self._source = self.sampler or self.learner
-        self._values_NT = CRITICS[self.critic](self._source) if "values_BT" in self.strategy.needs else None
+        self._values_NT = CRITICS[self.critic](self._source) if self.strategy.needs_values else None
         self._reward_weights_K = torch.ones(tree.rewards_NK.shape[1], dtype=torch.float64)
         self._keeps_state = False
 
@@ -109,6 +112,7 @@ class Scorer:
             max_length=tree.world.max_length,
             token_ids_BT=tree.token_ids_NT[texts_R],
             span_rewards_BT=tree.span_rewards_NT[texts_R],
+            scoring_values_BT=None if self._values_NT is None else self._values_NT[texts_R],
         )
 
     def live_signals(self, rollout: Rollout, advantages_R: Tensor, texts_R: Tensor) -> dict[str, Tensor | int]:

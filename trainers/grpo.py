@@ -4,6 +4,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
     _calculate_rewards                    keeps the raw reward matrix of all ranks
     _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
     _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
+    (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
     _save_checkpoint                      marks checkpoints that are complete, so that a killed run can resume
 """
 
@@ -18,11 +19,13 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOTrainer
 
+from credit.baseline import leave_one_out
 from credit.batch import Rollout
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
 from trainers.boundaries import COMPLETE_MARK, SaveOnGenerationBoundary
+from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
 from trainers.refuse import refuse_inexact
 from trainers.spans import local_span_rewards
@@ -34,10 +37,11 @@ _ROW_LOCAL = {
     "credit_advantages_B": "advantages_B",
     "credit_rewards_B": "rewards_B",
     "credit_span_rewards_BT": "span_rewards_BT",
+    VALUES: "values_BT",
 }
 
 
-class CreditGRPOTrainer(GRPOTrainer):
+class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -54,12 +58,17 @@ class CreditGRPOTrainer(GRPOTrainer):
         self._rewards_BK: Tensor | None = None
         self._span_rewards_BT: Tensor | None = None
         self._loss_inputs: dict | None = None
+        self._visited: dict = {}  # the dict TRL keeps for reuse, of which `_loss_inputs` is this visit's copy
+        self._passes: list | None = None
+        self._shared_loss: Tensor | None = None
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         if self.credit is not None and config is not None:  # TRL's defaults are never refused
             refuse_inexact(config, self.credit)
         super().__init__(*args, **kwargs)
+        self._kl_beta = self.beta
+        self._build_critic()
         report_failures(self.reward_funcs)
         if self.credit is not None:
             self.add_callback(SaveOnGenerationBoundary(self))
@@ -73,8 +82,14 @@ class CreditGRPOTrainer(GRPOTrainer):
         return self._rewards_BK
 
     def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
+        self._passes = passes = []
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self._passes = None
         if self.credit is not None:
+            if self.critic is not None:
+                self._note_values(output, passes)
             output.update(self._score(output))
         self._rewards_BK = None
         return output
@@ -83,6 +98,8 @@ class CreditGRPOTrainer(GRPOTrainer):
         """Runs the strategy on the rows of all ranks and returns this rank's share, keyed for TRL's batch dict."""
         mode = "train" if self.model.training else "eval"
         rollout = self._rollout(output, self.num_generations if mode == "train" else self.num_generations_eval)
+        if self.critic is not None and self.critic.at_scoring:
+            rollout = self._values_at_scoring(rollout)
         credit = self.credit.score(rollout)
         for name, value in diagnose(rollout, credit).items():
             self._metrics[mode][f"credit/{name}"].append(value)
@@ -99,6 +116,10 @@ class CreditGRPOTrainer(GRPOTrainer):
             "credit_group_B": rollout.group_B,  # for records only
             "credit_rewards_BK": rollout.rewards_BK,
         }
+        if self.critic is not None:
+            shared[VALUES] = rollout.scoring_values_BT
+            shared["credit_critic_weight_B"] = self.critic.row_weights(rollout) * steps
+            shared["credit_leave_one_out_B"] = leave_one_out(rollout.rewards_B, rollout.group_B)
         local = {key: value[mine] for key, value in shared.items() if value is not None}
         return {key: value[:, :width].contiguous() if key.endswith("_BT") else value for key, value in local.items()}
 
@@ -108,6 +129,7 @@ class CreditGRPOTrainer(GRPOTrainer):
         weights_K = self.reward_weights.to(rewards_BK.device, rewards_BK.dtype)
         rewards_B = (rewards_BK * weights_K).nansum(dim=1).masked_fill(rewards_BK.isnan().all(dim=1), torch.nan)
         needs = self.credit.needs
+        reads_tokens = "token_ids_BT" in needs or (self.critic is not None and self.critic.at_scoring)
         return Rollout(
             rewards_B=rewards_B,
             rewards_BK=rewards_BK,
@@ -115,8 +137,12 @@ class CreditGRPOTrainer(GRPOTrainer):
             group_B=torch.arange(len(rewards_B), device=rewards_B.device) // num_generations,
             mask_BT=self._gather_tokens(_mask(output)),
             max_length=self.max_completion_length,
-            token_ids_BT=self._gather_tokens(output["completion_ids"]) if "token_ids_BT" in needs else None,
+            token_ids_BT=self._gather_tokens(output["completion_ids"]) if reads_tokens else None,
             span_rewards_BT=self._gather_spans(output) if "span_rewards_BT" in needs else None,
+            scoring_values_BT=self._gather_tokens(output[VALUES]) if VALUES in output else None,
+            kl_rewards_BT=self._gather_tokens(output["credit_kl_rewards_BT"])
+            if "credit_kl_rewards_BT" in output
+            else None,
         )
 
     def _gather_tokens(self, values_BT: Tensor) -> Tensor:
@@ -136,23 +162,37 @@ class CreditGRPOTrainer(GRPOTrainer):
     def _compute_loss(self, model, inputs):
         if self.credit is None:
             return super()._compute_loss(model, inputs)
-        self._loss_inputs = dict(inputs)
+        self._loss_inputs, self._visited = dict(inputs), inputs
         try:
-            return super()._compute_loss(model, self._loss_inputs)
+            with self._kl_out_of_loss():
+                loss = super()._compute_loss(model, self._loss_inputs)
+            if self._policy_stands_still:
+                loss = loss * 0.0
+            return loss if self._shared_loss is None else loss + self._shared_loss
         finally:
-            self._loss_inputs = None
+            self._loss_inputs, self._visited, self._shared_loss = None, {}, None
 
-    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
-        result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        with self._watched(attention_mask, logits_to_keep) as caught:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
         if self._loss_inputs is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
-            self._write_credit(self._loss_inputs, result[0].detach(), result[1])
+            self._write_credit(self._loss_inputs, result[0].detach(), result[1], caught)
+        elif self._passes is not None:
+            self._passes.append((result[0], caught))
         return result
 
-    def _write_credit(self, inputs: dict, policy_logps_BT: Tensor, entropies_BT: Tensor | None) -> None:
+    def _write_credit(
+        self, inputs: dict, policy_logps_BT: Tensor, entropies_BT: Tensor | None, caught: list[Tensor]
+    ) -> None:
         mask_BT = _mask(inputs)
+        states_BTD = None if self.critic is None else self._critic_states(inputs, caught)
         signals = self._live_signals(inputs, mask_BT, policy_logps_BT, entropies_BT)
         advantages_BT = self.credit.live_advantages(signals) if self.credit.is_live else inputs["credit_advantages_BT"]
+        if self.critic is not None:
+            self._fit_critic(inputs, states_BTD, signals, advantages_BT)
         if self.credit.uses_own_ratio:
             log_ratio_BT = self.credit.log_ratio(signals).masked_fill(~mask_BT, 0.0)
             inputs["old_per_token_logps"] = policy_logps_BT - log_ratio_BT
@@ -177,6 +217,9 @@ class CreditGRPOTrainer(GRPOTrainer):
             "entropies_BT": None if entropies_BT is None else entropies_BT.detach(),
             **{name: inputs.get(key) for key, name in _ROW_LOCAL.items()},
         }
+        if self.credit.kl_in_reward:
+            arguments = (signals["sampler_logps_BT"], inputs["ref_per_token_logps"], mask_BT)
+            signals["kl_rewards_BT"] = self._kl_rewards(*arguments)
         return {name: value for name, value in signals.items() if value is not None}
 
     def _save_checkpoint(self, model, trial):
@@ -185,12 +228,6 @@ class CreditGRPOTrainer(GRPOTrainer):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.is_dir():
             (folder / COMPLETE_MARK).touch()
-
-
-def _mask(inputs: dict) -> Tensor:
-    """(B, T) bool: tokens the policy wrote, tool text and truncated rows (if TRL masks them) left out."""
-    mask_BT = inputs["completion_mask"]
-    return (mask_BT * inputs["tool_mask"] if "tool_mask" in inputs else mask_BT).bool()
 
 
 def _strategy(credit: Strategy | str | None) -> Strategy | None:

@@ -40,6 +40,15 @@ def _rules(args, strategy: Strategy):
         f"loss_type={args.loss_type!r} is unknown here, so its weights cannot be replaced. Use one of {', '.join(KNOWN)}",
     )
     yield (
+        strategy.needs_values and strategy.critic is None,
+        "the strategy reads a critic's values and names no critic. Add credit/critic=head (or adapter, separate)",
+    )
+    yield (
+        strategy.kl_in_reward and not args.beta,
+        "kl_in_reward takes its coefficient and the reference policy from trainer.beta, which is 0. Set e.g. "
+        "trainer.beta=0.05",
+    )
+    yield (
         args.max_completion_length is None,
         "max_completion_length=None leaves L_max open, which constant weights and diagnostics need. Set a number",
     )

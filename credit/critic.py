@@ -1,0 +1,186 @@
+"""What fits V(s_t): specifications that a strategy carries, and the head that turns hidden states into values.
+
+Fitted by gradient: a head on hidden states of the policy's own forward pass, of a second adapter on the same base, or of a
+model of its own. Fitted in closed form: a decomposition of the reward over tokens (credit/decompose.py). A specification is
+plain data; trainers/critic.py builds and trains what it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+LOSSES = ("squared", "cross_entropy")
+PLACES = ("tokens", "prompt")
+
+
+class CriticSpec:
+    """Base of all specifications."""
+
+
+@dataclass
+class DecompositionCritic(CriticSpec):
+    """V from a learned decomposition of the reward over tokens: no hidden states, no forward pass, no learning rate.
+
+    Args: as `credit.decompose.ReturnDecomposition`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    features: int = 512
+    ridge: float = 0.01
+    forgetting: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.features < 1 or self.ridge <= 0 or not 0 < self.forgetting <= 1:
+            raise ValueError(
+                "a decomposition needs critic.features >= 1, ridge > 0 and forgetting in (0, 1], got "
+                f"{self.features}, {self.ridge} and {self.forgetting}."
+            )
+
+
+@dataclass
+class GradientCritic(CriticSpec):
+    """What all critics fitted by gradient share.
+
+    Args:
+        learning_rate, weight_decay, max_grad_norm: of the critic's own AdamW; the norm counts its gradients only.
+        lambda_: of the critic's target, the lambda-return A + V; 1: the outcome itself (VC-PPO's decoupled lambda).
+        loss: "squared" error, or "cross_entropy" for outcomes in [0, 1], where V is a sigmoid.
+        clip_range: PPO's value clipping, for squared error: V may move that far from the first visit's. None: off.
+        at: "tokens" fits V at every learning token; "prompt" before the first one only, for one value per prompt.
+        running: V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the
+            critic can count what no single hidden state holds.
+        mlp: width of one hidden layer between state and value; 0: linear.
+        init_std: spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy).
+        seed: of the first weights.
+
+    Raises:
+        ValueError: a value out of range, or options that contradict each other.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lambda_: float = 1.0
+    loss: str = "squared"
+    clip_range: float | None = None
+    at: str = "tokens"
+    running: bool = False
+    mlp: int = 0
+    init_std: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, known in (("loss", LOSSES), ("at", PLACES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"critic.{name}={getattr(self, name)!r} is not one of {', '.join(known)}.")
+        if self.learning_rate < 0 or self.weight_decay < 0 or self.max_grad_norm <= 0 or self.mlp < 0:
+            raise ValueError(
+                "critic.learning_rate, weight_decay and mlp must be >= 0 and max_grad_norm > 0, got "
+                f"{self.learning_rate}, {self.weight_decay}, {self.mlp} and {self.max_grad_norm}."
+            )
+        if not 0.0 <= self.lambda_ <= 1.0:
+            raise ValueError(f"critic.lambda_ must lie in [0, 1], got {self.lambda_}.")
+        if self.clip_range is not None and (self.clip_range <= 0 or self.loss != "squared"):
+            raise ValueError("critic.clip_range must be positive and goes with loss=squared; null switches it off.")
+        if self.at == "prompt" and self.running:
+            raise ValueError("critic.running adds up tokens, and critic.at=prompt sees none; drop one of them.")
+
+
+@dataclass
+class HeadCritic(GradientCritic):
+    """V on the hidden states that the policy's own forward pass makes anyway: no second pass, no second model.
+
+    Args:
+        detach: True: the critic's loss cannot reach the policy. False: its gradient flows into the trunk as well,
+            times `coefficient`; the head itself learns as before.
+        coefficient: of the loss that reaches the trunk when `detach` is false.
+    """
+
+    detach: bool = True
+    coefficient: float = 0.1
+
+
+@dataclass
+class AdapterCritic(GradientCritic):
+    """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass.
+
+    Args:
+        rank, alpha, target_modules: of the adapter (peft's `LoraConfig`); None: the policy adapter's modules.
+    """
+
+    learning_rate: float = 1e-4
+    rank: int = 8
+    alpha: float = 16.0
+    target_modules: list[str] | None = None
+
+
+@dataclass
+class SeparateCritic(GradientCritic):
+    """V of a model of its own, all of it trained; whole on every rank, a second pass.
+
+    Args:
+        model: local folder or hub id; None: starts as a copy of the policy.
+    """
+
+    learning_rate: float = 1e-4
+    model: str | None = None
+
+
+class ValueHead(nn.Module):
+    """Hidden states before each token -> V before each token. float32, whatever the states' type.
+
+    Args:
+        width: of the hidden states, D.
+        spec: `running`, `mlp`, `init_std`, `loss` and `seed` are read.
+    """
+
+    def __init__(self, width: int, spec: GradientCritic):
+        super().__init__()
+        self.running, self.squash = spec.running, spec.loss == "cross_entropy"
+        outputs = 2 if spec.running else 1  # value of the state, contribution of the token
+        with torch.random.fork_rng(devices=[]):  # a critic must not move the random numbers of a run
+            torch.manual_seed(spec.seed)
+            self.inner = nn.Sequential(nn.Linear(width, spec.mlp), nn.GELU()) if spec.mlp else nn.Identity()
+            self.readout = nn.Linear(spec.mlp or width, outputs)
+            nn.init.normal_(self.readout.weight, std=spec.init_std) if spec.init_std else nn.init.zeros_(
+                self.readout.weight
+            )
+            nn.init.zeros_(self.readout.bias)
+
+    def forward(self, hidden_BTD: Tensor, visible_BT: Tensor) -> Tensor:
+        """(B, T) raw values (before the sigmoid of cross_entropy, see `values`).
+
+        `visible_BT`: bool, tokens the model really read, tool text included; padding contributes nothing to a running sum.
+        """
+        read_BTO = self.readout(self.inner(hidden_BTD.float()))
+        if not self.running:
+            return read_BTO.squeeze(-1)
+        # The state before token t has just read token t-1; the state before the first one has read the prompt.
+        given_BT = read_BTO[..., 1].masked_fill(~visible_BT, 0.0)
+        given_BT = torch.cat([torch.zeros_like(given_BT[:, :1]), given_BT[:, 1:]], dim=1)
+        return read_BTO[..., 0] + given_BT.cumsum(dim=1)
+
+    def values(self, raw_BT: Tensor) -> Tensor:
+        """V on the scale of the outcome."""
+        return raw_BT.sigmoid() if self.squash else raw_BT
+
+
+def value_loss(raw_BT: Tensor, targets_BT: Tensor, first_values_BT: Tensor, spec: GradientCritic) -> Tensor:
+    """(B, T) loss of each token: half the squared error, clipped if asked for, or cross-entropy.
+
+    `first_values_BT`: V of the first visit, which clipping measures from. Source: PPO, arXiv 1707.06347, equation 9, as in
+    OpenAI baselines' clipped value loss.
+    """
+    if spec.loss == "cross_entropy":
+        return nn.functional.binary_cross_entropy_with_logits(raw_BT, targets_BT, reduction="none")
+    loss_BT = (raw_BT - targets_BT).square()
+    if spec.clip_range is not None:
+        near_BT = first_values_BT + (raw_BT - first_values_BT).clamp(-spec.clip_range, spec.clip_range)
+        loss_BT = torch.maximum(loss_BT, (near_BT - targets_BT).square())
+    return 0.5 * loss_BT

@@ -1,0 +1,199 @@
+"""Returns and per-token baselines from a critic: V(s_t), the expected outcome before token t.
+
+    A[b,t] = sum_{k>=0} (gamma lambda)^k delta[b,t+k],     delta[b,t] = r[b,t] + gamma V(s_{t+1}) - V(s_t)
+
+over the learning tokens of a row; tool text and padding are skipped as if they were not there, and V after the last
+learning token is 0. With gamma = lambda = 1 this is R - V(s_t): unbiased whatever the critic, because V(s_t) knows only
+what came before token t.
+Source: GAE, Schulman et al. 2015, arXiv 1506.02438, equation 16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from credit.declare import Declaration, declares
+
+_BLOCK = 32  # tokens that one small matrix product discounts at once
+
+
+def last_token_rewards(advantages_B: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B, T): `advantages_B` at each row's last learning token, 0 elsewhere. A row without learning tokens is all 0."""
+    positions_T = torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)
+    last_B1 = (mask_BT * positions_T).amax(dim=1, keepdim=True)
+    return torch.where(
+        (positions_T == last_B1) & mask_BT, advantages_B[:, None], torch.zeros_like(advantages_B[:, None])
+    )
+
+
+def gae(
+    token_rewards_BT: Tensor,
+    values_BT: Tensor,
+    mask_BT: Tensor,
+    gamma: float = 1.0,
+    lambda_: float | Tensor = 1.0,
+) -> Tensor:
+    """Generalised advantage estimates, without a loop over tokens.
+
+    Args:
+        token_rewards_BT: reward at each token. values_BT: V before each token. Both: any content at masked places.
+        mask_BT: bool, learning tokens; holes (tool text) are skipped.
+        gamma: discount per learning token, in [0, 1]. lambda_: in [0, 1], one number or one for each row, (B,).
+
+    Returns:
+        (B, T), dtype of the rewards; 0 at masked places.
+    """
+    values_BT, hidden_BT = values_BT.to(token_rewards_BT.dtype), ~mask_BT
+    if gamma == 1.0 and isinstance(lambda_, (int, float)) and lambda_ == 1.0:
+        outcome_BT = discounted_suffix_sums(token_rewards_BT.masked_fill(hidden_BT, 0.0), 1.0)
+        return outcome_BT.sub_(values_BT).masked_fill_(hidden_BT, 0.0)
+    order_BT = _compacting_order(mask_BT)
+    if order_BT is not None:
+        token_rewards_BT, values_BT, hidden_BT = (
+            each.gather(1, order_BT) for each in (token_rewards_BT, values_BT, hidden_BT)
+        )
+    values_BT = values_BT.masked_fill(hidden_BT, 0.0)
+    deltas_BT = token_rewards_BT - values_BT
+    deltas_BT[:, :-1].add_(values_BT[:, 1:], alpha=gamma)
+    # Nothing is left behind a row's last learning token, so the sums are exactly 0 there.
+    advantages_BT = discounted_suffix_sums(deltas_BT.masked_fill_(hidden_BT, 0.0), gamma * lambda_)
+    return advantages_BT if order_BT is None else torch.zeros_like(advantages_BT).scatter_(1, order_BT, advantages_BT)
+
+
+def gae_loop(
+    token_rewards_BT: Tensor,
+    values_BT: Tensor,
+    mask_BT: Tensor,
+    gamma: float = 1.0,
+    lambda_: float | Tensor = 1.0,
+) -> Tensor:
+    """`gae` as the textbook writes it, one token at a time: the twin that tests compare with."""
+    advantages_BT = torch.zeros_like(token_rewards_BT)
+    next_value_B = torch.zeros_like(token_rewards_BT[:, 0])
+    running_B = torch.zeros_like(next_value_B)
+    for t in reversed(range(mask_BT.shape[1])):
+        alive_B = mask_BT[:, t]
+        delta_B = token_rewards_BT[:, t] + gamma * next_value_B - values_BT[:, t]
+        running_B = torch.where(alive_B, delta_B + gamma * lambda_ * running_B, running_B)
+        next_value_B = torch.where(alive_B, values_BT[:, t], next_value_B)
+        advantages_BT[:, t] = torch.where(alive_B, running_B, torch.zeros_like(running_B))
+    return advantages_BT
+
+
+def discounted_suffix_sums(values_BT: Tensor, factor: float | Tensor) -> Tensor:
+    """y[b,t] = sum_{s>=t} factor^(s-t) values[b,s]; `factor` in [0, 1], one number or one for each row, (B,).
+
+    Blocks of `_BLOCK` tokens are discounted by one matrix product each; what later blocks hand to earlier ones obeys the
+    same recurrence with factor^_BLOCK over the blocks, so the function calls itself on a row that is _BLOCK times shorter.
+    """
+    rows, width = values_BT.shape
+    if width <= 1:
+        return values_BT.clone()
+    factor_B = torch.as_tensor(factor, dtype=values_BT.dtype, device=values_BT.device)
+    size = min(_BLOCK, width)
+    blocks = -(-width // size)
+    missing = blocks * size - width
+    padded = torch.nn.functional.pad(values_BT, (0, missing)) if missing else values_BT
+    steps = torch.arange(size, device=values_BT.device)
+    ahead = steps[:, None] - steps[None, :]  # [s, t] = s - t
+    powers = factor_B[..., None, None] ** ahead.clamp(min=0) * (ahead >= 0)
+    sums = padded.reshape(rows, blocks, size) @ powers
+    if blocks > 1:
+        carried = discounted_suffix_sums(sums[:, :, 0], factor_B**size)
+        reach = factor_B[..., None] ** (size - steps)  # (size,) or (B, size)
+        sums[:, :-1].addcmul_(carried[:, 1:, None], reach.view(-1, 1, size))
+    return sums.view(rows, blocks * size)[:, :width]
+
+
+def adaptive_lambda(lengths_B: Tensor, alpha: float) -> Tensor:
+    """lambda = 1 - 1 / (alpha L), in [0, 1]: about alpha L tokens of look-ahead whatever the length.
+
+    (B,) in the default dtype. At alpha = 0.05 rows under 20 tokens get 0. Source: VAPO, arXiv 2504.05118, section 4.2.
+    """
+    return (1 - 1 / (alpha * lengths_B.clamp(min=1))).clamp(0.0, 1.0)
+
+
+def _compacting_order(mask_BT: Tensor) -> Tensor | None:
+    """(B, T) indices that put each row's learning tokens first, in order; None if they stand there already."""
+    if not bool((mask_BT[:, 1:] & ~mask_BT[:, :-1]).any()):
+        return None
+    return (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)
+
+
+@dataclass
+class Value:
+    """Spread: A[b,t] by GAE from the critic's values; at lambda = gamma = 1, the default, A = (outcome) - V(s_t).
+
+    The outcome is the baseline's advantage (with `baseline: none` the reward itself), paid at the last learning token,
+    plus the KL penalty at each token under `kl_in_reward`. The critic is fitted to the same outcome.
+
+    Args:
+        lambda_: 1 is unbiased for any critic; below 1 the critic's errors enter and noise falls.
+        gamma: discount per token; below 1 the objective is another one.
+        adaptive_alpha: VAPO's alpha; replaces `lambda_` by 1 - 1/(alpha L). None: off.
+
+    Raises:
+        ValueError: lambda_ or gamma outside [0, 1], or adaptive_alpha not positive.
+    """
+
+    lambda_: float = 1.0
+    gamma: float = 1.0
+    adaptive_alpha: float | None = None
+
+    def __post_init__(self):
+        if not (0.0 <= self.lambda_ <= 1.0 and 0.0 <= self.gamma <= 1.0):
+            raise ValueError(f"lambda_ and gamma must lie in [0, 1], got {self.lambda_} and {self.gamma}.")
+        if self.adaptive_alpha is not None and self.adaptive_alpha <= 0:
+            raise ValueError(f"adaptive_alpha must be positive (VAPO: 0.05), got {self.adaptive_alpha}.")
+
+    @property
+    def declaration(self) -> Declaration:
+        exact = self.lambda_ == 1.0 and self.gamma == 1.0 and self.adaptive_alpha is None
+        return Declaration(exact, "none", False, "GAE, arXiv 1506.02438, equation 16")
+
+    def __call__(self, token_rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        return gae(token_rewards_BT, values_BT, mask_BT, self.gamma, self.lambda_of(lengths_B))
+
+    def lambda_of(self, lengths_B: Tensor) -> float | Tensor:
+        return self.lambda_ if self.adaptive_alpha is None else adaptive_lambda(lengths_B, self.adaptive_alpha)
+
+
+@dataclass
+class ValueWhitened(Value):
+    """`Value`, then (A - mean) / (std + eps) over all learning tokens of the generation batch, all ranks, as in PPO.
+
+    Runs at scoring time on values from before any update: one more forward pass, unless TRL makes its own for old
+    log-probs. Couples every token with the batch, so the direction bends by O(1/B). A batch of equal A gets 0.
+    Source: PPO as in verl `compute_gae_advantage_return`; REINFORCE++, arXiv 2501.03262.
+    """
+
+    eps: float = 1e-8
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(False, "batch", False, "PPO with whitened advantages; GAE, arXiv 1506.02438")
+
+    def __call__(  # type: ignore[override]
+        self,
+        token_rewards_BT: Tensor,
+        scoring_values_BT: Tensor,
+        mask_BT: Tensor,
+        lengths_B: Tensor,
+        rewards_B: Tensor,
+    ) -> Tensor:
+        advantages_BT = gae(token_rewards_BT, scoring_values_BT, mask_BT, self.gamma, self.lambda_of(lengths_B))
+        learning_BT = mask_BT & ~rewards_B.isnan()[:, None]
+        count = learning_BT.sum().clamp(min=1)
+        mean = advantages_BT.masked_fill(~learning_BT, 0.0).sum() / count
+        centred_BT = (advantages_BT - mean).masked_fill(~learning_BT, 0.0)
+        std = (centred_BT.square().sum() / (count - 1).clamp(min=1)).sqrt()
+        return centred_BT / (std + self.eps)
+
+
+@declares(unbiased=True, weight_class="none", row_constant=True, source="REINFORCE with a baseline, Williams 1992")
+def value_prompt(advantages_B: Tensor, values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """A[b,t] = outcome - V(prompt): one baseline for each row, V before its first token. Unbiased for any critic."""
+    return (advantages_B - values_BT[:, 0].to(advantages_B.dtype))[:, None].expand(mask_BT.shape)
