@@ -129,7 +129,12 @@ class ReturnDecomposition(nn.Module):
 
 
 def values_of(
-    contributions_BT: Tensor, token_rewards_BT: Tensor, rewards_B: Tensor, group_B: Tensor, mask_BT: Tensor
+    contributions_BT: Tensor,
+    token_rewards_BT: Tensor,
+    advantages_B: Tensor,
+    rewards_B: Tensor,
+    group_B: Tensor,
+    mask_BT: Tensor,
 ) -> Tensor:
     """(B, T) float64 V(s_t): earned so far, plus what the other scorable rows of the group earned from t on. 0 if masked.
 
@@ -137,11 +142,13 @@ def values_of(
     token: without contributions it is leave-one-out exactly. A group with one scorable row has credit 0, so V is its outcome.
 
     Args:
-        contributions_BT: u. token_rewards_BT: the outcome by token (`Strategy.outcome`). rewards_B: NaN marks unscorable rows.
+        contributions_BT: u. token_rewards_BT: the outcome by token (`Strategy.outcome`). advantages_B: what the baseline made of
+            the rewards, for rows without learning tokens, which count in their group. rewards_B: NaN marks unscorable rows.
     """
     contributions_BT = contributions_BT.double().masked_fill(~mask_BT, 0.0)
     rewards_BT = token_rewards_BT.double().masked_fill(~mask_BT, 0.0)
     earned_BT = rewards_BT + contributions_BT - last_token_rewards(contributions_BT.sum(dim=1), mask_BT)
+    earned_BT[:, 0] += advantages_B * ~mask_BT.any(dim=1)
     to_go_BT = discounted_suffix_sums(rewards_BT, 1.0)
     return (to_go_BT - spans(earned_BT, rewards_B, group_B, mask_BT)).masked_fill(~mask_BT, 0.0)
 

@@ -32,7 +32,9 @@ class DecomposedCritic(Critic):
     def score(self, rollout: Rollout, advantages_B: Tensor, outcome_BT: Tensor, learn: bool) -> Tensor:
         """(B, T) values of all rows from what earlier batches taught; then, if `learn`, this batch is added to the fit."""
         contributions_BT, sums_BD = self.decomposition.contributions(rollout.token_ids_BT, rollout.mask_BT)
-        values_BT = values_of(contributions_BT, outcome_BT, rollout.rewards_B, rollout.group_B, rollout.mask_BT)
+        values_BT = values_of(
+            contributions_BT, outcome_BT, advantages_B, rollout.rewards_B, rollout.group_B, rollout.mask_BT
+        )
         if learn:
             unseen_B = rollout.rewards_B.isnan() | ~rollout.mask_BT.any(dim=1)
             self.decomposition.fit(sums_BD, advantages_B.double().masked_fill(unseen_B, float("nan")), rollout.group_B)
