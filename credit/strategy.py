@@ -111,7 +111,7 @@ class Strategy:
         signals, mask_BT = rollout.signals(), rollout.mask_BT
         dtype, scorable_B = rollout.rewards_B.dtype, ~rollout.rewards_B.isnan()
         signals["advantages_B"] = advantages_B = self.advantages(rollout)
-        if "token_rewards_BT" in self.needs:
+        if "token_rewards_BT" in self._needs["weight"] + (() if self.is_live else self._needs["spread"]):
             signals["token_rewards_BT"] = self.outcome(signals)
         advantages_BT = None
         if not self.is_live:

@@ -53,13 +53,19 @@ class FixedRollouts:
         )
 
 
-def replay_gradient(
-    model, tokenizer, rollouts: FixedRollouts, strategy: Strategy | str | None, accumulation: int = 1, **options: Any
-) -> dict[str, Tensor]:
-    """Gradient of one optimiser step of `CreditGRPOTrainer` on the given rollouts, by parameter name.
+def replay_trainer(
+    model,
+    tokenizer,
+    rollouts: FixedRollouts,
+    strategy: Strategy | str | None,
+    folder: str,
+    accumulation: int = 1,
+    **options: Any,
+) -> CreditGRPOTrainer:
+    """A `CreditGRPOTrainer` that is given its rollouts instead of sampling them, every optimiser step the same ones.
 
-    Under torchrun every rank calls this with the same arguments and gets the same (averaged) gradient. The model is left
-    as it was. `options` go to `GRPOConfig`. The rows, P * G, must be divisible by ranks * accumulation.
+    Under torchrun every rank calls this with the same arguments. `options` go to `GRPOConfig`; `peft_config` to the trainer. The
+    rows, P * G, must be divisible by ranks * accumulation.
 
     Raises:
         ValueError: rows cannot be cut that way, or the options make credit inexact.
@@ -68,38 +74,51 @@ def replay_gradient(
     rows = len(rollouts.completion_ids)
     if rows % (ranks * accumulation):
         raise ValueError(f"{rows} rows cannot be cut into {ranks} ranks x {accumulation} micro-batches.")
+    peft_config = options.pop("peft_config", None)
+    defaults = dict(
+        output_dir=folder,
+        per_device_train_batch_size=rows // (ranks * accumulation),
+        gradient_accumulation_steps=accumulation,
+        num_generations=rollouts.num_generations,
+        max_completion_length=max(8, *(len(ids) for ids in rollouts.completion_ids)),
+        max_steps=1,
+        learning_rate=0.0,
+        max_grad_norm=0.0,
+        loss_type="dr_grpo",
+        bf16=False,
+        gradient_checkpointing=False,
+        shuffle_dataset=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    trainer = CreditGRPOTrainer(
+        model=model,
+        reward_funcs=_rewards_of(rollouts),
+        args=GRPOConfig(**(defaults | options)),
+        train_dataset=Dataset.from_dict({"prompt": [str(p) for p in range(len(rollouts.prompt_ids))]}),
+        processing_class=tokenizer,
+        rollout_func=_rollout_of(rollouts),
+        peft_config=peft_config,
+        credit=strategy,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def replay_gradient(
+    model, tokenizer, rollouts: FixedRollouts, strategy: Strategy | str | None, accumulation: int = 1, **options: Any
+) -> dict[str, Tensor]:
+    """Gradient of one optimiser step of `replay_trainer`, by parameter name; the model is left as it was.
+
+    Under torchrun every rank gets the same (averaged) gradient.
+    """
     gradients: dict[str, Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
-        defaults = dict(
-            output_dir=folder,
-            per_device_train_batch_size=rows // (ranks * accumulation),
-            gradient_accumulation_steps=accumulation,
-            num_generations=rollouts.num_generations,
-            max_completion_length=max(8, *(len(ids) for ids in rollouts.completion_ids)),
-            max_steps=1,
-            learning_rate=0.0,
-            max_grad_norm=0.0,
-            loss_type="dr_grpo",
-            bf16=False,
-            gradient_checkpointing=False,
-            shuffle_dataset=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-        )
-        trainer = CreditGRPOTrainer(
-            model=model,
-            reward_funcs=_rewards_of(rollouts),
-            args=GRPOConfig(**(defaults | options)),
-            train_dataset=Dataset.from_dict({"prompt": [str(p) for p in range(len(rollouts.prompt_ids))]}),
-            processing_class=tokenizer,
-            rollout_func=_rollout_of(rollouts),
-            callbacks=[_KeepGradients(gradients)],
-            credit=strategy,
-        )
-        trainer.remove_callback(PrinterCallback)
+        trainer = replay_trainer(model, tokenizer, rollouts, strategy, folder, accumulation, **options)
+        trainer.add_callback(_KeepGradients(gradients))
         trainer.train()
     model.zero_grad(set_to_none=True)
     return gradients
