@@ -14,16 +14,37 @@ from transformers import TrainerCallback
 LINES_WITHOUT_TERMINAL = 20
 
 
+# What a strategy that samples beyond TRL's batch appends to `trainer._metrics["train"]` for each generation batch: the
+# tokens of its rollouts on all ranks. They are spent like any others, so they count in the budget.
+EXTRA_TOKENS = "extra_tokens"
+
+
 class MetricsFile(TrainerCallback):
-    """Appends one JSON object a log, with TRL's names plus `step`; NaN and inf become null. Main process only."""
+    """Appends one JSON object a log, with TRL's names plus `step`; NaN and inf become null. Main process only.
+
+    Adds `generated_tokens` to rows of online training: all tokens sampled so far on all ranks, completions that TRL masks
+    as truncated and `EXTRA_TOKENS` included, prompts not. From TRL's mean length, a float32: exact up to 8 million
+    tokens a generation batch.
+    """
 
     def __init__(self, path: Path):
         self._path = path
+        self._generated, self._counted = 0, 0  # tokens so far, and the step up to which they are counted
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._counted = state.global_step
+        before = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []  # a resumed run
+        self._generated = max((json.loads(line).get("generated_tokens") or 0 for line in before), default=0)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
         row = {"step": state.global_step, **{key: _finite(value) for key, value in logs.items()}}
+        if "completions/mean_length" in logs:
+            batches = generation_batches(args, self._counted, state.global_step)
+            per_batch = logs["completions/mean_length"] * args.generation_batch_size + logs.get(EXTRA_TOKENS, 0.0)
+            self._generated, self._counted = self._generated + round(batches * per_batch), state.global_step
+            row["generated_tokens"] = self._generated
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -56,6 +77,13 @@ class Progress(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         if self._bar is not None:
             self._bar.close()
+
+
+def generation_batches(args: Any, after: int, until: int) -> int:
+    """How many generation batches TRL samples in the optimiser steps after + 1 to `until`: one batch feeds
+    steps_per_generation / gradient_accumulation_steps of them, `num_iterations` times."""
+    lasts = max(1, args.steps_per_generation // args.gradient_accumulation_steps) * args.num_iterations
+    return sum((step - 1) % lasts == 0 for step in range(after + 1, until + 1))
 
 
 def headline(logs: dict[str, Any], reward_names: list[str]) -> str:
