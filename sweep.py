@@ -79,8 +79,8 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
             axes.append(_axis(override, config_dirs))
     launch = Launch(
         program=tuple(map(str, settings.launch.program)),
-        script=str(settings.launch.script),
-        config=_config_file(settings.launch.config),
+        script=str(_from_anywhere(settings.launch.script)),
+        config=_from_anywhere(settings.launch.config),
         args=tuple(map(str, settings.launch.args)),
         devices=None if settings.launch.devices is None else tuple(map(str, settings.launch.devices)),
         config_dirs=tuple(str(Path(folder).resolve()) for folder in config_dirs),
@@ -133,24 +133,38 @@ def _choices(group: str, config_dirs: Sequence[str]) -> list[str]:
     )
 
 
-def _config_file(config: str | None) -> str | None:
-    """`configs/accelerate/cpu.yaml`, from wherever the sweep is started."""
-    if config and not Path(config).is_file() and (CONFIG_DIR.parent / config).is_file():
-        return str(CONFIG_DIR.parent / config)
-    return config
+def _from_anywhere(file: str | None) -> str | None:
+    """`configs/accelerate/cpu.yaml` and `train_grpo.py` are found from wherever the sweep is started."""
+    if file and not Path(file).is_file() and (CONFIG_DIR.parent / file).is_file():
+        return str(CONFIG_DIR.parent / file)
+    return file
 
 
 def defaults_of(script: str) -> dict[str, str]:
     """The choices a training command makes when it names none, from its YAML."""
-    path = CONFIG_DIR / f"{Path(script).stem}.yaml"
+    return _choices_in(CONFIG_DIR / f"{Path(script).stem}.yaml")
+
+
+def cells_of(sweep: Sweep) -> tuple[Cell, ...]:
+    """The cells of a parsed command. Experiments choose tasks and strategies, which name cells like those given."""
+    names = next((axis.values for axis in sweep.axes if axis.key == "experiment"), ())
+    folders = (CONFIG_DIR, *map(Path, sweep.launch.config_dirs))
+    files = {name: folder / "experiment" / f"{name}.yaml" for name in names for folder in reversed(folders)}
+    experiments = {name: _choices_in(file) for name, file in files.items()}
+    return plan_cells(sweep.axes, defaults_of(sweep.launch.script), experiments)
+
+
+def _choices_in(path: Path) -> dict[str, str]:
+    """group -> choice of a YAML's defaults list, `override /task: doors` included."""
     entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", []) if path.is_file() else []
-    return {str(k).split()[-1]: str(v) for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
+    pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+    return {str(key).split()[-1].lstrip("/"): str(value) for key, value in pairs}
 
 
 def run(sweep: Sweep, console: Console) -> int:
     """Checks, runs what is not finished, reports. Returns the exit code."""
     folder, settings = sweep.folder, sweep.settings
-    cells = plan_cells(sweep.axes, defaults_of(sweep.launch.script))
+    cells = cells_of(sweep)
     with folder.held():
         if settings.overwrite:
             folder.clear()
@@ -240,17 +254,24 @@ def _manifest_cells(folder: SweepFolder) -> list[Cell]:
 def dry_run(sweep: Sweep, console: Console) -> int:
     """Lists the cells and what they will cost, and starts nothing but the composition of one configuration."""
     folder = sweep.folder
-    cells = plan_cells(sweep.axes, defaults_of(sweep.launch.script))
+    cells = cells_of(sweep)
     width = max(len(cell.id) for cell in cells)
     for cell in cells:
         state = "finished" if folder.is_finished(cell) else folder.state(cell).get("state", "new")
         console.print(f"{cell.id:<{width}}  {state}", markup=False, highlight=False, soft_wrap=True)
     todo = [cell for cell in cells if not folder.is_finished(cell)]
-    command = shlex.join(sweep.launch.command(cells[0].overrides, folder.run_dir(cells[0])))
+    command = shown(sweep.launch.command(cells[0].overrides, folder.run_dir(cells[0])))
     console.print(f"\nEach cell: {command}\n", markup=False, highlight=False, soft_wrap=True)
     for line in estimate(folder, cells, todo, sweep.launch, sweep.settings.jobs):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command line to copy: double quotes where Hydra's single ones are inside."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\') else shlex.quote(word) for word in command
+    )
 
 
 def help_text() -> str:

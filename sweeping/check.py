@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from sweeping.folder import SweepFolder, read_json
 from sweeping.launch import Launch
 from sweeping.plan import Cell
 from sweeping.table import duration
+
+_SIZES = ("max_steps", "max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def check_cells(
@@ -27,7 +29,8 @@ def check_cells(
     """
     passed = set(read_json(folder.manifest).get("checked", ()))
     arms = [cell for cell in _first_of(cells, lambda c: (c.arm, c.task, c.model)) if cell.id not in passed]
-    builds = {cell.id for cell in _first_of(arms, lambda c: c.model)} if not passed else set()
+    built = {cell["model"] for cell in read_json(folder.manifest).get("cells", ()) if cell["id"] in passed}
+    builds = {cell.id for cell in _first_of(arms, lambda c: c.model) if cell.model not in built}
     if not arms:
         return
     say(f"checking {len(arms)} configurations, building {len(builds)} shared starts (slow only the first time)")
@@ -62,13 +65,11 @@ def estimate(
     )
     if done.returncode:
         raise ValueError(f"the cell {todo[0].id} cannot run:\n{done.stderr.strip() or done.stdout.strip()}")
-    trainer = (yaml.safe_load(done.stdout) or {}).get("trainer") or {}
-    steps, longest = trainer.get("max_steps") or 0, trainer.get("max_completion_length") or 0
-    rows = (
-        (trainer.get("per_device_train_batch_size") or 0)
-        * (trainer.get("gradient_accumulation_steps") or 1)
-        * launch.processes
-    )
+    composed: Any = OmegaConf.create(done.stdout)
+    trainer = {key: OmegaConf.select(composed, f"trainer.{key}") for key in _SIZES}  # `${task.count}` is looked up
+    steps, longest = trainer["max_steps"] or 0, trainer["max_completion_length"] or 0
+    rows = (trainer["per_device_train_batch_size"] or 0) * (trainer["gradient_accumulation_steps"] or 1)
+    rows *= launch.processes
     if steps > 0:
         upper = f", at most {steps * rows * longest / 1e6:.3g} M generated tokens" if rows and longest else ""
         yield f"each cell: {steps} steps{upper}"

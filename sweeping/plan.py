@@ -44,12 +44,15 @@ class Cell:
         return Cell(**{**value, "overrides": tuple(value["overrides"])})
 
 
-def plan_cells(axes: Sequence[Axis], defaults: Mapping[str, str]) -> tuple[Cell, ...]:
+def plan_cells(
+    axes: Sequence[Axis], defaults: Mapping[str, str], experiments: Mapping[str, Mapping[str, str]] | None = None
+) -> tuple[Cell, ...]:
     """All cells. Seeds vary slowest, so that a sweep cut short still holds whole comparisons.
 
     Args:
         axes: overrides in the order given.
         defaults: choices in force where the command names none: "task" and "credit".
+        experiments: the same, for cells with `experiment=<name>`, by that name.
 
     Raises:
         ValueError: an override given twice, or a seed that is no whole number.
@@ -63,6 +66,7 @@ def plan_cells(axes: Sequence[Axis], defaults: Mapping[str, str]) -> tuple[Cell,
         picked = dict(zip((axis.key for axis in ordered), choice, strict=True))
         chosen = {axis.key: axis.values[picked[axis.key]] for axis in axes}
         swept = [(axis.key, chosen[axis.key]) for axis in axes if axis.is_swept]
+        unsaid = {**defaults, **(experiments or {}).get(chosen.get("experiment", ""), {})}
         seed = chosen.get("seed", "0")
         if not re.fullmatch(r"\d+", seed):
             raise ValueError(f"seed={seed}: seeds are whole numbers from 0 on.")
@@ -70,8 +74,8 @@ def plan_cells(axes: Sequence[Axis], defaults: Mapping[str, str]) -> tuple[Cell,
             Cell(
                 id=_safe(",".join(f"{key}={value}" for key, value in swept) or "run"),
                 overrides=tuple(axis.texts[picked[axis.key]] for axis in axes),
-                arm=_arm(swept, chosen, defaults),
-                task=chosen.get("task", defaults.get("task", "task")),
+                arm=_arm(swept, chosen, unsaid),
+                task=chosen.get("task", unsaid.get("task", "task")),
                 seed=int(seed),
                 model=",".join(f"{k}={v}" for k, v in sorted(chosen.items()) if re.split(r"[./@]", k)[0] in MODEL_KEYS),
             )

@@ -25,7 +25,8 @@ def main() -> int:
         return 2
     if "--cfg" in sys.argv:
         print(
-            f"trainer:\n  max_steps: {steps}\n  per_device_train_batch_size: 8\n  max_completion_length: 10\nbuilt: no"
+            f"trainer:\n  max_steps: {steps}\n  per_device_train_batch_size: 8\n"
+            "  max_completion_length: ${task.count}\ntask:\n  count: 10\nbuilt: no"
         )
         return 0
     folder = Path(given["run_dir"].strip("'"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,18 @@ def test_arms_are_named_by_what_is_swept_beside_task_and_seed():
     ]
     assert cells_of("credit=uniform,dr_grpo", "trainer.beta=0,0.1")[1].arm == "uniform,beta=0.1"
     assert cells_of("seed=0,1")[0].arm == "seq_norm"
+
+
+def test_an_experiment_says_the_task_of_its_cells():
+    cells = sweep.cells_of(sweep.parse(["experiment=doors", "credit=uniform,spans", "seed=0,1"]))
+    assert {(cell.task, cell.arm) for cell in cells} == {("doors", "uniform"), ("doors", "spans")}
+    assert sweep.cells_of(sweep.parse(["experiment=doors", "task=chain"]))[0].task == "chain"
+
+
+def test_commands_that_are_shown_can_be_copied():
+    words = ["python", "train.py", "run_dir='a b/credit=x,seed=0'", "reward.funcs=[a.py:f]", 'odd="$HOME"', "it's $5"]
+    assert shlex.split(sweep.shown(words)) == words
+    assert "\"run_dir='a b/credit=x,seed=0'\"" in sweep.shown(words)
 
 
 def test_cells_of_one_task_and_model_share_a_start_whatever_their_credit_and_seed():

@@ -219,6 +219,13 @@ def test_shared_start_is_built_once_per_task_before_the_first_cell(tmp_path):
     assert sorted((tmp_path / "build" / "builds.txt").read_text().split()) == ["chain", "doors"]
 
 
+def test_sweep_that_grows_by_a_task_builds_the_start_of_that_task_only(tmp_path):
+    for tasks in ("chain,doors", "chain,doors,gsm8k"):
+        arguments = [f"task={tasks}", "seed=0", f"sweep_dir={tmp_path}", *(w for w in FAKE if w != "check=false")]
+        subprocess.run([sys.executable, "sweep.py", *arguments], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "build" / "builds.txt").read_text().split() == ["chain", "doors", "gsm8k"]
+
+
 def test_arm_that_does_not_compose_stops_the_sweep_before_any_cell(tmp_path):
     arguments = ["seed=0,1", "+bad=1", f"sweep_dir={tmp_path}", *(word for word in FAKE if word != "check=false")]
     done = subprocess.run(
