@@ -186,7 +186,8 @@ def run(sweep: Sweep, console: Console) -> int:
         wall = time.monotonic() - began
         if todo:
             worked = sum(folder.state(cell).get("seconds", 0.0) for cell in todo)
-            text = f"{duration(wall)} for {len(todo)} cells whose own times add up to {duration(worked)}, jobs={settings.jobs}"
+            how = " ".join(sweep.launcher) or f"jobs={settings.jobs}"
+            text = f"{duration(wall)} for {len(todo)} cells whose own times add up to {duration(worked)}, {how}"
             folder.note(**{"wall clock": text})
             console.print(text)
         failed = [cell for cell in cells if status.state[cell.id] == "failed"]

@@ -84,7 +84,7 @@ def analyse(study: Study, options: Options) -> Analysis:
 
     Budget: per task the smallest number of tokens (steps) any compared run ended with, so every run is read at a point
     it reached. Window: a tenth of the logged steps, at least 1. Threshold: per task nine tenths of the way from the
-    first to the final score of the reference's mean curve.
+    first to the final score of the reference's mean curve; NaN, reached by none, where that curve does not rise.
 
     Raises:
         ValueError: unknown reference or measure, or a run without the metric.
@@ -111,7 +111,8 @@ def analyse(study: Study, options: Options) -> Analysis:
         grid, mean, _ = mean_curve(
             [c for key, c in curves.items() if key[:2] == (reference, task)], budget[task], window
         )
-        rule = mean[0] + 0.9 * (mean[-1] - mean[0]) if len(grid) else np.nan
+        rose = len(grid) > 0 and mean[-1] > mean[0]  # else there is no way to go nine tenths of
+        rule = mean[0] + 0.9 * (mean[-1] - mean[0]) if rose else np.nan
         threshold[task] = float(rule if options.threshold is None else options.threshold)
 
     evaluated: dict[tuple[str, str, int], Any] = {

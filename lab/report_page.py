@@ -139,7 +139,8 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
         versions.update(run.summary.get("versions") or {})
     versions = versions or _installed(("torch", "trl", "transformers"))
     facts.append(("versions", ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))))
-    facts.append(("runs", f"{len(analysis.used)} compared: {len(analysis.arms)} arms, {len(analysis.tasks)} task(s), "
+    facts.append(("runs", f"{len(analysis.used)} compared: {words.count(len(analysis.arms), 'arm')}, "
+                          f"{words.count(len(analysis.tasks), 'task')}, "
                           f"seeds {', '.join(map(str, analysis.seeds))}"))  # fmt: skip
     facts.append(("folders", ", ".join(map(str, study.folders))))
     if seconds := [run.summary["seconds"] for run in analysis.used if run.summary.get("seconds")]:
@@ -170,11 +171,11 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     declared = sum(c.declared for c in analysis.comparisons[analysis.options.primary])
     total = len(analysis.comparisons[analysis.options.primary])
     lead = (
-        f"{declared} of {total} arms declared different from {analysis.reference}"
+        f"{declared} of {words.count(total, 'arm')} declared different from {analysis.reference}"
         if total
         else "one arm, nothing compared"
     )
-    how = f"{MEASURES[analysis.options.primary]}, {len(analysis.seeds)} seeds, paired"
+    how = f"{MEASURES[analysis.options.primary]}, {words.count(len(analysis.seeds), 'seed')}, paired"
     sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
     errors = "".join(
         f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"

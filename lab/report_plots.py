@@ -128,6 +128,8 @@ def _differences(analysis: Analysis) -> Figure:
         values = [pair[2] for pair in row.pairs]
         axes.plot(values, i + _spread(len(values)), "o", color=colour, markersize=3.6, alpha=0.75, markeredgewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
+    axes.margins(x=0.06)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     _arm_axis(axes, [row.arm for row in rows])
     axes.set_xlabel(f"difference to {analysis.reference}, same seed")
     axes.set_title("Paired differences: filled = declared different", loc="left")

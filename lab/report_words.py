@@ -8,6 +8,8 @@ from lab import stats
 from lab.report_analysis import MEASURES, MIN_PAIRS, Analysis, Comparison
 from lab.report_read import Study
 
+NAMED = 4  # cells that a sentence lists by name
+
 
 def number(value: float, scale: float | None = None, sign: bool = False) -> str:
     """Three significant digits, or, given a `scale` (the width of an interval), two digits of it.
@@ -18,7 +20,8 @@ def number(value: float, scale: float | None = None, sign: bool = False) -> str:
     factor, unit = next(((f, u) for f, u in ((1e6, "M"), (1e3, "k")) if size >= 10 * f or size >= f == 1e6), (1.0, ""))
     value, step = value / factor, (scale or abs(value) / 10) / factor
     decimals = int(np.clip(1 - np.floor(np.log10(step)), 0, 6)) if step > 0 else 0
-    text = f"{value:{'+' if sign and round(value, decimals) != 0 else ''}.{decimals}f}"
+    value = value if round(value, decimals) else 0.0  # no minus before a zero
+    text = f"{value:{'+' if sign and value else ''}.{decimals}f}"
     return (text.rstrip("0").rstrip(".") if "." in text and not scale else text).replace("-", "\u2212") + unit
 
 
@@ -30,6 +33,11 @@ def with_interval(estimate: stats.Estimate, sign: bool = False) -> str:
         return f"{number(estimate.value, sign=sign)} [no\u00a0interval]"
     low, high = number(estimate.low, scale, sign), number(estimate.high, scale, sign)
     return f"{number(estimate.value, scale, sign)}\u00a0[{low},\u00a0{high}]"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def conclusions(analysis: Analysis) -> list[str]:
@@ -89,17 +97,27 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
             f"Left out because unfinished: {names}. Runs that stop for a reason tied to their score bias the rest."
         )
     if study.missing:
-        cells = ", ".join(f"{cell.cell} ({cell.state})" for cell in study.missing)
-        lines.append(f"Cells without a finished run: {cells}. Pairs that miss a partner are not in any difference.")
+        cells = ", ".join(f"{cell.cell} ({cell.state})" for cell in study.missing[:NAMED])
+        rest = len(study.missing) - NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        lines.append(
+            f"{count(len(study.missing), 'cell')} without a finished run: {cells}{more}. Pairs that miss a partner are "
+            "not in any difference."
+        )
     if seeds < MIN_PAIRS:
         lines.append(
-            f"{seeds} seed{'s' if seeds != 1 else ''}: a smoke test. The t intervals hold for bell-shaped differences "
-            "only; where runs either learn or do not, they cover 88 % instead of 95 % at 3 seeds."
+            f"{count(seeds, 'seed')}: a smoke test. The t intervals hold for bell-shaped differences "
+            "only; where runs either learn or do not, they cover 88\u00a0% instead of 95\u00a0% at 3 seeds."
         )
     elif seeds < 10:
         lines.append(
             f"{seeds} seeds: intervals of single arms are too narrow (85 to 93 % instead of 95 % at 5 seeds, in "
             "simulations); those of paired differences hold, unless the differences are strongly skewed."
+        )
+    if flat := [task for task in analysis.tasks if not np.isfinite(analysis.threshold[task])]:
+        lines.append(
+            f"{analysis.reference} did not rise on {', '.join(flat)}, so there is no threshold to reach; threshold=... "
+            "names one."
         )
     if len(analysis.tasks) == 1:
         lines.append(f"One task ({analysis.tasks[0]}): nothing here says what happens on another.")

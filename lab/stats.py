@@ -5,8 +5,9 @@ compared pair by pair: entry i of task m in one arm and in the other come from t
 here; scores of tasks that are pooled should share a scale.
 
 Which interval is used where, and why (coverage of nominal 95 % intervals by simulation, docs/report.md):
-    one arm, IQM         stratified bootstrap over seeds, percentiles at Student's tails. Plain percentiles and BCa
-                         cover 92-94 % with 10 seeds and 80-90 % with 5; Student's tails give 94-97 % and 85-93 %.
+    one arm, IQM         stratified bootstrap over seeds, percentiles at Student's tails; with up to 5 seeds joined with
+                         Student's interval on the bootstrap's standard error. Percentiles never leave the range of the
+                         data, which holds the truth for 75 % of all triples and 94 % of all quintuples at best.
     paired difference    Student's t on per-seed differences: 94-96 % from 3 seeds on for bell-shaped differences, where
                          percentile bootstraps cover 75 % (3 seeds) to 90 % (10). Strong skew costs it some percent.
     probability of       t interval of the Mann-Whitney estimate on the logit scale, with a floor under the spread; it
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as distributions
 
+FEW = 5  # seeds, up to which percentiles of a bootstrap are not enough
 Scores = Sequence[ArrayLike]  # one vector of per-seed scores for each task
 
 
@@ -58,7 +60,9 @@ def iqm_interval(scores: Scores, level: float = 0.95, resamples: int = 4000, see
     """IQM with a stratified bootstrap interval: seeds are resampled within each task.
 
     The percentiles are taken at the normal tail areas of Student's quantile (degrees: runs minus tasks), which undoes
-    most of the bootstrap's narrowness for few seeds (Hesterberg 2015, arXiv 1411.5279, section 5.3). Deterministic.
+    most of the bootstrap's narrowness for few seeds (Hesterberg 2015, arXiv 1411.5279, section 5.3). Up to five seeds
+    need more than the range of the data: there the interval also spans value -+ t * standard error, the bootstrap's
+    times sqrt(n / (n - 1)); up to three seeds nothing is cut, and this is Student's interval of the mean. Deterministic.
     """
     tasks = _tasks(scores)
     runs = min(len(task) for task in tasks)
@@ -69,6 +73,10 @@ def iqm_interval(scores: Scores, level: float = 0.95, resamples: int = 4000, see
     degrees = sum(len(task) - 1 for task in tasks)
     tail = float(distributions.norm.cdf(distributions.t.ppf((1 - level) / 2, degrees)))
     low, high = np.quantile(samples, [tail, 1 - tail])
+    if runs <= FEW:
+        error = float(samples.std()) * np.sqrt(runs / (runs - 1))
+        half = float(distributions.t.ppf(0.5 + level / 2, degrees)) * error
+        low, high = min(low, value - half), max(high, value + half)
     return Estimate(value, float(low), float(high), runs)
 
 

@@ -25,7 +25,7 @@
     if (value === null || value === undefined) return "none";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    const text = size >= 1e-3 && size < 1e5 ? String(Number(size.toPrecision(3))) : size.toExponential(2);
+    const text = size >= 1e-2 && size < 1e5 ? String(Number(size.toPrecision(3))) : size.toExponential(2);
     return (value < 0 ? "\u2212" : sign ? "+" : "") + text;
   }
 
@@ -67,6 +67,12 @@
     return [...list].sort((a, b) => key(b) - key(a));
   }
 
+  // Groups in which nothing has credit (all completions equally good) come last.
+  function withCreditFirst(groups, columns) {
+    const has = (group) => group.rows.some((row) => columns.some((c) => row.A[c].some((a, t) => a && row.w[c][t])));
+    return [...groups.filter(has), ...groups.filter((group) => !has(group))];
+  }
+
   function limits(step, columns) {
     const each = step.strategies.map(() => 0);
     for (const group of step.groups) for (const row of group.rows) for (const column of columns)
@@ -77,7 +83,7 @@
 
   // ---- controls -------------------------------------------------------------------------------------------------
   function choice(label, options, key, redraw) {
-    const wrap = element("label"), select = element("select");
+    const wrap = element("label", ["scale", "sort"].includes(key) ? "folds" : ""), select = element("select");
     wrap.append(element("span", "", label), select);
     for (const [value, text] of options) {
       const option = element("option", "", text);
@@ -91,7 +97,7 @@
   }
 
   function range(label, key) {
-    const wrap = element("fieldset");
+    const wrap = element("fieldset", "folds");
     wrap.append(element("legend", "", label));
     for (const side of ["min", "max"]) {
       const input = element("input");
@@ -110,7 +116,7 @@
   }
 
   const header = element("header"), main = element("main"), footer = element("footer");
-  const boxes = element("fieldset"), scales = element("div", "controls scales"), failed = element("p", "failed"), count = element("p", "note");
+  const boxes = element("fieldset"), scales = element("div", "controls scales folds"), failed = element("p", "failed"), count = element("p", "note");
   footer.setAttribute("aria-live", "polite");
 
   function build() {
@@ -127,6 +133,10 @@
       choice("order", [["recorded", "as recorded"], ["reward", "reward"], ["length", "length"]], "sort", draw),
       range("reward", "reward"), range("length", "length"),
     );
+    const more = element("button", "more", "filters and columns"); // on narrow screens these start folded away
+    more.addEventListener("click", () => more.setAttribute("aria-expanded", String(header.classList.toggle("open"))));
+    more.setAttribute("aria-expanded", "false");
+    controls.append(more);
     header.append(title, controls, scales, failed);
     app.replaceChildren(header, main, footer);
   }
@@ -166,7 +176,7 @@
     drawScales(step, columns, limit);
     main.replaceChildren();
     let shown = 0, all = 0;
-    for (const group of step.groups) {
+    for (const group of withCreditFirst(step.groups, columns)) {
       const list = order(group.rows.filter(within));
       all += group.rows.length;
       shown += list.length;
@@ -256,7 +266,7 @@
     marked = [];
     footer.replaceChildren();
     if (!here) {
-      footer.append(element("span", "", "Point at a token, or move with the arrow keys, to read its numbers."));
+      footer.append(element("span", "", "Point at a token, tap it, or move with the arrow keys, to read its numbers."));
       return;
     }
     const { row, spans } = rows[here.row], step = data.steps[state.step], t = here.token;
@@ -295,7 +305,7 @@
       End: () => go(at.row, at.column, Infinity, true),
       "[": () => turn(-1),
       "]": () => turn(1),
-      "/": () => document.querySelector("[data-filter]").focus(),
+      "/": () => { header.classList.add("open"); document.querySelector("[data-filter]").focus(); },
     };
     if (!moves[event.key]) return;
     event.preventDefault();

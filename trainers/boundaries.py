@@ -34,13 +34,17 @@ def generation_period(args) -> int:
     return args.steps_per_generation * args.num_iterations
 
 
-def last_complete_checkpoint(folder: str | Path) -> Path | None:
+def last_complete_checkpoint(folder: str | Path, end: int = 0) -> Path | None:
     """The newest checkpoint that was written to its end; None if there is none. Half-written newer ones are removed, as
-    the run is about to write them again."""
+    the run is about to write them again.
+
+    end: the run's last step if it is known, else 0. A checkpoint there is passed over too: transformers, resumed at
+    `max_steps`, trains one step more, so a run that died in its last evaluation does its last steps again.
+    """
     found = sorted(
         (path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rsplit("-", 1)[1].isdigit()),
         key=lambda path: int(path.name.rsplit("-", 1)[1]),
     )
-    while found and not (found[-1] / COMPLETE_MARK).exists():
+    while found and (not (found[-1] / COMPLETE_MARK).exists() or 0 < end <= int(found[-1].name.rsplit("-", 1)[1])):
         shutil.rmtree(found.pop())
     return found[-1] if found else None

@@ -98,7 +98,7 @@ class RunFolder:
         if overwrite and self.path.exists():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        checkpoint = last_complete_checkpoint(self.checkpoints)
+        checkpoint = last_complete_checkpoint(self.checkpoints, end=max(0, config.trainer.max_steps))
         write_text(self.config, OmegaConf.to_yaml(_lasting(config)))
         step = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
         if self.metrics.exists():

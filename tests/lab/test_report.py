@@ -81,6 +81,17 @@ def test_run_that_never_reaches_the_threshold_counts_with_the_whole_budget(tmp_p
     assert analysis.arrivals["bad"]["t"].reached == 0 and analysis.arrivals["good"]["t"].reached == 1
 
 
+def test_reference_that_does_not_rise_sets_no_threshold(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "t" / "a" / f"seed{seed}", straight(-1.0))
+        write_run(tmp_path / "t" / "b" / f"seed{seed}", straight(1.0))
+    study = read_study([tmp_path])
+    result = analyse(study, Options())
+    assert np.isnan(result.threshold["t"]) and result.arrivals["b"]["t"].reached == 0
+    assert any("did not rise on t" in line for line in cautions(study, result))
+    assert analyse(study, Options(threshold=0.5)).arrivals["b"]["t"].reached == 1
+
+
 def test_generated_tokens_are_the_axis_where_every_run_counts_them(tmp_path):
     write_run(tmp_path / "t" / "a" / "seed0", straight(1.0, generated_tokens=5))
     assert read_study([tmp_path]).tokens == "generated_tokens"
@@ -163,7 +174,7 @@ def test_band_of_the_mean_curve_is_the_t_interval_at_every_point():
 @pytest.mark.parametrize(
     ("value", "scale", "text"),
     [(0.12345, None, "0.123"), (1234.5, None, "1234"), (532_111, None, "532k"), (2.5e6, None, "2.5M"), (0.0, None, "0"),
-     (0.12345, 0.05, "0.123"), (0.12345, 3.0, "0.1"), (-6930.0, 98_700.0, "\u22127k"), (float("nan"), None, "n/a")],
+     (0.12345, 0.05, "0.123"), (0.12345, 3.0, "0.1"), (-6930.0, 98_700.0, "\u22127k"), (-0.001, 0.2, "0.00"), (float("nan"), None, "n/a")],
 )  # fmt: skip
 def test_numbers_carry_as_many_digits_as_their_interval_supports(value, scale, text):
     assert number(value, scale) == text
@@ -249,7 +260,13 @@ def test_page_is_self_contained_and_reads_names_as_text(written):
 def test_report_says_what_was_run_and_what_is_missing(written):
     out, _ = written
     text = (out / "report.md").read_text()
-    for expected in ("abc123", "trl 9.9", "doors11 (failed)", "3 seeds", "cannot be told apart"):
+    for expected in (
+        "abc123",
+        "trl 9.9",
+        "1 cell without a finished run: doors11 (failed)",
+        "3 seeds",
+        "cannot be told apart",
+    ):
         assert expected in text, expected
 
 

@@ -56,8 +56,17 @@ def test_iqm_interval_is_the_same_every_time_and_holds_the_value():
     assert first == second and first.low < first.value < first.high
 
 
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=3))
+def test_iqm_interval_of_two_or_three_seeds_is_students_interval_of_the_mean(values):
+    """Nothing is cut, and the range of the data alone would cover 50 or 75 %. Tolerance: a bootstrap of 4000."""
+    estimate, sure = stats.iqm_interval([values]), stats.mean_interval([values])
+    assert estimate.value == pytest.approx(sure.value)
+    assert estimate.low == pytest.approx(sure.low, abs=0.05 * (sure.high - sure.low) + 1e-9)
+    assert estimate.high == pytest.approx(sure.high, abs=0.05 * (sure.high - sure.low) + 1e-9)
+
+
 def test_iqm_interval_is_wider_than_plain_percentiles():
-    data = [np.random.default_rng(0).normal(size=5)]
+    data = [np.random.default_rng(0).normal(size=7)]
     plain = independent.bootstrap(
         (data[0],), lambda a, axis: independent.trim_mean(a, 0.25, axis=axis), method="percentile", rng=1
     ).confidence_interval

@@ -12,12 +12,12 @@ import time
 
 import psutil
 import pytest
-from runs import ROOT, SMALL
+from runs import LIVELY, ROOT, SMALL
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
-TINY = [*SMALL, "trainer.max_steps=6", "trainer.save_steps=2", "trainer.learning_rate=1e-2", "record.every=2"]
+TINY = [*SMALL, LIVELY, "trainer.max_steps=6", "trainer.save_steps=2", "trainer.learning_rate=1e-2", "record.every=2"]
 VOLATILE = ("time", "seconds", "runtime", "per_second")
 
 
@@ -112,7 +112,10 @@ def test_interrupted_sweep_ends_with_the_very_numbers_of_the_one_left_alone(blow
         if blow == "INT":
             assert not processes_naming(folder)
     finish(sweep(folder), tmp_path / "cache")
-    assert results(folder) == results(whole / "sweep")
+    for name, (rows, facts, weights) in results(whole / "sweep").items():
+        assert all(row["grad_norm"] > 0 for row in rows if "grad_norm" in row), "nothing was learned"
+        assert results(folder)[name] == (rows, facts, weights), name
+    assert results(folder).keys() == results(whole / "sweep").keys()
     assert {state["state"] for state in states(folder).values()} == {"finished"}
     runs = list(csv.DictReader((folder / "report" / "runs.csv").open()))
     assert sorted((run["arm"], run["seed"]) for run in runs) == [
@@ -150,7 +153,8 @@ def test_crashing_arm_is_recorded_and_the_other_goes_on(whole, tmp_path):
         "    return [0.5 for _ in prompts]\n"
     )
     choices = f"reward.funcs=[{tmp_path}/mine.py:good],[{tmp_path}/mine.py:fatal]"
-    arguments = [sys.executable, "sweep.py", choices, "seed=0", f"sweep_dir={tmp_path}/sweep", *TINY]
+    tiny = [word for word in TINY if word != LIVELY]
+    arguments = [sys.executable, "sweep.py", choices, "seed=0", f"sweep_dir={tmp_path}/sweep", *tiny]
     out = finish(arguments, whole / "cache", code=1)
     assert "tries the 1 failed cells again" in out and "the reward server is gone" in out
     failed = [state for state in states(tmp_path / "sweep").values() if state["state"] == "failed"]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import SMALL, killed, train
+from runs import LIVELY, SMALL, killed, train
 from safetensors.torch import load_file
 
 VOLATILE = ("time", "seconds", "runtime", "per_second")
@@ -22,6 +22,7 @@ def rows(folder: Path) -> list[dict]:
 def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     choices = [
         *SMALL,
+        LIVELY,
         "credit=dr_grpo",
         "trainer.max_steps=8",
         "trainer.save_steps=3",
@@ -36,7 +37,21 @@ def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     assert again.returncode == 2 and "resume=true" in again.stderr
     resumed = train(*choices, f"run_dir={cut}", "resume=true")
     assert "resuming after step" in resumed.stdout
+    assert all(row["grad_norm"] > 0 for row in rows(whole) if "grad_norm" in row), "nothing was learned"
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
     assert rows(whole) == rows(cut)
+
+
+def test_a_run_killed_in_its_last_evaluation_does_its_last_steps_again_and_not_one_more(tmp_path):
+    """The checkpoint of the last step is there, summary.json is not. transformers would train step 5 from it."""
+    choices = [*SMALL, LIVELY, "credit=dr_grpo", "trainer.max_steps=4", "trainer.save_steps=2", f"run_dir={tmp_path}"]
+    train(*choices)
+    before = rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
+    assert (tmp_path / "checkpoints" / "checkpoint-4").is_dir()
+    (tmp_path / "summary.json").unlink()
+    assert "resuming after step 2" in train(*choices, "resume=true").stdout
+    after = rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
+    assert before[0] == after[0]
+    assert all((before[1][name] == after[1][name]).all() for name in before[1])
