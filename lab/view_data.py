@@ -93,7 +93,8 @@ def credit_of(strategy: Strategy, rows: Sequence[Row]) -> tuple[list[list[float]
 
 
 def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callable[[], Strategy]]) -> dict[str, Any]:
-    """One recorded step as JSON-ready data, all text made visible by `visible`.
+    """One recorded step as JSON-ready data, all text made visible by `visible`. Groups in which no strategy gives credit
+    (all completions equally good) come last.
 
     A strategy that cannot be computed on these rows is left out, with the reason under "failed".
     """
@@ -132,8 +133,13 @@ def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callab
         "failed": failed,
         "rewards": [visible(name) for name in reward_columns(rows)],
         "batch": {"rows": rows[0].get("batch_rows"), "shown": len(rows)},
-        "groups": list(groups.values()),
+        "groups": sorted(groups.values(), key=lambda group: not _has_credit(group)),
     }
+
+
+def _has_credit(group: Mapping[str, Any]) -> bool:
+    columns = ((a, w) for row in group["rows"] for a, w in zip(row["A"], row["w"], strict=True))
+    return any(x and y for a, w in columns for x, y in zip(a, w, strict=True))
 
 
 def reward_columns(rows: Sequence[Row]) -> list[str]:

@@ -67,12 +67,6 @@
     return [...list].sort((a, b) => key(b) - key(a));
   }
 
-  // Groups in which nothing has credit (all completions equally good) come last.
-  function withCreditFirst(groups, columns) {
-    const has = (group) => group.rows.some((row) => columns.some((c) => row.A[c].some((a, t) => a && row.w[c][t])));
-    return [...groups.filter(has), ...groups.filter((group) => !has(group))];
-  }
-
   function limits(step, columns) {
     const each = step.strategies.map(() => 0);
     for (const group of step.groups) for (const row of group.rows) for (const column of columns)
@@ -176,7 +170,7 @@
     drawScales(step, columns, limit);
     main.replaceChildren();
     let shown = 0, all = 0;
-    for (const group of withCreditFirst(step.groups, columns)) {
+    for (const group of step.groups) {
       const list = order(group.rows.filter(within));
       all += group.rows.length;
       shown += list.length;

@@ -86,9 +86,9 @@ def table(status: Status, rows: int) -> Group:
     counts = ", ".join(f"{status.count(state)} {state}" for state in _ORDER if status.count(state))
     spent = duration(time.monotonic() - status.started)
     more = f"{hidden} more cells. " if hidden else ""
-    return Group(
-        grid, Text(f"{more}{counts}. {spent} so far, about {duration(status.seconds_left)} left.", style="dim")
-    )
+    open_cells = status.count("running") + status.count("pending")
+    left = f" so far, about {duration(status.seconds_left)} left" if open_cells else ""
+    return Group(grid, Text(f"{more}{counts}. {spent}{left}.", style="dim"))
 
 
 def duration(seconds: float | None) -> str:

@@ -125,6 +125,14 @@ def test_masked_tokens_do_not_count_towards_lengths(tmp_path):
     assert weights == [[0.5, 0.0, 0.5]] and advantages == [[2.0, 0.0, 2.0]]
 
 
+def test_groups_without_credit_come_last(tmp_path):
+    columns = rows([["a"], ["b"], ["c"], ["d"]], [0, 0, 1, 1], [1.0, 1.0, 1.0, 0.0])
+    columns["credit"] = [[0.0], [0.0], [0.5], [-0.5]]
+    folder = write(tmp_path, columns)
+    (step,) = cli.build_view(cli.Request(folder, credit=[]))["steps"]
+    assert [group["group"] for group in step["groups"]] == [1, 0]
+
+
 def test_whole_batch_recorded_gives_the_recorded_credit_again(tmp_path):
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, 12)
