@@ -156,12 +156,10 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     def bullets(lines: list[str]) -> str:
         return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
 
-    def table(header: Row, rows: list[Row]) -> str:
+    def table(header: Row, rows: list[Row], kind: str = "") -> str:
         head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        return (
-            f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        return f'<div class="scroll {kind}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
     pictures = "".join(
         f'<figure><img alt="{e(_alt(name))}" src="data:image/png;base64,'
@@ -195,7 +193,7 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
 <section>{sections}
 <h2>How the numbers came about</h2>{bullets(words.method(analysis))}
 {f"<h2>Cells that failed</h2>{errors}" if errors else ""}
-<h2>What was run</h2>{table(("what", ""), facts)}</section>
+<h2>What was run</h2>{table(("what", ""), facts, "facts")}</section>
 </main></body></html>
 """
 

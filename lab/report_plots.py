@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def _differences(analysis: Analysis) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     _arm_axis(axes, [row.arm for row in rows])
     axes.set_xlabel(f"difference to {analysis.reference}, same seed")
-    axes.set_title("Paired differences: filled = declared different", loc="left")
+    axes.set_title("Paired differences (filled: declared)", loc="left")
     return figure
 
 
@@ -159,8 +160,16 @@ def _spread(count: int) -> np.ndarray:
     return np.linspace(-0.17, 0.17, count) if count > 1 else np.zeros(count)
 
 
-def _short(text: str, width: int = 26) -> str:
-    return text if len(text) <= width else text[: width - 1] + "\u2026"
+def _short(text: str, width: int = 20) -> str:
+    """At most three lines, broken where the settings of an arm are."""
+    lines = [""]
+    for word in re.findall(r"[^,]+,?", text):
+        if len(lines[-1] + word) <= width:
+            lines[-1] += word
+        else:
+            lines.append(word if len(word) <= width else word[: width - 1] + "\u2026")
+    lines = [line for line in lines if line]
+    return "\n".join(lines if len(lines) <= 3 else [*lines[:2], lines[2][: width - 1] + "\u2026"])
 
 
 def _slug(text: str) -> str:

@@ -78,11 +78,11 @@ def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
     level = analysis.options.level
     needed = stats.seeds_needed(row.difference.value, row.difference.spread, level=level, comparisons=comparisons)
     enough = f"more than {needed - 1}" if needed > 1000 else f"about {max(needed, MIN_PAIRS)}"
-    few = f" Fewer than {MIN_PAIRS} seeds declare nothing here, whatever they show." if pairs < MIN_PAIRS else ""
+    few = f" Fewer than {MIN_PAIRS} pairs declare nothing here, whatever they show." if pairs < MIN_PAIRS else ""
+    smallest = number(row.smallest, row.smallest)  # two digits
     return (
-        f"{text}: {seen}. With {pairs} paired runs nothing below a difference of {number(row.smallest)} can be told "
-        f"apart; a true difference as large as the one seen would take {enough} seeds to be found four times in "
-        f"five.{few}"
+        f"{text}: {seen}. With {pairs} paired runs nothing below a difference of {smallest} can be told apart; a true "
+        f"one as large as seen takes {enough} paired runs to be found four times in five.{few}"
     )
 
 

@@ -127,5 +127,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
-    half.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    with half.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # a machine that dies must not leave a name without its contents
     os.replace(half, path)
