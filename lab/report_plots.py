@@ -65,7 +65,7 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
         grid, mean, half = mean_curve(curves, until, analysis.window)
         colour = COLOURS[i % len(COLOURS)]
         axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(grid, mean, color=colour, linestyle=STYLES[i % len(STYLES)], linewidth=2, label=arm)
+        axes.plot(grid, mean, color=colour, linestyle=STYLES[i % len(STYLES)], linewidth=2, label=_short(arm))
         ends.append((arm, float(mean[-1]), colour))
     is_metric = metric == analysis.options.metric
     if is_metric and x == analysis.x:
