@@ -6,6 +6,7 @@ import tempfile
 
 import torch
 from fixed import made_rollouts
+from peft import LoraConfig
 from tiny import tiny_model, tiny_tokenizer
 
 from credit import Strategy
@@ -69,3 +70,14 @@ def farthest(one: dict, other: dict) -> float:
     return max(
         ((one[name] - other[name]).double().norm() / one[name].double().norm().clamp(min=1e-12)).item() for name in one
     )
+
+
+def fit_all() -> dict[str, tuple[dict, dict]]:
+    """Two optimiser steps with each kind of critic: name -> (the critic's tensors, the policy's parameters)."""
+    found = {}
+    lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    for name, made in {**CASES, "adapter": lambda: value(ADAPTER)}.items():
+        options = {"peft_config": lora} if name == "adapter" else {}
+        trainer = fit(made(), accumulation=2, max_steps=2, seed=3, **options)
+        found[name] = learned(trainer), {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -70,3 +71,26 @@ def command(*overrides: str, script: str = "train_grpo.py", ranks: int = 1) -> l
 
 def environment() -> dict[str, str]:
     return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+
+def run_ranks(script: Path, *arguments, ranks: int = 2) -> None:
+    """Starts `script` on `ranks` gloo processes and fails with the end of its output."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "0"]
+    command[-2:] = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    done = subprocess.run(
+        [*command, str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+_VOLATILE = ("time", "seconds", "runtime", "per_second")
+
+
+def lasting_rows(folder: Path) -> list[dict]:
+    """metrics.jsonl without what no two runs share."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not any(word in k for word in _VOLATILE)} for row in found]

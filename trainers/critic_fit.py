@@ -122,7 +122,7 @@ class FittedCritic(Critic):
         self.metrics.flush("train", grad_norm=norm.item())
 
     def saving_policy(self):
-        return self.trunk.unlisted() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
+        return self.trunk.left_out() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
 
     def _facts(self) -> dict:
         return {"width": self.trunk.width}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ class AdapterTrunk:
         if not hasattr(policy, "peft_config"):
             raise ValueError(
                 "credit/critic=adapter shares the frozen base of a PEFT policy, and this policy trains all its weights. "
-                "Use model/peft=lora, or credit/critic=head or separate."
+                "Use model=hf model/peft=lora, or credit/critic=head or separate."
             )
         own = policy.peft_config[_active(policy)]
         modules = spec.target_modules or getattr(own, "target_modules", None)
@@ -132,13 +133,14 @@ class AdapterTrunk:
                 parameter.requires_grad_(False)
 
     @contextmanager
-    def unlisted(self) -> Iterator[None]:
-        """Saving the policy leaves the critic's adapter out."""
-        config = self._policy.peft_config.pop(ADAPTER)
+    def left_out(self) -> Iterator[None]:
+        """Saving the policy leaves the critic's adapter out: peft would write every adapter it knows."""
+        policy = self._policy
+        policy.save_pretrained = partial(policy.save_pretrained, selected_adapters=[_active(policy)])
         try:
             yield
         finally:
-            self._policy.peft_config[ADAPTER] = config
+            del policy.save_pretrained
 
 
 TRUNKS = {HeadCritic: PolicyTrunk, AdapterCritic: AdapterTrunk, SeparateCritic: SeparateTrunk}

@@ -124,7 +124,10 @@ def test_three_seeds_declare_nothing_and_say_what_they_could_not_see(tmp_path):
     assert row.difference.p < 0.05 and not row.declared
     (first, second) = conclusions(analysis)
     assert "No arm is declared different" in first and "not evidence that they are equal" in first
-    assert f"With 3 paired runs nothing below a difference of {number(row.smallest, row.smallest)} can be told apart" in second
+    assert (
+        f"With 3 paired runs nothing below a difference of {number(row.smallest, row.smallest)} can be told apart"
+        in second
+    )
     assert any("smoke test" in line for line in cautions(study, analysis))
 
 

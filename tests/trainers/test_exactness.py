@@ -7,9 +7,6 @@ padded or ordered. Held by every strategy in configs/credit/, and by yours:
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ import torch
 from fixed import distance, gradient, made_rollouts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from runs import run_ranks
 
 from trainers.compose import compose_strategy, config_choices
 
@@ -77,20 +75,6 @@ def on_two_ranks(request, tmp_path_factory):
     job.write_text(json.dumps({"strategies": wanted, "seeds": SEEDS, "accumulations": [1, 2], "config_dirs": folders}))
     run_ranks(Path(__file__).with_name("exactness_ranks.py"), job)
     return torch.load(job.with_suffix(".pt"))
-
-
-def run_ranks(script: Path, *arguments, ranks: int = 2) -> None:
-    """Starts `script` on `ranks` gloo processes and fails with the end of its output."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "0"]
-    command[-2:] = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    done = subprocess.run(
-        [*command, str(script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=540,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_two_real_ranks_give_the_gradient_of_one(strategy, overrides, on_two_ranks):

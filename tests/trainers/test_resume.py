@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
-from runs import LIVELY, SMALL, killed, train
+from runs import LIVELY, SMALL, killed, lasting_rows, train
 from safetensors.torch import load_file
-
-VOLATILE = ("time", "seconds", "runtime", "per_second")
-
-
-def rows(folder: Path) -> list[dict]:
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if not any(word in k for word in VOLATILE)} for row in found]
 
 
 # Off-policy too: two passes over each generation batch, so that step 3 is no place to resume from.
@@ -37,21 +27,21 @@ def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     assert again.returncode == 2 and "resume=true" in again.stderr
     resumed = train(*choices, f"run_dir={cut}", "resume=true")
     assert "resuming after step" in resumed.stdout
-    assert all(row["grad_norm"] > 0 for row in rows(whole) if "grad_norm" in row), "nothing was learned"
+    assert all(row["grad_norm"] > 0 for row in lasting_rows(whole) if "grad_norm" in row), "nothing was learned"
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
-    assert rows(whole) == rows(cut)
+    assert lasting_rows(whole) == lasting_rows(cut)
 
 
 def test_a_run_killed_in_its_last_evaluation_does_its_last_steps_again_and_not_one_more(tmp_path):
     """The checkpoint of the last step is there, summary.json is not. transformers would train step 5 from it."""
     choices = [*SMALL, LIVELY, "credit=dr_grpo", "trainer.max_steps=4", "trainer.save_steps=2", f"run_dir={tmp_path}"]
     train(*choices)
-    before = rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
+    before = lasting_rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
     assert (tmp_path / "checkpoints" / "checkpoint-4").is_dir()
     (tmp_path / "summary.json").unlink()
     assert "resuming after step 2" in train(*choices, "resume=true").stdout
-    after = rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
+    after = lasting_rows(tmp_path), load_file(tmp_path / "model" / "model.safetensors")
     assert before[0] == after[0]
     assert all((before[1][name] == after[1][name]).all() for name in before[1])
