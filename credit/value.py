@@ -50,17 +50,18 @@ def gae(
     if gamma == 1.0 and isinstance(lambda_, (int, float)) and lambda_ == 1.0:
         outcome_BT = discounted_suffix_sums(token_rewards_BT.masked_fill(hidden_BT, 0.0), 1.0)
         return outcome_BT.sub_(values_BT).masked_fill_(hidden_BT, 0.0)
-    order_BT = _compacting_order(mask_BT)
-    if order_BT is not None:
-        token_rewards_BT, values_BT, hidden_BT = (
-            each.gather(1, order_BT) for each in (token_rewards_BT, values_BT, hidden_BT)
-        )
-    values_BT = values_BT.masked_fill(hidden_BT, 0.0)
-    deltas_BT = token_rewards_BT - values_BT
-    deltas_BT[:, :-1].add_(values_BT[:, 1:], alpha=gamma)
-    # Nothing is left behind a row's last learning token, so the sums are exactly 0 there.
-    advantages_BT = discounted_suffix_sums(deltas_BT.masked_fill_(hidden_BT, 0.0), gamma * lambda_)
-    return advantages_BT if order_BT is None else torch.zeros_like(advantages_BT).scatter_(1, order_BT, advantages_BT)
+    place_BT = _places_without_holes(mask_BT)
+    if place_BT is None:
+        packed_rewards_BT, packed_values_BT = token_rewards_BT, values_BT.masked_fill(hidden_BT, 0.0)
+    else:
+        packed_rewards_BT, packed_values_BT = (_packed(each, place_BT) for each in (token_rewards_BT, values_BT))
+    deltas_BT = packed_rewards_BT - packed_values_BT
+    deltas_BT[:, :-1].add_(packed_values_BT[:, 1:], alpha=gamma)
+    if place_BT is None:
+        # Nothing is left behind a row's last learning token, so the sums are exactly 0 there.
+        return discounted_suffix_sums(deltas_BT.masked_fill_(hidden_BT, 0.0), gamma * lambda_)
+    sums_BT = discounted_suffix_sums(deltas_BT, gamma * lambda_)
+    return torch.nn.functional.pad(sums_BT, (0, 1)).gather(1, place_BT)
 
 
 def gae_loop(
@@ -116,11 +117,17 @@ def adaptive_lambda(lengths_B: Tensor, alpha: float) -> Tensor:
     return (1 - 1 / (alpha * lengths_B.clamp(min=1))).clamp(0.0, 1.0)
 
 
-def _compacting_order(mask_BT: Tensor) -> Tensor | None:
-    """(B, T) indices that put each row's learning tokens first, in order; None if they stand there already."""
+def _places_without_holes(mask_BT: Tensor) -> Tensor | None:
+    """(B, T) column of each learning token once the others are left out, T for those; None if nothing has to move."""
     if not bool((mask_BT[:, 1:] & ~mask_BT[:, :-1]).any()):
         return None
-    return (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)
+    return (mask_BT.cumsum(dim=1) - 1).masked_fill_(~mask_BT, mask_BT.shape[1])
+
+
+def _packed(values_BT: Tensor, place_BT: Tensor) -> Tensor:
+    """(B, T) learning tokens first, in order, then 0."""
+    rows, width = values_BT.shape
+    return values_BT.new_zeros(rows, width + 1).scatter_(1, place_BT, values_BT)[:, :width]
 
 
 @dataclass

@@ -143,6 +143,7 @@ def _summaries(records: list[dict], labels: list[str]) -> list[Summary]:
 
 def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
     from rich import box
+    from rich.markup import escape  # a label such as "value [perfect]" is no markup
     from rich.table import Table
 
     console = _console()
@@ -166,7 +167,7 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
         cells += [row.worst_world] if wide else []
         cells += [f"{row.noise:.2f}", f"{row.length_push:+.3f}", f"{row.gain:.3f}", f"{row.spearman:.2f}"]
         cells += [f"{row.key_share:.2f}"] if wide else []
-        table.add_row(*cells, f"{words[row.declared]} {marks[row.verdict]}")
+        table.add_row(*map(escape, cells), f"{words[row.declared]} {marks[row.verdict]}")
     console.print(table)
     console.print(
         "bias: of the direction, root mean square over worlds; worst: largest; noise: relative to rloo; length: push "
@@ -178,6 +179,7 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
 
 def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
     from rich import box
+    from rich.markup import escape  # a label such as "value [perfect]" is no markup
     from rich.table import Table
 
     done = {r["world"]: r for r in records if "metrics" in r}
@@ -193,7 +195,7 @@ def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
     for name in worlds:
         if record := done.get(name):
             how = "all" if record["exact"] else f"{record['batches']:,} drawn"
-            table.add_row(name, how, *(_number_text(record, metric) for metric in names))
+            table.add_row(escape(name), how, *(_number_text(record, metric) for metric in names))
     console.print(table)
 
 

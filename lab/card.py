@@ -55,6 +55,7 @@ COSTS = {
     "entropies_BT": "entropies: TRL's forward pass has them",
     "policy_logps_BT": "log-probs of the live policy: the forward pass has them",
     "sampler_logps_BT": "log-probs of the sampler: TRL stores them when batches are reused",
+    "scoring_values_BT": "a critic's values before any update: a forward pass, unless TRL makes its own",
     "token_ids_BT": "token ids of all ranks, gathered at scoring time",
     "span_rewards_BT": "rewards that say where they were earned",
 }
@@ -125,6 +126,8 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
     claim = strategy.declaration
     needs = ", ".join(f"`{need}`" for need in SIGNALS if need in strategy.needs)
     rows = [_axis_row(axis, getattr(strategy, axis)) for axis in AXES]
+    if strategy.critic is not None:
+        rows.append(_axis_row("critic", strategy.critic))
     return "\n".join(
         [
             f"# {name}",
