@@ -24,10 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from credit import Strategy
 from lab.view_data import find_records, read_rows, view_of_step, visible
 from lab.view_page import page
-from trainers.compose import compose_strategy
+from trainers.compose import compose_strategy, make_strategy
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
 DEFAULT_STEPS = 12
@@ -87,7 +89,8 @@ def build_view(request: Request) -> dict[str, Any]:
     steps = {step: read_rows(files[step]) for step in choose_steps(list(files), request.steps)}
     own = {row.get("strategy") for rows in steps.values() for row in rows}
     names = [name for name in DEFAULT_CREDIT if name not in own] if request.credit is None else request.credit
-    strategies = {name: _maker(name, request.config_dirs) for name in names}
+    critic = critic_of(request.run)
+    strategies = {name: _maker(name, request.config_dirs, critic) for name in names}
     parts = request.run.resolve().parts
     return {
         "title": visible("/".join(parts[-3:] if parts[-1].startswith("seed") else parts[-1:])),
@@ -114,12 +117,25 @@ def choose_steps(recorded: list[int], wanted: str) -> list[int]:
     return steps
 
 
-def _maker(name: str, config_dirs: Sequence[str]) -> Callable[[], Strategy]:
+def critic_of(run: Path) -> Any:
+    """What fitted the recorded values: the `credit.critic` of the run's config.yaml; None without either."""
+    path = run / "config.yaml"
+    node = OmegaConf.select(OmegaConf.load(path), "credit") if path.is_file() else None
+    return make_strategy(node).critic if node else None
+
+
+def _maker(name: str, config_dirs: Sequence[str], critic: Any) -> Callable[[], Strategy]:
     """Composes now, so that a wrong name stops the command; a strategy that cannot score these rows only loses its
     column."""
     first, *changes = name.split()
     strategy = compose_strategy([first if "=" in first else f"credit={first}", *changes], config_dirs)
-    return lambda: strategy
+
+    def make() -> Strategy:
+        if critic is not None and strategy.needs_values and strategy.critic != critic:
+            raise ValueError("Its critic is another than the run's, whose values were recorded.")
+        return strategy
+
+    return make
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from credit import Strategy, spread, weight
 from credit.declare import declares
@@ -17,6 +18,7 @@ from lab import view as cli
 from lab.view_data import credit_of, find_records, read_rows, view_of_step, visible
 from lab.view_page import json_block, page
 from tests.lab.view_helpers import HOSTILE, rows, write
+from trainers.compose import compose_config
 
 
 @declares()
@@ -123,6 +125,18 @@ def test_masked_tokens_do_not_count_towards_lengths(tmp_path):
         Strategy(weight=weight.seq_mean, spread=length_aware, baseline=lambda rewards_B: rewards_B), data
     )
     assert weights == [[0.5, 0.0, 0.5]] and advantages == [[2.0, 0.0, 2.0]]
+
+
+def test_values_are_only_lent_to_strategies_with_the_critic_that_made_them(tmp_path):
+    values = {"values": [[0.2, 0.3], [0.4, 0.1]], "policy_logps": [[-1.0, -1.0]] * 2}
+    folder = write(tmp_path, rows([["a", "b"], ["c", "d"]], [0, 0], [1.0, 0.0], **values))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose_config("strategy", ["credit=value"])))
+    names = ["value", "value credit.spread.lambda_=0.9", "value_sum"]
+    (step,) = cli.build_view(cli.Request(folder, credit=names))["steps"]
+    assert step["strategies"] == ["recorded: mine", *names[:2]]
+    assert "critic is another" in step["failed"]["value_sum"]
+    first = step["groups"][0]["rows"][0]
+    assert first["A"][1] == pytest.approx([0.8, 0.7])  # R - V(s_t)
 
 
 def test_groups_without_credit_come_last(tmp_path):
