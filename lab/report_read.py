@@ -72,9 +72,10 @@ def read_study(folders: Iterable[str | Path]) -> Study:
     """Reads every run below the folders; a folder with a sweep.json gives its cells, their arms and what is missing.
 
     Raises:
-        ValueError: a folder does not exist, or there is no run with metrics below any of them.
+        ValueError: a folder does not exist, there is no run with metrics below any of them, or two runs claim the same
+            place in the comparison.
     """
-    folders = tuple(Path(folder) for folder in folders)
+    folders = tuple(dict.fromkeys(Path(folder) for folder in folders))
     runs: list[Run] = []
     missing: list[Missing] = []
     sweep: dict[str, Any] = {}
@@ -97,6 +98,13 @@ def read_study(folders: Iterable[str | Path]) -> Study:
             runs += [run for path in found if (run := read_run(path)) is not None]
     if not runs:
         raise ValueError(f"No run with a non-empty metrics.jsonl below {', '.join(map(str, folders))}.")
+    runs = list({run.folder.resolve(): run for run in runs}.values())  # folders may lie inside each other
+    places: dict[tuple[str, str, int], Path] = {}
+    for run in runs:
+        if (other := places.setdefault((run.task, run.arm, run.seed), run.folder)) != run.folder:
+            raise ValueError(
+                f"{other} and {run.folder} are both task {run.task}, arm {run.arm}, seed {run.seed}; leave one of them out."
+            )
     return Study(tuple(runs), tuple(missing), sweep, folders)
 
 

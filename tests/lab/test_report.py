@@ -61,6 +61,14 @@ def test_path_says_task_arm_and_seed_and_the_summary_does_where_the_path_does_no
     assert (run.task, run.arm, run.seed) == ("doors", "mine", 3)
 
 
+def test_two_runs_in_one_place_are_refused(tmp_path):
+    for root in ("one", "two"):
+        write_run(tmp_path / root / "t" / "a" / "seed0", straight(1.0))
+    with pytest.raises(ValueError, match=r"both task t, arm a, seed 0; leave one"):
+        read_study([tmp_path])
+    assert len(read_study([tmp_path / "one", tmp_path / "one" / "t"]).runs) == 1
+
+
 def test_every_arm_is_read_at_the_budget_that_all_runs_reached(tmp_path):
     write_run(tmp_path / "t" / "short" / "seed0", straight(1.0, tokens=50))
     write_run(tmp_path / "t" / "long" / "seed0", straight(1.0, tokens=100))

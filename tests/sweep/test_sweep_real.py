@@ -103,7 +103,7 @@ def test_interrupted_sweep_ends_with_the_very_numbers_of_the_one_left_alone(blow
             env=environment(tmp_path / "cache"),
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        until = time.monotonic() + 300
+        until = time.monotonic() + 500
         while not POINTS[point](folder):
             assert process.poll() is None and time.monotonic() < until, f"never got to {point}"
             time.sleep(0.02)
