@@ -172,7 +172,8 @@ def run(sweep: Sweep, console: Console) -> int:
         cells = folder.prepare(cells, sweep.fixed, {"command": command, **facts_of_machine()})
         todo = [cell for cell in cells if not folder.is_finished(cell)]
         console.print(
-            f"{folder.path}: {len(cells)} cells, {len(cells) - len(todo)} finished before, jobs={settings.jobs}"
+            f"{folder.path}: {len(cells)} cells, {len(cells) - len(todo)} finished before, jobs={settings.jobs}",
+            soft_wrap=True,
         )
         if todo and settings.check:
             check_cells(folder, todo, sweep.launch, settings.jobs, console.print)
@@ -195,10 +196,13 @@ def run(sweep: Sweep, console: Console) -> int:
             console.print(
                 f"\n{cell.id} failed (exit code {folder.state(cell).get('returncode')}), {folder.log(cell)} ends:",
                 markup=False,
+                soft_wrap=True,
             )
-            console.print("\n".join(folder.state(cell)["error"].splitlines()[-8:]), markup=False, highlight=False)
+            error = "\n".join(folder.state(cell)["error"].splitlines()[-8:])
+            console.print(error, markup=False, highlight=False, soft_wrap=True)
         if failed:
-            console.print(f"\nThe same command tries the {len(failed)} failed cells again.")
+            cells_again = "the failed cell" if len(failed) == 1 else f"the {len(failed)} failed cells"
+            console.print(f"\nThe same command tries {cells_again} again.")
         reported = report(sweep, folder) if settings.report else 0
     return 1 if failed else reported
 

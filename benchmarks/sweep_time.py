@@ -38,8 +38,9 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     seeds = ",".join(map(str, range(given.cells // 2)))
     cells = ["credit=uniform,seq_norm", f"seed={seeds}", f"trainer.max_steps={given.steps}", *given.overrides]
+    own = [word for word in given.overrides if word.split("=")[0].split(".")[0] not in ("check", "launch", "report")]
     subprocess.run(
-        [sys.executable, "train_grpo.py", "build_only=true", *given.overrides],
+        [sys.executable, "train_grpo.py", "build_only=true", *own],
         cwd=ROOT,
         check=True,
         capture_output=True,

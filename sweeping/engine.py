@@ -104,13 +104,17 @@ def run_one(folder: SweepFolder, cell: Cell, launch: Launch, keep_checkpoints: b
 
 
 def tail(log: Path, start: int = 0, lines: int = TAIL_LINES) -> str:
-    """The last lines written to the log since byte `start`."""
+    """The last lines written to the log since byte `start`, without the traceback that accelerate's launcher adds when
+    a process it started has failed: it says nothing of the reason, which stands before it."""
     if not log.is_file():
         return ""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(start, size - 64 * 1024))
         text = file.read().decode("utf-8", errors="replace")
+    before, _, last = text.rpartition("Traceback (most recent call last):\n")
+    if before and "accelerate/commands/" in last:
+        text = before
     return "\n".join(text.replace("\r", "\n").splitlines()[-lines:])
 
 

@@ -156,7 +156,7 @@ def test_crashing_arm_is_recorded_and_the_other_goes_on(whole, tmp_path):
     tiny = [word for word in TINY if word != LIVELY]
     arguments = [sys.executable, "sweep.py", choices, "seed=0", f"sweep_dir={tmp_path}/sweep", *tiny]
     out = finish(arguments, whole / "cache", code=1)
-    assert "tries the 1 failed cells again" in out and "the reward server is gone" in out
+    assert "tries the failed cell again" in out and "the reward server is gone" in out
     failed = [state for state in states(tmp_path / "sweep").values() if state["state"] == "failed"]
     assert len(failed) == 1 and "the reward server is gone" in failed[0]["error"]
     assert len(results(tmp_path / "sweep")) == 1
@@ -164,9 +164,7 @@ def test_crashing_arm_is_recorded_and_the_other_goes_on(whole, tmp_path):
 
 
 def test_cells_of_two_processes_each_run_side_by_side(whole, tmp_path):
-    arguments = sweep(
-        tmp_path / "sweep", "launch.config=configs/accelerate/cpu_2.yaml", "trainer.per_device_train_batch_size=4"
-    )
+    arguments = sweep(tmp_path / "sweep", "launch.config=configs/accelerate/cpu_2.yaml")
     finish(arguments, whole / "cache")
     summaries = [facts for _, facts, _ in results(tmp_path / "sweep").values()]
     assert len(summaries) == 4 and {facts["world_size"] for facts in summaries} == {2}

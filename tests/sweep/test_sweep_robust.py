@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeping.engine import tail
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ["launch.program=[python]", "launch.script=tests/sweep/fake_train.py", "check=false", "report=false"]
 
@@ -169,6 +171,21 @@ def test_crashing_cell_is_recorded_with_its_log_and_the_others_go_on(tmp_path, u
         name: metrics for name, (_, metrics) in uninterrupted.items()
     }
     assert states(tmp_path)["credit=uniform,seed=0"]["attempts"] == 2
+
+
+def test_end_of_a_log_leaves_out_what_the_launcher_adds(tmp_path):
+    """accelerate raises in its own process when a process it started fails."""
+    reason = "Traceback (most recent call last):\n  File train.py\nValueError: the reason\n"
+    launcher = (
+        'Traceback (most recent call last):\n  File "site-packages/accelerate/commands/launch.py", line 999\n'
+        "subprocess.CalledProcessError: Command '[...]' returned non-zero exit status 7.\n"
+    )
+    (tmp_path / "a.log").write_text(reason + launcher)
+    assert tail(tmp_path / "a.log") == reason.rstrip()
+    (tmp_path / "b.log").write_text(reason)
+    assert tail(tmp_path / "b.log") == reason.rstrip()
+    (tmp_path / "c.log").write_text(launcher)
+    assert tail(tmp_path / "c.log") == launcher.rstrip()
 
 
 def test_second_sweep_in_the_same_folder_is_refused_while_the_first_is_at_work(tmp_path):
