@@ -15,7 +15,5 @@ from critics import fit_all
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.save(
-        fit_all(adapter=os.environ.get("ACCELERATE_USE_FSDP") != "true"), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt"
-    )
+    torch.save(fit_all(), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()
