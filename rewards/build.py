@@ -9,15 +9,18 @@ A node of `configs/reward/`:
 from __future__ import annotations
 
 import difflib
-import importlib
+import functools
 import inspect
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rewards.guard import callable_name, guard_of, guarded
-from rewards.load import check_signature, load_reward
+from rewards.load import check_columns, check_signature, load_reward, named
+
+_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def resolve_rewards(funcs: Sequence[Any], cwd: str | Path | None = None) -> list[Callable]:
@@ -69,6 +72,8 @@ def check_weights(weights: Sequence[float] | None, funcs: Sequence[Callable]) ->
     """
     if weights is None:
         return None
+    if not isinstance(weights, Sequence) or not all(isinstance(weight, (int, float)) for weight in weights):
+        raise ValueError(f"reward.weights must be a list of numbers, or null, got {weights!r}.")
     if len(weights) != len(funcs):
         names = ", ".join(callable_name(func) for func in funcs)
         raise ValueError(f"{len(weights)} reward weights for {len(funcs)} functions ({names}); give one each, or null.")
@@ -78,10 +83,21 @@ def check_weights(weights: Sequence[float] | None, funcs: Sequence[Callable]) ->
     return values
 
 
-def choose_rewards(overrides: Sequence[str], cwd: str | Path) -> dict[str, Any]:
+def check_reward_columns(funcs: Sequence[Callable], columns: Iterable[str]) -> None:
+    """Whether the dataset has every column the functions need.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    for func in funcs:
+        if not _is_module(func):
+            check_columns(func, callable_name(func), columns)
+
+
+def choose_rewards(overrides: Sequence[str], cwd: str | Path, config_dirs: Sequence[str] = ()) -> dict[str, Any]:
     """The reward node for overrides as `train_grpo.py` takes them, without Hydra: `reward=<name>`,
-    `reward.funcs=[...]`, `reward.funcs.0.pattern=...`. Configs are looked for in ./configs/reward and in this
-    repository's.
+    `reward.funcs=[...]`, `reward.funcs.0.pattern=...`. Configs are looked for in `reward` of each of
+    `config_dirs`, in ./configs/reward and in this repository's.
 
     Raises:
         ValueError: no such config (names the nearest), or an override of something else.
@@ -93,7 +109,7 @@ def choose_rewards(overrides: Sequence[str], cwd: str | Path) -> dict[str, Any]:
         if not equals or path[0] != "reward":
             raise ValueError(f"{override!r}: write reward=<name>, or reward.<key>=<value>.")
         if len(path) == 1:
-            node = _config(value, Path(cwd))
+            node = _config(value, [*(Path(cwd) / folder for folder in config_dirs), Path(cwd) / "configs", _CONFIGS])
         else:
             _put(node, path[1:], _yaml(value), override)
     if node["funcs"] == "task":
@@ -103,29 +119,43 @@ def choose_rewards(overrides: Sequence[str], cwd: str | Path) -> dict[str, Any]:
     return node
 
 
-def instantiated(node: Any) -> Any:
+def instantiated(node: Any, cwd: str | Path | None = None) -> Any:
     """Builds `_target_` mappings, inner ones first; lists and other mappings are walked, values returned.
 
+    A target is a class or a factory ("package.module.name" or "file.py:name"), which is called with the other keys. A
+    target that is itself a reward function, or stands beside `_partial_: true`, gets the other keys bound.
+
     Raises:
-        ValueError: the target does not exist, or does not take these arguments.
+        ValueError: the target does not exist, or does not take these arguments; a value left open as ???.
     """
     if isinstance(node, Mapping):
-        built = {str(key): instantiated(value) for key, value in node.items()}
-        return _built(built) if "_target_" in built else built
+        for key, value in node.items():
+            if value == "???":
+                raise ValueError(
+                    f"{key!r} of {node.get('_target_', 'a reward')} is not set: {key}: ... in the YAML, or "
+                    f"reward.funcs.0.{key}=... on the command line."
+                )
+        built = {str(key): instantiated(value, cwd) for key, value in node.items()}
+        return _built(built, cwd) if "_target_" in built else built
     if isinstance(node, Sequence) and not isinstance(node, (str, bytes)):
-        return [instantiated(value) for value in node]
+        return [instantiated(value, cwd) for value in node]
     return node
 
 
-def _config(name: str, cwd: Path) -> dict[str, Any]:
-    folders = [cwd / "configs" / "reward", Path(__file__).resolve().parent.parent / "configs" / "reward"]
+def _config(name: str, roots: Sequence[Path]) -> dict[str, Any]:
+    folders = [root / "reward" for root in roots]
     for folder in folders:
         if (file := folder / f"{name}.yaml").is_file():
-            return _yaml(file.read_text(encoding="utf-8"))
+            node = _yaml(file.read_text(encoding="utf-8"))
+            if not isinstance(node, dict) or "funcs" not in node:
+                raise ValueError(f"{file} needs the keys funcs, weights and guard; see configs/reward/regex.yaml.")
+            if "defaults" in node or "${" in json.dumps(node, default=str):
+                raise ValueError(f"{file}: `defaults` and ${{...}} are Hydra's; scoring reads plain YAML only.")
+            return node
     names = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
-    raise ValueError(f"There is no reward {name!r} in configs/reward; {hint}")
+    raise ValueError(f"There is no reward {name!r} in {', '.join(map(str, folders))}; {hint}")
 
 
 def _put(node: Any, path: list[str], value: Any, override: str) -> None:
@@ -152,27 +182,50 @@ def _resolved(entry: Any, cwd: str | Path | None) -> Callable:
     if isinstance(entry, Mapping):
         if "_target_" not in entry:
             raise ValueError(f"A reward entry needs `_target_`, got the keys {', '.join(map(str, entry))}.")
-        entry = instantiated(entry)
+        entry = instantiated(entry, cwd)
     if not _is_module(entry):
         check_signature(entry, callable_name(entry))
     return entry
 
 
-def _built(node: dict[str, Any]) -> Any:
-    target = node.pop("_target_")
+def _built(node: dict[str, Any], cwd: str | Path | None) -> Any:
+    target = str(node.pop("_target_"))
     arguments = node.pop("_args_", [])
-    module_name, _, name = str(target).rpartition(".")
+    partial = node.pop("_partial_", False)
+    made = named(target, cwd)
+    if _is_reward_function(made):
+        return _bound(made, target, node)
     try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"_target_ {target!r} does not import: {error}") from None
-    if not hasattr(module, name):
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        raise ValueError(f"{module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
-    try:
-        return getattr(module, name)(*arguments, **node)
+        return functools.partial(made, *arguments, **node) if partial else made(*arguments, **node)
     except TypeError as error:
         raise ValueError(f"_target_ {target!r}: {error}") from None
+
+
+def _is_reward_function(made: Any) -> bool:
+    return inspect.isroutine(made) and "completions" in _parameters(made)
+
+
+def _bound(func: Callable, target: str, arguments: dict[str, Any]) -> Callable:
+    """The function with its arguments, under its own name or `name`."""
+    known = _parameters(func)
+    name = func.__name__ if "name" in known else arguments.pop("name", func.__name__)
+    for argument in arguments:
+        # **columns would take it without a word.
+        if argument not in known:
+            near = difflib.get_close_matches(argument, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known)}."
+            raise ValueError(f"_target_ {target!r} has no argument {argument!r}; {hint}")
+    bound = functools.partial(func, **arguments)
+    bound.__name__ = name  # type: ignore[attr-defined]
+    return bound
+
+
+def _parameters(func: Callable) -> list[str]:
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
 
 
 def _is_module(func: Any) -> bool:

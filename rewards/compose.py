@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rewards.composition import Composition, Reward, Scores, SpanComposition, finished
+from rewards.composition import Composition, Reward, Scores, SpanComposition, finished, found
 from rewards.guard import callable_name
 from rewards.shape import UNITS, cosine
 from rewards.spans import Span
@@ -23,6 +23,7 @@ def gate(
 ) -> Reward:
     """`reward` where `by` is at least `at_least`, else `otherwise`; None where `by` is None, or the gate is open and
     `reward` is None. For instance: the answer counts only in the right format."""
+    reward, by = found(reward), found(by)
     return finished(_Gate(reward, by, at_least, otherwise, name or f"{callable_name(reward)}_if_{callable_name(by)}"))
 
 
@@ -34,6 +35,7 @@ def clip(reward: Reward, *, low: float = -math.inf, high: float = math.inf, name
     """
     if not low <= high:
         raise ValueError(f"clip needs low <= high, got {low} and {high}.")
+    reward = found(reward)
     return finished(_Clip(reward, low, high, name or f"{callable_name(reward)}_clipped"))
 
 
@@ -45,6 +47,7 @@ def scale(reward: Reward, *, factor: float = 1.0, offset: float = 0.0, name: str
     """
     if not (math.isfinite(factor) and math.isfinite(offset)):
         raise ValueError(f"scale needs finite numbers, got factor={factor}, offset={offset}.")
+    reward = found(reward)
     return finished(_Scale(reward, factor, offset, name or f"{callable_name(reward)}_scaled"))
 
 
@@ -57,7 +60,7 @@ def weighted_sum(rewards: Sequence[Reward], weights: Sequence[float] | None = No
     factors = [1.0] * len(rewards) if weights is None else [float(weight) for weight in weights]
     if not rewards or len(factors) != len(rewards) or not all(map(math.isfinite, factors)):
         raise ValueError(f"{len(rewards)} rewards and {len(factors)} weights; give one finite weight for each.")
-    return finished(_WeightedSum(list(rewards), factors, name))
+    return finished(_WeightedSum([found(reward) for reward in rewards], factors, name))
 
 
 def cosine_by_length(
@@ -87,6 +90,7 @@ def cosine_by_length(
     """
     if max_length < 1 or unit not in UNITS:
         raise ValueError(f"cosine_by_length needs max_length >= 1 and a unit among {', '.join(UNITS)}.")
+    reward = found(reward)
     name = name or f"{callable_name(reward)}_by_length"
     return finished(_CosineByLength(reward, max_length, tuple(right), tuple(wrong), at_least, unit, name))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rewards.guard import callable_name, is_async
-from rewards.load import check_signature
+from rewards.load import check_signature, load_reward
 from rewards.spans import Span
 from rewards.text import completion_text
 
@@ -76,6 +76,11 @@ class SpanComposition(Composition):
         ]
 
 
+def found(reward: Reward | str) -> Reward:
+    """The function itself; a name ("my_rewards.py:polite", "package.module.name") is looked up."""
+    return load_reward(reward) if isinstance(reward, str) else reward
+
+
 def finished(composition: Composition) -> Reward:
     """The composition itself, or a plain async function round it where one of its functions is async."""
     if not any(map(is_async, composition.rewards)):
@@ -85,6 +90,7 @@ def finished(composition: Composition) -> Reward:
         return await composition.call_async(prompts, completions, **columns)
 
     reward.__name__ = reward.__qualname__ = composition.__name__
+    reward.rewards = composition.rewards  # type: ignore[attr-defined]
     return reward
 
 

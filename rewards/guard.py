@@ -269,7 +269,7 @@ def check_failures(reward_funcs: Iterable[Any], gather: Callable[[list], list] =
 
 def callable_name(func: Any) -> str:
     """The name TRL would log: that of the function inside any partial, or of the class of a callable object."""
-    while isinstance(func, functools.partial):
+    while isinstance(func, functools.partial) and not hasattr(func, "__name__"):
         func = func.func
     return getattr(func, "__name__", type(func).__name__)
 

@@ -11,11 +11,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_PREFIX = "reward_file_"
+# What TRL passes besides the columns of the dataset.
+GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
 _EXPECTED = "def reward(prompts, completions, **columns) -> list[float | None]"
 
 
@@ -34,17 +37,29 @@ def load_reward(spec: str, cwd: str | Path | None = None) -> Callable:
         ValueError: no such file, module or name, it does not import, or it cannot be called as a reward.
     """
     folder = Path(cwd) if cwd is not None else Path.cwd()
-    path, colon, name = spec.rpartition(":")
-    if colon:
-        module, where = _module_of_file(path, name, folder), path
-    else:
-        where, _, name = spec.rpartition(".")
-        module = _importable(where, name, spec, folder)
-    func = _member(module, name, where)
+    func = named(spec, folder)
     check_signature(func, spec)
     if inspect.isfunction(func):
         func.reward_source = (spec, str(folder))  # type: ignore[attr-defined]
     return func
+
+
+def named(spec: str, cwd: str | Path | None = None) -> Any:
+    """Whatever "path/to/file.py:name" or "package.module.name" names: a function, a class, an object.
+
+    Raises:
+        ValueError: no such file, module or name, or it does not import.
+    """
+    folder = Path(cwd) if cwd is not None else Path.cwd()
+    path, colon, name = spec.rpartition(":")
+    if colon:
+        if not name or not path:
+            raise ValueError(f"Write a reward in a file as file.py:function, got {spec!r}.")
+        return _member(load_file(folder / path, name), name, path)
+    where, _, name = spec.rpartition(".")
+    if not where or not name:
+        raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
+    return _member(_importable(where, name, spec, folder), name, where)
 
 
 def check_signature(func: Any, spec: str) -> None:
@@ -82,17 +97,57 @@ def check_signature(func: Any, spec: str) -> None:
         raise ValueError(f"Reward {spec!r} has no parameter 'completions'{hint}. Expected: {_EXPECTED}")
 
 
-def _module_of_file(path: str, name: str, folder: Path) -> ModuleType:
-    file = (folder / path).resolve()
-    if not name or not path:
-        raise ValueError(f"Write a reward in a file as file.py:function, got {path + ':' + name!r}.")
+def check_columns(func: Any, name: str, columns: Iterable[str]) -> None:
+    """Whether the dataset has the columns that the function cannot do without.
+
+    Raises:
+        ValueError: one is missing; the nearest of those there are is named.
+    """
+    there = sorted(set(columns) - {"prompt", "completion"})
+    for column in needed_columns(func):
+        if column not in there:
+            near = difflib.get_close_matches(column, there, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there) or 'none'}."
+            raise ValueError(
+                f"Reward {name!r} needs the dataset column {column!r}; {hint} Rename the column in the dataset, or "
+                "tell the reward which one to read."
+            )
+
+
+def needed_columns(func: Any) -> list[str]:
+    """Dataset columns the function cannot be called without: what a reward of this package reads, and parameters
+    without a default of any other function."""
+    if (inner := getattr(func, "rewards", None)) is not None:  # a composition
+        return list(dict.fromkeys(column for reward in inner for column in needed_columns(reward)))
+    if (wanted := getattr(func, "columns", None)) is not None:
+        return [column for column in wanted if column not in GIVEN]
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name not in GIVEN
+    ]
+
+
+def load_file(path: str | Path, name: str = "") -> ModuleType:
+    """The module of a Python file, loaded once; `name` is what is wanted of it, for messages.
+
+    Raises:
+        ValueError: no such file, no Python file, or it does not import.
+    """
+    file = Path(path).resolve()
     if not file.is_file():
         others = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
         near = difflib.get_close_matches(file.name, others, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Paths start at {folder}."
+        hint = f" Did you mean {near[0]!r}?" if near else f" Paths start at {Path.cwd()}."
         raise ValueError(f"There is no file {file} for reward {name!r}.{hint}")
     # A name of its own, so that two files called rewards.py do not meet.
-    module_name = f"reward_file_{file.stem}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"
+    module_name = f"{_PREFIX}{file.stem}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     module_spec = importlib.util.spec_from_file_location(module_name, file)
@@ -103,21 +158,24 @@ def _module_of_file(path: str, name: str, folder: Path) -> ModuleType:
     try:
         with _on_path(file.parent):
             module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise ValueError(f"{file} does not import: {type(error).__name__}: {error}") from error
     return module
 
 
+def loaded_files() -> list[str]:
+    """Files that `load_file` has loaded in this process."""
+    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+
+
 def _importable(where: str, name: str, spec: str, folder: Path) -> ModuleType:
-    if not where or not name:
-        raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
     with _on_path(folder):
         try:
             return importlib.import_module(where)
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"Reward {spec!r}: no module {error.name!r} to import, neither installed nor under {folder}. A file is "
+                f"{spec!r}: no module {error.name!r} to import, neither installed nor under {folder}. A file is "
                 f"named with a colon: {where.replace('.', '/')}.py:{name}"
             ) from None
         except Exception as error:

@@ -76,7 +76,12 @@ class LoopThread:
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
+    while True:
+        try:
+            loop.run_forever()
+            break
+        except BaseException:  # a task the function had made called sys.exit(): that task's error, not the loop's end
+            continue
     loop.close()
 
 
@@ -86,7 +91,9 @@ async def _together(func: Callable, calls: list[Values], seconds: float | None) 
         with collected_failures() as failures:
             try:
                 return Outcome(await func(**logs.stand_in(call)), failures, logs)
-            except (Exception, asyncio.CancelledError) as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # sys.exit() too: this is not the main thread, nobody else asked for it
                 return error
 
     tasks = [asyncio.ensure_future(once(call)) for call in calls]
@@ -103,9 +110,9 @@ def _caught(func: Callable, call: Values, seconds: float | None) -> Entry:
     with collected_failures() as failures:
         try:
             return Outcome(run_within(seconds, lambda: func(**logs.stand_in(call))), failures, logs)
-        except RewardStop:
+        except (RewardStop, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a reward would end one process and leave the others waiting
             return error
 
 
@@ -120,6 +127,10 @@ def _waited(future: concurrent.futures.Future, seconds: float | None) -> Entry:
         return TimeoutError("killed: no result in time")
     except Exception as error:
         return error
+    except BaseException as error:
+        if future.done() and not future.cancelled() and future.exception() is error:
+            return error  # what the function raised, KeyboardInterrupt included: workers get no Ctrl-C
+        raise
 
 
 def _no_time() -> TimeoutError:

@@ -17,27 +17,37 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewards.build import check_weights, choose_rewards, guard_rewards, resolve_rewards
+from rewards.build import check_reward_columns, check_weights, choose_rewards, guard_rewards, resolve_rewards
+from rewards.clock import run_within
 from rewards.guard import callable_name, guard_of, is_async
 from rewards.text import completion_text
+
+_PART_SECONDS = 10.0  # for the parts of one row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with the reason on standard error."""
-    options = _parser().parse_args(arguments)
+    options, guarded = _parser().parse_args(arguments), []
     try:
-        node = choose_rewards(options.reward, Path.cwd())
+        node = choose_rewards(options.reward, Path.cwd(), options.config_dir)
         funcs = resolve_rewards(node["funcs"], Path.cwd())
         weights = check_weights(node.get("weights"), funcs) or [1.0] * len(funcs)
         rows = _rows(options)
         if not rows:
             raise ValueError('Nothing to score; give --text "..." or --file completions.jsonl.')
-        guarded = guard_rewards(funcs, {**(node.get("guard") or {}), "max_failed_share": 1.0})
+        check_reward_columns(funcs, rows[0])
+        guard = {**(node.get("guard") or {}), "max_failed_share": 1.0}
+        guard.pop("enabled", None)
+        guarded = guard_rewards(funcs, guard)
         scores = [_scores(func, rows) for func in guarded]
         parts = [[_parts(func, row) for row in rows] for func in funcs]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    finally:
+        for func in guarded:
+            if (guard_ := guard_of(func)) is not None:
+                guard_.close()
     show = _show_json if options.json else _show
     for number, row in enumerate(rows):
         show(number, row, funcs, weights, [column[number] for column in scores], [column[number] for column in parts])
@@ -59,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", default="", help="the prompt of every --text")
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=VALUE", help="a dataset column, as JSON or text"
+    )
+    parser.add_argument(
+        "--config-dir", action="append", default=[], help="a folder of your own YAMLs, laid out like configs/"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     return parser
@@ -114,15 +127,18 @@ def _scores(func: Callable, rows: list[dict[str, Any]]) -> list[float | None]:
 
 
 def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
-    if hasattr(func, "rewards"):  # a composition: what its functions gave
-        return {callable_name(inner): _scores(inner, [row])[0] for inner in func.rewards}
+    """By name; None where a part could not be scored. The guard has said why already."""
+    if (inner := getattr(func, "rewards", None)) is not None:  # a composition: what its functions gave
+        quiet = guard_rewards(inner, {"max_failed_share": 1.0})
+        return {callable_name(part): _scores(part, [row])[0] for part in quiet}
     if not hasattr(func, "parts"):
         return {}
-    wanted = {name: values[0] for name, values in _columns([row]).items() if name in func.columns}
+    columns = _columns([row])
     try:
-        return func.parts(completion_text(row["completion"]), **wanted)
-    except TimeoutError:
-        return {"timeout": None}
+        wanted = {name: columns[name][0] for name in func.columns}
+        return run_within(_PART_SECONDS, lambda: func.parts(completion_text(row["completion"]), **wanted))
+    except Exception:
+        return {}
 
 
 def _show(number: int, row: dict, funcs: list[Callable], weights: list[float], scores: list, parts: list[dict]) -> None:

@@ -12,13 +12,16 @@ import multiprocessing
 import pickle
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from rewards.call import Logs, Outcome, Values, portable
 from rewards.failures import collected_failures
+from rewards.load import load_file, load_reward, loaded_files
 from rewards.verdict import RewardStop
 
 
@@ -32,11 +35,11 @@ class WorkerPool:
     def __init__(self, func: Callable, name: str, workers: int):
         self.name, self.workers = name, workers
         self._recipe, self._context = recipe(func, name), _context(func)
-        self._pool = None
+        self._pool, self._at_exit = None, None
         _pebble()
 
     def __getstate__(self):
-        return {**self.__dict__, "_pool": None}
+        return {**self.__dict__, "_pool": None, "_at_exit": None}
 
     def submit(self, values: Values, timeout: float | None, method: str = "__call__") -> Future[Outcome]:
         """Starts one call of the function (or of its companion `method`). The future gives the outcome, or raises what
@@ -53,15 +56,18 @@ class WorkerPool:
                 "Use workers=0 for this function."
             ) from None
         if self._pool is None:
-            self._pool = _pebble().ProcessPool(max_workers=self.workers, context=self._context)
+            self._pool = _pebble().ProcessPool(
+                max_workers=self.workers, context=self._context, initializer=_prepare, initargs=(self._recipe,)
+            )
+            # Else a process that starts while the interpreter ends would print a traceback.
+            self._at_exit = weakref.finalize(self, _end, self._pool)
         return self._pool.schedule(_work, args=(self._recipe, parcel, method), timeout=timeout)
 
     def close(self) -> None:
         """Ends the processes. The next `submit` starts new ones."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
+        if self._at_exit is not None:
+            self._at_exit()
+        self._pool, self._at_exit = None, None
 
 
 def recipe(func: Callable, name: str) -> bytes:
@@ -72,7 +78,9 @@ def recipe(func: Callable, name: str) -> bytes:
     """
     source = getattr(func, "reward_source", None)
     try:
-        return pickle.dumps(("load", *source) if source else ("pickle", func))
+        if source:
+            return pickle.dumps(("load", *source))
+        return pickle.dumps(("pickle", loaded_files(), pickle.dumps(func)))
     except Exception as error:
         raise ValueError(
             f"Reward {name!r} cannot run in worker processes, it cannot be pickled ({error}). Define it at the top "
@@ -83,11 +91,23 @@ def recipe(func: Callable, name: str) -> bytes:
 @lru_cache(maxsize=8)
 def _prepared(recipe_bytes: bytes) -> Callable:
     kind, *rest = pickle.loads(recipe_bytes)
-    if kind == "pickle":
-        return rest[0]
-    from rewards.load import load_reward
+    if kind == "load":
+        return load_reward(*rest)
+    files, pickled = rest
+    for file in files:  # a class of such a file is found only if the file was loaded
+        load_file(file)
+    return pickle.loads(pickled)
 
-    return load_reward(*rest)
+
+def _prepare(recipe_bytes: bytes) -> None:
+    """Imports what the function needs before the clock of a call runs: torch alone takes longer than a row may."""
+    with suppress(Exception):  # the call will raise it again
+        _prepared(recipe_bytes)
+
+
+def _end(pool: Any) -> None:
+    pool.stop()
+    pool.join()
 
 
 def _work(recipe_bytes: bytes, parcel: bytes, method: str) -> Outcome:

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from credit.strategy import Strategy
-from rewards.build import guard_rewards, resolve_rewards
+from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
 from tasks.base import Task
 from trainers.compose import ConfigError, make_strategy
 from trainers.policy import Policy
@@ -46,23 +46,21 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
     """The reward functions of `reward`, guarded, and their weights; `funcs: task` means the task's own.
 
     Raises:
-        ConfigError: a file, name or signature is wrong, or weights do not pair with functions.
+        ConfigError: a file, name or signature is wrong, a column is missing, or weights do not pair with functions.
     """
     node = config.reward
-    if node.funcs == "task":
-        funcs, weights = list(task.reward_funcs), list(task.reward_weights)
-    else:
-        entries = [node.funcs] if isinstance(node.funcs, str) else list(node.funcs)
-        made = [_instantiate("reward", entry) if isinstance(entry, DictConfig) else entry for entry in entries]
-        funcs = resolve_rewards(made, Path.cwd())
-        weights = [1.0] * len(funcs)
-    if node.get("weights") is not None:
-        weights = [float(weight) for weight in node.weights]
-    if len(weights) != len(funcs):
-        raise ConfigError(f"reward.weights has {len(weights)} entries for {len(funcs)} functions; give one each.")
-    if not funcs:
-        raise ConfigError("reward.funcs is empty; name at least one function, e.g. reward.funcs=[my_rewards.py:polite]")
-    options = OmegaConf.to_container(node.guard, resolve=True) if node.get("guard") is not None else {}
+    plain = OmegaConf.to_container(node, resolve=True)
+    try:
+        if node.funcs == "task":
+            funcs, weights = list(task.reward_funcs), list(task.reward_weights)
+        else:
+            funcs = resolve_rewards(plain["funcs"], Path.cwd())
+            weights = [1.0] * len(funcs)
+        weights = check_weights(plain.get("weights"), funcs) or weights
+        check_reward_columns(funcs, task.train[0])
+    except ValueError as error:
+        raise ConfigError(f"reward: {error}") from error
+    options = plain.get("guard") or {}
     enabled = options.pop("enabled", True)
     try:
         return Rewards(guard_rewards(funcs, options if enabled else None), weights)

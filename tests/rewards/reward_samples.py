@@ -8,6 +8,10 @@ import sys
 import time
 
 
+class Odd(BaseException):
+    """Passes through `except Exception`."""
+
+
 def lengths(prompts, completions, **columns):
     return [float(len(text)) for text in completions]
 
@@ -37,6 +41,10 @@ def behaves_alone(prompts, completions, **columns):
 def _one(text):
     if text == "raise":
         raise RuntimeError("broken row")
+    if text == "exit":
+        sys.exit(3)
+    if text == "odd":
+        raise Odd("broken row")
     if text == "hang":
         time.sleep(60)
     if text == "spin":
@@ -51,6 +59,17 @@ def _one(text):
     return {"nan": float("nan"), "inf": float("inf"), "text": "1.0", "none": None, "list": [1.0], "huge": 1e300}.get(
         text, float(len(text))
     )
+
+
+async def exits_in_a_task(prompts, completions, **columns):
+    async def one(text):
+        return _one(text)
+
+    return list(await asyncio.gather(*(asyncio.create_task(one(text)) for text in completions)))
+
+
+def interrupts(prompts, completions, **columns):
+    raise KeyboardInterrupt
 
 
 def logs_state(prompts, completions, trainer_state, log_metric, **columns):

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rewards.build import check_weights, choose_rewards, guard_rewards, instantiated, resolve_rewards
+from rewards.build import (
+    check_reward_columns,
+    check_weights,
+    choose_rewards,
+    guard_rewards,
+    instantiated,
+    resolve_rewards,
+)
 from rewards.format import regex_format
 from rewards.guard import Guard, guard_of
 from rewards.load import load_reward
@@ -34,6 +41,18 @@ def misspelt(prompts, completion, **columns):
 def positional(prompts, completions, /, **columns):
     return []
 
+def times(prompts, completions, words, factor=1.0, **columns):
+    return [factor * sum(text.count(word) for word in words) for text in completions]
+
+def needs(prompts, completions, answer, trainer_state=None, **columns):
+    return [float(text == a) for text, a in zip(completions, answer)]
+
+class Length:
+    def __init__(self, factor):
+        self.factor = factor
+    def __call__(self, prompts, completions, **columns):
+        return [self.factor * len(text) for text in completions]
+
 class Polite:
     def __call__(self, prompts, completions, **columns):
         return [2.0 for _ in completions]
@@ -47,6 +66,7 @@ number = 3
 def folder(tmp_path):
     (tmp_path / "my_rewards.py").write_text(textwrap.dedent(REWARDS))
     (tmp_path / "helpers.py").write_text("word = 'please'\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(1)\n")
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
     package = tmp_path / "my_package_of_rewards"
     package.mkdir()
@@ -82,6 +102,7 @@ def test_a_dotted_name_is_imported_from_there_too(folder):
         ("my_rewards.py:Polite", "is a class. Give an instance"),
         ("my_rewards.py:number", "is int, not a function"),
         ("broken.py:f", "does not import: ModuleNotFoundError"),
+        ("exits.py:f", "does not import: SystemExit"),
         (
             "no_such_package.rewards.f",
             r"no module 'no_such_package'.*named with a colon: no_such_package/rewards\.py:f",
@@ -110,7 +131,8 @@ def test_entries_may_be_names_callables_and_targets(folder):
         ([think_answer(), think_answer()], "Two reward functions are called 'think_answer'"),
         ([{"pattern": "a"}], "needs `_target_`"),
         ([{"_target_": "rewards.format.regex_fromat", "pattern": "a"}], "did you mean 'regex_format'"),
-        ([{"_target_": "rewards.fromat.regex_format"}], "does not import"),
+        ([{"_target_": "rewards.fromat.regex_format"}], r"no module 'rewards\.fromat'"),
+        ([{"_target_": "rewards.learned.reward_model", "model": "???"}], r"'model' of .* is not set"),
         ([{"_target_": "rewards.format.regex_format", "patern": "a"}], "patern"),
         ([{"_target_": "rewards.extract.last_boxed"}], "called with every dataset column"),
     ],
@@ -118,6 +140,44 @@ def test_entries_may_be_names_callables_and_targets(folder):
 def test_wrong_entries_are_told(funcs, message):
     with pytest.raises(ValueError, match=message):
         resolve_rewards(funcs)
+
+
+def test_a_target_may_be_a_class_or_a_function_of_a_file_with_arguments(folder):
+    length = {"_target_": "my_rewards.py:Length", "factor": 2}
+    bound = {"_target_": "my_rewards.py:times", "words": ["please", "thanks"], "factor": 0.5, "name": "thanks"}
+    partial = {"_target_": "my_rewards.times", "_partial_": True, "words": ["a"]}
+    funcs = resolve_rewards([length, bound, partial], folder)
+    assert [func(prompts=[""], completions=["please, thanks"]) for func in funcs] == [[28], [1.0], [2.0]]
+    assert [guarded.__name__ for guarded in guard_rewards(funcs, {})] == ["Length", "thanks", "times"]
+    assert funcs[1].__name__ == "thanks"  # what TRL reads where there is no guard
+
+
+def test_a_misspelt_argument_is_not_swallowed_by_the_columns(folder):
+    with pytest.raises(ValueError, match=r"no argument 'wrods'; did you mean 'words'"):
+        resolve_rewards([{"_target_": "my_rewards.py:times", "wrods": ["a"]}], folder)
+
+
+def test_compositions_take_functions_of_a_file(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    gate = {"_target_": "rewards.compose.gate", "reward": "my_rewards.py:polite"}
+    gate |= {"by": {"_target_": "rewards.format.regex_format", "pattern": ".{7,}"}}
+    (func,) = resolve_rewards([gate], folder)
+    assert func.__name__ == "polite_if_regex_format" and func([""] * 2, ["please", "pleased"]) == [0.0, 1.0]
+
+
+def test_a_missing_dataset_column_is_told_before_the_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = {"_target_": "my_rewards.py:times", "words": ["a"]}
+    gate = {"_target_": "rewards.compose.gate", "reward": "my_rewards.py:needs"}
+    gate |= {"by": {"_target_": "rewards.accuracy.exact_match", "column": "gold"}}
+    free = [words, "my_rewards.py:polite", think_answer(), {"_target_": "rewards.shape.repetition"}]
+    check_reward_columns(resolve_rewards(free, folder), ["prompt"])
+    funcs = resolve_rewards([gate, "my_rewards.py:needs"], folder)
+    check_reward_columns(funcs, ["prompt", "answer", "gold"])
+    with pytest.raises(ValueError, match=r"'needs_if_exact_match' needs the dataset column 'gold'"):
+        check_reward_columns(funcs, ["prompt", "answer"])
+    with pytest.raises(ValueError, match=r"'needs' needs the dataset column 'answer'; did you mean 'answers'"):
+        check_reward_columns(funcs[1:], ["prompt", "answers"])
 
 
 def test_guard_options_are_checked_and_functions_guarded_once():
@@ -135,6 +195,9 @@ def test_weights_pair_with_functions():
     assert check_weights(None, funcs) is None and check_weights([1, 2], funcs) == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"1 reward weights for 2 functions \(think_answer, regex_format\)"):
         check_weights([1], funcs)
+    for wrong in (["a", 1], 2, "ab"):
+        with pytest.raises(ValueError, match="list of numbers"):
+            check_weights(wrong, funcs)
     with pytest.raises(ValueError, match="finite"):
         check_weights([1, float("inf")], funcs)
 
@@ -210,9 +273,32 @@ def test_scoring_reports_a_failing_reward_and_goes_on(folder, capsys, monkeypatc
     assert "0.5" in captured.out and "not scored" in captured.out and "1 of 2 rows failed (1 exception)" in captured.err
 
 
+def test_scoring_finds_the_yaml_of_a_folder_of_ones_own(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "mine" / "reward").mkdir(parents=True)
+    yaml_text = "# length\nfuncs: [{_target_: my_rewards.py:Length, factor: 2}]\nweights: null\nguard: {}\n"
+    (folder / "mine" / "reward" / "length.yaml").write_text(yaml_text)
+    assert main(["reward=length", "--config-dir", "mine", "--text", "abc"]) == 0
+    assert "Length                   6" in capsys.readouterr().out
+    assert main(["reward=lenth", "--config-dir", "mine", "--text", "abc"]) == 2
+    assert "did you mean 'length'" in capsys.readouterr().err
+
+
+def test_scoring_shows_the_parts_of_a_composition_that_fails(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("odd.py").write_text("import sys\ndef odd(completions, **columns):\n    sys.exit(3)\n")
+    both = "{_target_: rewards.compose.weighted_sum, rewards: [odd.py:odd, my_rewards.py:polite]}"
+    assert main([f"reward.funcs=[{both}]", "--text", "please"]) == 0
+    shown = capsys.readouterr().out
+    assert "? odd                      not scored" in shown and "+ polite                   1" in shown
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["reward=judge", "--text", "a"], "'model' of rewards.learned.reward_model is not set"),
+        (["reward=math", "--text", "a"], "needs the dataset column 'answer'; there are: none."),
+        (["reward=regex", "reward.weights=2", "--text", "a"], "list of numbers"),
         (["reward=think_answer"], "Nothing to score"),
         (["reward=think_answer", "--file", "none.txt"], "There is no file"),
         (["reward=task", "--text", "a"], "rewards of a task"),

@@ -31,6 +31,8 @@ samples = sys.modules["reward_samples"]
 LIMITS = {"timeout": 0.4, "row_timeout": 0.2, "max_failed_share": 1.0}
 BAD = {
     "raise": "exception",
+    "exit": "exception",
+    "odd": "exception",
     "hang": "timeout",
     "nan": "not_finite",
     "inf": "not_finite",
@@ -70,6 +72,20 @@ def test_the_same_holds_for_async_functions(text):
     assert asyncio.run(reward(prompts=[""] * 3, completions=["ab", text, "abc"])) == [2.0, None, 3.0]
     assert getattr(reward.counts, BAD[text]) == 1
     assert guard_of(reward).counts is reward.counts
+
+
+def test_sys_exit_in_a_task_of_an_async_function_is_one_failed_row_and_leaves_the_loop_alive():
+    reward = guarded(samples.exits_in_a_task, timeout=20, max_failed_share=1.0)
+    started = time.monotonic()
+    assert asyncio.run(reward(prompts=[""] * 3, completions=["ab", "exit", "abc"])) == [2.0, None, 3.0]
+    assert reward.counts.exception == 1 and time.monotonic() - started < 15
+
+
+def test_ctrl_c_is_no_failure_of_the_reward():
+    reward = guarded(samples.interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        scored(reward, ["a", "b"])
+    assert reward.counts.rows == 0
 
 
 @pytest.mark.parametrize("text", ["spin", "swallow"])

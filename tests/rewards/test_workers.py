@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rewards.build import resolve_rewards
 from rewards.guard import guard_of, guarded
 from rewards.load import load_reward
 from rewards.verdict import RewardStop
@@ -45,6 +47,55 @@ def test_a_crash_of_the_process_is_one_failed_row(pooled):
     reward = pooled("behaves_alone", workers=1, timeout=30, row_timeout=20)
     assert scored(reward, ["ab", "crash", "abc"]) == [2.0, None, 3.0]
     assert reward.counts.exception == 1
+
+
+def test_what_ends_a_worker_from_inside_python_is_one_failed_row(pooled):
+    texts = ["ab", "exit", "odd", "abc"]
+    assert scored(pooled("behaves", workers=1, timeout=60), texts) == [2.0, None, None, 3.0]
+    assert scored(pooled("interrupts", workers=1, timeout=60), ["a"]) == [None]
+
+
+SLOW_TO_IMPORT = """
+import multiprocessing, time
+from reward_samples import behaves
+
+if multiprocessing.parent_process() is not None:
+    time.sleep(2)
+
+class Fixed:
+    def __init__(self, value):
+        self.value = value
+    def __call__(self, prompts, completions, **columns):
+        return [self.value for _ in completions]
+
+fixed = Fixed(2.0)
+"""
+
+
+@pytest.fixture
+def slow_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(SAMPLES).parent))
+    (tmp_path / "slow_to_import.py").write_text(SLOW_TO_IMPORT)
+    return tmp_path / "slow_to_import.py"
+
+
+def test_what_a_file_imports_is_not_on_the_clock_of_a_row(slow_file):
+    reward = guarded(load_reward(f"{slow_file}:behaves"), workers=1, timeout=60, row_timeout=1.0, max_failed_share=1.0)
+    try:
+        # The second row is killed, and the third waits for a new process.
+        assert scored(reward, ["raise", "ab", "stuck", "abc"]) == [None, 2.0, None, 3.0]
+    finally:
+        reward.close()
+
+
+def test_an_object_of_a_class_in_a_file_reaches_a_worker(slow_file):
+    target = {"_target_": f"{slow_file}:Fixed", "value": 3.0}
+    for entry, value in ((f"{slow_file}:fixed", 2.0), (target, 3.0)):
+        reward = guarded(resolve_rewards([entry])[0], workers=1, max_failed_share=1.0)
+        try:
+            assert scored(reward, ["a"]) == [value]
+        finally:
+            reward.close()
 
 
 def test_two_workers_and_async_functions_give_the_same_scores(pooled):

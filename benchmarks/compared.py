@@ -1,0 +1,96 @@
+"""What the span benchmarks share: arms with the same seeds, their paired ratio with an interval, picture and data."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lab.report_plots import COLOURS, GREY, STYLES
+from lab.stats import mean_interval, paired_difference
+from lab.stats_curves import smoothed
+
+
+@dataclass
+class Arm:
+    """One strategy: entry i of each list is seed i. `completions` is None where the run never reached the target."""
+
+    completions: list[int | None]
+    reward: list[list[float]]
+    budget: int  # completions of a whole run
+
+    @property
+    def censored(self) -> list[int]:
+        return [count or self.budget for count in self.completions]
+
+    def line(self) -> str:
+        """Mean completions with Student's 95 % interval; a run that never arrived counts with its budget."""
+        mean = mean_interval([self.censored])
+        arrived = sum(count is not None for count in self.completions)
+        return (
+            f"completions {mean.value:,.0f} [{mean.low:,.0f}, {mean.high:,.0f}], median "
+            f"{statistics.median(self.censored):,.0f}, {arrived}/{len(self.completions)} arrived"
+        )
+
+
+@dataclass
+class Ratio:
+    """Geometric mean over seeds, with Student's 95 % interval on the logarithms."""
+
+    ratio: float
+    low: float
+    high: float
+    seeds: int
+    censored: int  # pairs in which an arm never arrived and counts with its budget
+
+    def line(self) -> str:
+        note = f", {self.censored} of them with a run that did not arrive" if self.censored else ""
+        return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}] paired over {self.seeds} seeds{note}"
+
+
+def ratio(arm: Arm, reference: Arm) -> Ratio:
+    """Completions of `arm` over those of `reference`, seed by seed."""
+    logs = [[math.log(count) for count in one.censored] for one in (arm, reference)]
+    gap = paired_difference([logs[0]], [logs[1]])
+    censored = sum(None in pair for pair in zip(arm.completions, reference.completions, strict=True))
+    return Ratio(math.exp(gap.value), math.exp(gap.low), math.exp(gap.high), gap.seeds, censored)
+
+
+def write_json(file: Path, arms: dict[str, Arm], table: dict, more: dict) -> None:
+    """Everything the table and the picture are made of."""
+    data = {**more, "ratios": {name: asdict(value) for name, value in table.items()}}
+    data["arms"] = {name: {**asdict(arm), "reward": _rounded(arm.reward)} for name, arm in arms.items()}
+    file.write_text(json.dumps(data) + "\n")
+
+
+def _rounded(curves: list[list[float]]) -> list[list[float]]:
+    return [[round(value, 4) for value in curve] for curve in curves]
+
+
+def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, target: float | None = None) -> None:
+    """Mean reward with its pointwise 95 % interval over completions; a run that has arrived keeps its last value."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for i, (name, arm) in enumerate(arms.items()):
+        longest = max(len(curve) for curve in arm.reward)
+        curves = np.array([np.pad(smoothed(c, window), (0, longest - len(c)), mode="edge") for c in arm.reward])
+        x, mean, colour = np.arange(1, longest + 1) * rows, curves.mean(0), COLOURS[i % len(COLOURS)]
+        half = np.array([mean_interval([column]).high for column in curves.T]) - mean
+        axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(x, mean, color=colour, linestyle=STYLES[i % len(STYLES)], linewidth=1.8, label=name)
+    if target is not None:
+        axes.axhline(target, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("completions")
+    axes.set_ylabel("reward")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.savefig(file, dpi=160)
+    plt.close(figure)
