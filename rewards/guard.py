@@ -22,6 +22,7 @@ from typing import Any
 from rewards import clock, runners
 from rewards.call import Sheet
 from rewards.failures import Failure
+from rewards.load import load_reward
 from rewards.runners import LoopThread, run_here, run_in_workers
 from rewards.spans import Span
 from rewards.verdict import Counts, FailureLimit, RewardStop, checked
@@ -32,7 +33,7 @@ ON_LIMIT = ("raise", "report")
 
 
 def guarded(
-    func: Callable,
+    func: Callable | str,
     *,
     name: str | None = None,
     timeout: float | None = 120.0,
@@ -45,7 +46,7 @@ def guarded(
     """The function, guarded; same `__name__`, still async where it was async.
 
     Args:
-        func: a reward function in TRL's signature, sync or async.
+        func: a reward function in TRL's signature, sync or async, or its name (rewards/load.py).
         name: its name in logs; default its own.
         timeout: seconds one call on all rows of a process may take (None: no limit). Where it is reached, or the call
             raises, the rows are called one by one and may together take as long again, so a batch is over after twice
@@ -64,6 +65,7 @@ def guarded(
     Raises:
         ValueError: an option out of range, a function that is none, is guarded already, or cannot go to a worker.
     """
+    func = load_reward(func) if isinstance(func, str) else func
     if not callable(func):
         raise ValueError(f"A reward must be callable, got {type(func).__name__}.")
     if guard_of(func) is not None:

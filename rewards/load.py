@@ -6,6 +6,7 @@ Everything that can be wrong is found here, before any model is loaded: the file
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -117,6 +118,7 @@ def check_columns(func: Any, name: str, columns: Iterable[str]) -> None:
 def needed_columns(func: Any) -> list[str]:
     """Dataset columns the function cannot be called without: what a reward of this package reads, and parameters
     without a default of any other function."""
+    func = getattr(getattr(func, "guard", func), "func", func) if not isinstance(func, functools.partial) else func
     if (inner := getattr(func, "rewards", None)) is not None:  # a composition
         return list(dict.fromkeys(column for reward in inner for column in needed_columns(reward)))
     if (wanted := getattr(func, "columns", None)) is not None:
