@@ -34,34 +34,37 @@ def completions() -> list[str]:
     return result
 
 
-def timed(func, texts: list[str]) -> float:
-    started = time.perf_counter()
+def timed(func, texts: list[str]) -> tuple[float, float]:
+    """Seconds on the clock and on the CPU."""
+    started = time.perf_counter(), time.process_time()
     func(prompts=texts, completions=texts)
-    return time.perf_counter() - started
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def main() -> None:
     texts = completions()
     pattern = r"<think>.*?</think>\s*<answer>.*?</answer>"
     rewards = [regex_format(pattern, name="regex"), think_answer()]
-    total = {"bare": [0.0] * ROUNDS, "guarded": [0.0] * ROUNDS}
+    total = {form: [(0.0, 0.0)] * ROUNDS for form in ("bare", "guarded")}
     print(f"{ROWS} completions of {CHARACTERS} characters, {ROUNDS} rounds, milliseconds a call (median)")
     for reward in rewards:
-        times: dict[str, list[float]] = {"bare": [], "guarded": []}
+        times: dict[str, list[tuple[float, float]]] = {"bare": [], "guarded": []}
         forms = {"bare": reward, "guarded": guarded(reward)}
         for round_ in range(ROUNDS):
             for form in forms if round_ % 2 else reversed(forms):
-                times[form].append(timed(forms[form], texts))
-                total[form][round_] += times[form][-1]
+                clock, cpu = timed(forms[form], texts)
+                times[form].append((clock, cpu))
+                total[form][round_] = total[form][round_][0] + clock, total[form][round_][1] + cpu
         _line(reward.__name__, times)
-        spans = statistics.median(timed(reward.spans, texts) for _ in range(3))
+        spans = statistics.median(timed(reward.spans, texts)[0] for _ in range(3))
         print(f"  {'  its spans':<16} {1000 * spans:8.1f}")
     _line("both", total)
 
 
-def _line(name: str, times: dict[str, list[float]]) -> None:
-    bare, guard = (statistics.median(times[form]) for form in ("bare", "guarded"))
-    print(f"  {name:<16} {1000 * bare:8.1f} bare {1000 * guard:8.1f} guarded   ratio {guard / bare:.3f}")
+def _line(name: str, times: dict[str, list[tuple[float, float]]]) -> None:
+    for what, which in (("clock", 0), ("CPU", 1)):
+        bare, guard = (statistics.median(entry[which] for entry in times[form]) for form in ("bare", "guarded"))
+        print(f"  {name:<16} {1000 * bare:8.1f} bare {1000 * guard:8.1f} guarded   ratio {guard / bare:.3f}  {what}")
 
 
 if __name__ == "__main__":

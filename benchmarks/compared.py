@@ -64,15 +64,34 @@ def ratio(arm: Arm, reference: Arm) -> Ratio:
     return Ratio(math.exp(gap.value), math.exp(gap.low), math.exp(gap.high), gap.seeds, censored)
 
 
+@dataclass
+class Gap:
+    """Mean paired difference with Student's 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+    seeds: int
+
+    def line(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}] paired over {self.seeds} seeds"
+
+
+def gap(values: list[float], reference: list[float]) -> Gap:
+    """`values` minus `reference`, seed by seed."""
+    found = paired_difference([values], [reference])
+    return Gap(found.value, found.low, found.high, found.seeds)
+
+
 def write_json(file: Path, arms: dict[str, Arm], table: dict, more: dict) -> None:
-    """Everything the table and the picture are made of."""
-    data = {**more, "ratios": {name: asdict(value) for name, value in table.items()}}
-    data["arms"] = {name: {**asdict(arm), "reward": _rounded(arm.reward)} for name, arm in arms.items()}
+    """What the table and the picture are made of; of long reward curves every 5th step."""
+    data = {**more, "compared": {name: asdict(value) for name, value in table.items()}}
+    every = 5 if max(len(curve) for arm in arms.values() for curve in arm.reward) > 100 else 1
+    data |= {"reward_every": every, "arms": {}}
+    for name, arm in arms.items():
+        curves = [[round(value, 3) for value in curve[::every]] for curve in arm.reward]
+        data["arms"][name] = {"completions": arm.completions, "reward": curves}
     file.write_text(json.dumps(data) + "\n")
-
-
-def _rounded(curves: list[list[float]]) -> list[list[float]]:
-    return [[round(value, 4) for value in curve] for curve in curves]
 
 
 def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, target: float | None = None) -> None:

@@ -1,19 +1,18 @@
 """Credit from spans against broadcast, in training: completions until a reward, paired over seeds.
 
     python benchmarks/spans_training.py doors --seeds 10 --target 0.9
-    python benchmarks/spans_training.py chain --seeds 10 --steps 60
+    python benchmarks/spans_training.py chain --seeds 10 --steps 60 --target 2      # no target: whole curves
+    python benchmarks/spans_training.py chain --seeds 10 --steps 60 --target 0.8    # the same runs, another report
 
 Each run is a process `train_grpo.py`; one that has reached the target is stopped. Both arms have the same seeds, model,
 constant weight and leave-one-out baseline, so that only the spread differs. Results so far are kept in --out, and a
-second call goes on from there.
+second call goes on from there; a run that is there is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import random
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from compared import Arm, Gap, Ratio, draw, gap, ratio, write_json
+
 ARMS = {
     "spans": ["credit=spans"],
     "broadcast": ["credit=dr_grpo", "credit/baseline=leave_one_out"],
@@ -59,7 +62,7 @@ def train(options: argparse.Namespace, arm: str, seed: int) -> dict:
             while process.poll() is None:
                 time.sleep(2)
                 rows = _metrics(Path(folder) / "run" / "metrics.jsonl")
-                if _reached(rows, options.target) is not None:
+                if _reached([row["reward"] for row in rows], options.target) is not None:
                     process.terminate()
                     break
         finally:
@@ -67,53 +70,43 @@ def train(options: argparse.Namespace, arm: str, seed: int) -> dict:
         rows = _metrics(Path(folder) / "run" / "metrics.jsonl")
         if not rows:
             raise RuntimeError((Path(folder) / "log").read_text()[-3000:])
-    step = _reached(rows, options.target)
     names = [key for key in rows[0] if key == "reward" or (key.startswith("rewards/") and key.endswith("/mean"))]
-    return {
-        "completions": None if step is None else (step + 1) * BATCH[options.task],
-        "tokens": None if step is None else rows[step]["num_tokens"],
-        "curves": {name: [round(row[name], 4) for row in rows] for name in names},
-    }
+    return {"curves": {name: [round(row[name], 4) for row in rows] for name in names}}
 
 
 def report(runs: list[dict], options: argparse.Namespace) -> None:
-    """Per arm, and paired: geometric mean of the ratio with a 95 % bootstrap interval; area under each curve."""
+    """Completions to the target per arm and their paired ratio; paired differences of the rewards."""
     seeds = sorted({run["seed"] for run in runs})
     pairs = [{run["arm"]: run for run in runs if run["seed"] == seed} for seed in seeds]
     pairs = [pair for pair in pairs if len(pair) == len(ARMS)]
+    if not pairs:
+        return
     print(f"\n{options.task}, {len(pairs)} paired seeds, at most {options.steps} steps, target {options.target}")
+    batch = BATCH[options.task]
+    arms = {}
     for arm in ARMS:
-        reached = [pair[arm]["completions"] for pair in pairs if pair[arm]["completions"]]
-        middle = f"{statistics.median(reached):,.0f}" if reached else "-"
-        print(f"  {arm:<10} reached {len(reached)}/{len(pairs)}, median completions {middle}: {sorted(reached)}")
-    both = [pair for pair in pairs if all(pair[arm]["completions"] for arm in ARMS)]
-    if both:
-        logs = [math.log(pair["spans"]["completions"] / pair["broadcast"]["completions"]) for pair in both]
-        low, high = bootstrap(logs)
-        print(
-            f"  completions, spans / broadcast: {math.exp(statistics.mean(logs)):.3f} "
-            f"[{math.exp(low):.3f}, {math.exp(high):.3f}] over the {len(both)} seeds where both arrived"
-        )
-    for name in pairs[0]["spans"]["curves"] if pairs else []:
-        gaps = []
-        for pair in pairs:
-            steps = min(len(pair[arm]["curves"][name]) for arm in ARMS)
-            means = {arm: statistics.mean(pair[arm]["curves"][name][:steps]) for arm in ARMS}
-            gaps.append(means["spans"] - means["broadcast"])
-        low, high = bootstrap(gaps)
-        gap = f"{statistics.mean(gaps):+.4f} [{low:+.4f}, {high:+.4f}]"
-        print(f"  {name}, mean over the steps both made, spans - broadcast: {gap}")
+        curves = [pair[arm]["curves"]["reward"] for pair in pairs]
+        steps = [_reached(curve, options.target) for curve in curves]
+        counts = [None if step is None else (step + 1) * batch for step in steps]
+        arms[arm] = Arm(counts, curves, options.steps * batch)
+        print(f"  {arm:<10} {arms[arm].line()}")
+    table: dict[str, Ratio | Gap] = {"completions, spans / broadcast": ratio(arms["spans"], arms["broadcast"])}
+    for name in pairs[0]["spans"]["curves"]:
+        both = [[pair[arm]["curves"][name] for pair in pairs] for arm in ARMS]
+        steps = [min(len(a), len(b)) for a, b in zip(*both, strict=True)]
+        for what, first in (("mean of all steps", 0), (f"mean of the last {SMOOTH} steps", -SMOOTH)):
+            means = [[statistics.fmean(c[:n][first:]) for c, n in zip(curves, steps, strict=True)] for curves in both]
+            table[f"{name}, {what}, spans - broadcast"] = gap(*means)
+    for name, value in table.items():
+        print(f"  {name}: {value.line()}")
+    if options.picture:
+        settings = {"task": options.task, "steps": options.steps, "target": options.target, "completions a step": batch}
+        write_json(options.picture.with_suffix(".json"), arms, table, {"settings": settings})
+        title = f"{options.task}: reward, mean of {len(pairs)} seeds"
+        draw(options.picture.with_suffix(".png"), arms, title, batch, SMOOTH, options.target)
 
 
-def bootstrap(values: list[float], draws: int = 10_000) -> tuple[float, float]:
-    """95 % percentile interval of the mean."""
-    rng = random.Random(0)
-    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(draws))
-    return means[int(0.025 * draws)], means[int(0.975 * draws)]
-
-
-def _reached(rows: list[dict], target: float) -> int | None:
-    rewards = [row["reward"] for row in rows]
+def _reached(rewards: list[float], target: float) -> int | None:
     return next(
         (n for n in range(SMOOTH - 1, len(rewards)) if statistics.fmean(rewards[n - SMOOTH + 1 : n + 1]) >= target),
         None,
@@ -135,8 +128,8 @@ def _metrics(file: Path) -> list[dict]:
 
 
 def _line(run: dict) -> str:
-    last = statistics.fmean(run["curves"]["reward"][-SMOOTH:])
-    return f"completions {run['completions']}, steps {len(run['curves']['reward'])}, last reward {last:.3f}"
+    rewards = run["curves"]["reward"]
+    return f"steps {len(rewards)}, last reward {statistics.fmean(rewards[-SMOOTH:]):.3f}"
 
 
 def _options() -> argparse.Namespace:
@@ -146,6 +139,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--target", type=float, default=0.9)
     parser.add_argument("--out", type=Path, default=Path("spans_training.json"))
+    parser.add_argument("--picture", type=Path, help="also write PICTURE.json and PICTURE.png")
     parser.add_argument(
         "--override", action="append", default=[], help="more overrides of train_grpo.py, for both arms"
     )

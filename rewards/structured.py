@@ -29,7 +29,7 @@ class json_valid(TextReward):
         """The value, or `_INVALID`."""
         found = self.extract(text)
         try:
-            return _INVALID if found is None else json.loads(found, parse_constant=_refuse)
+            return _INVALID if found is None else json.loads(found, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError):
             return _INVALID
 
@@ -87,6 +87,11 @@ _INVALID = object()
 
 def _refuse(constant: str):
     raise ValueError(f"{constant} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to read more than 4,300 digits; JSON does not.
+    return int(digits) if len(digits) < 4000 else float(digits)
 
 
 def _schema(schema: Any) -> Any:

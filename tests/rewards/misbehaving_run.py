@@ -46,7 +46,7 @@ def letter_a(prompts, completions, **columns):
         elif MODE == "abstain":
             values.append(None)
         elif what == "raise" or MODE == "fail":
-            raise RuntimeError("misbehaving")
+            raise SystemExit(3) if zlib.crc32(text.encode()) % 2 else RuntimeError("misbehaving")
         elif what == "nan":
             values.append(float("nan"))
         else:

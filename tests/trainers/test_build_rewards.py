@@ -54,7 +54,10 @@ funcs:
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        (["reward.funcs=[some_rewards.py:gold]"], "reward: .*'gold' needs the dataset column 'gold'; there are: answer"),
+        (
+            ["reward.funcs=[some_rewards.py:gold]"],
+            "reward: .*'gold' needs the dataset column 'gold'; there are: answer",
+        ),
         (["reward.funcs=[some_reward.py:gold]"], "Did you mean 'some_rewards.py'"),
         (["reward.funcs=[]"], "No reward functions"),
         (["reward=think_answer", "reward.weights=[1,2]"], "2 reward weights for 1 functions"),
