@@ -1,7 +1,7 @@
 """Token temperature against sequence temperature, one picture and one table per model.
 
-    python -m lab.temperature                          an enumerable world, exact, with every sampler's distance and
-    cost python -m lab.temperature model=embedded task=chain [tau=0.9,0.7,0.5] [sampler=smc,mh] [out=FOLDER]
+    python -m lab.temperature        an enumerable world: exact curves, and every sampler's distance and cost
+    python -m lab.temperature model=embedded task=chain [tau=0.9,0.7,0.5] [sampler=smc,mh] [out=FOLDER]
 
 The picture: mean log-probability of a text (its likelihood) against the entropy of what is written (its diversity),
 both in nats. Among all ways to write with a given entropy, sequence temperature has the highest mean log-probability
@@ -11,6 +11,7 @@ lies below is the difference between the two.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -188,8 +189,16 @@ def main(arguments: Sequence[str]) -> None:
     text = markdown(curves, dots, title)
     (folder / "temperature.md").write_text(text + "\n", encoding="utf-8")
     draw(curves, dots, title, folder / "temperature.png")
+    points = [] if curves is dots else [{"exact": True, **asdict(point)} for point in curves]
+    points += [{"exact": False, **asdict(point)} for point in dots]
+    (folder / "temperature.json").write_text(json.dumps(list(map(_finite, points)), indent=1) + "\n", encoding="utf-8")
     print(text)
-    print(f"\n{folder}: temperature.md, temperature.png")
+    print(f"\n{folder}: temperature.md, temperature.json, temperature.png")
+
+
+def _finite(point: dict) -> dict:
+    """JSON knows no NaN."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in point.items()}
 
 
 def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from sampling.draws import Draws, batches, checked_request, effective_sample_size, local_prompts, log_mean
+from sampling.draws import (
+    Draws,
+    batches,
+    check_counts,
+    checked_request,
+    effective_sample_size,
+    local_prompts,
+    log_mean,
+)
 from sampling.model import Model
 from sampling.particles import Particles
 
@@ -25,6 +33,9 @@ class TokenTemperature:
     """
 
     max_rows: int = 256
+
+    def __post_init__(self):
+        check_counts(max_rows=self.max_rows)
 
     def __call__(
         self,

@@ -49,7 +49,9 @@ class CausalLM:
         self.eos_ids = tuple(sorted(set(found)))
         padding = getattr(tokenizer, "pad_token_id", None) if pad_id is None else pad_id
         self.pad_id = self.eos_ids[0] if padding is None else padding
-        parameters = inspect.signature(_innermost(model).forward).parameters
+        parameters = inspect.signature(type(_innermost(model)).forward).parameters
+        # Its name in newer transformers, which will drop the old one.
+        self._cache = "cache" if "cache" in parameters else "past_key_values"
         self._takes_positions = "position_ids" in parameters
         self._one_logit = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
 
@@ -114,12 +116,12 @@ class CausalLM:
         output = self.model(
             input_ids=ids,
             attention_mask=attention,
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache: cache},
             **positions,
             **self._one_logit,
         )
-        if getattr(output, "past_key_values", None) is not cache or not all(_is_full(layer) for layer in cache.layers):
+        if getattr(output, self._cache, None) is not cache or not all(_is_full(layer) for layer in cache.layers):
             raise ValueError(
                 f"{type(_innermost(self.model)).__name__} does not keep a plain key-value cache (a recurrent or otherwise "
                 "special state cannot be cut or merged). Use a decoder with ordinary attention."

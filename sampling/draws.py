@@ -58,9 +58,7 @@ def checked_request(
     alpha = alpha_of(tau)
     if len(prompts) == 0:
         raise ValueError("There are no prompts to continue; give at least one.")
-    for name, value in (("num_samples", num_samples), ("max_length", max_length)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
+    check_counts(num_samples=num_samples, max_length=max_length)
     if not model.eos_ids:
         raise ValueError(
             "The model has no end-of-text token, and without one no text is ever complete. Set `eos_token` in its "
@@ -68,6 +66,13 @@ def checked_request(
         )
     model.check(prompts, max_length)
     return alpha
+
+
+def check_counts(least: int = 1, **counts) -> None:
+    """Raises ValueError for a setting that is no whole number of at least `least`."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value} must be a whole number of at least {least}.")
 
 
 def batches(units: int, rows_per_unit: int, max_rows: int) -> Iterator[range]:

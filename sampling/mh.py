@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sampling.draws import Draws, batches, checked_request, local_prompts, log_mean
+from sampling.draws import Draws, batches, check_counts, checked_request, local_prompts, log_mean
 from sampling.model import Model
 from sampling.particles import Particles
 
@@ -48,8 +48,8 @@ class SuffixMH:
     max_rows: int = 256
 
     def __post_init__(self):
-        if self.steps < 0 or self.blocks < 1:
-            raise ValueError(f"steps={self.steps} must be at least 0 and blocks={self.blocks} at least 1.")
+        check_counts(0, steps=self.steps)
+        check_counts(blocks=self.blocks, max_rows=self.max_rows)
 
     def __call__(
         self,

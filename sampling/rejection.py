@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sampling.draws import Draws, checked_request
+from sampling.draws import Draws, check_counts, checked_request
 from sampling.model import PAD, Model
 from sampling.particles import Particles
 
@@ -32,6 +32,9 @@ class Rejection:
 
     max_tokens: int = 10_000_000
     max_rows: int = 256
+
+    def __post_init__(self):
+        check_counts(max_tokens=self.max_tokens, max_rows=self.max_rows)
 
     def __call__(
         self,

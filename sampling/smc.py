@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sampling.draws import Draws, batches, checked_request, effective_sample_size, local_prompts, log_mean
+from sampling.draws import (
+    Draws,
+    batches,
+    check_counts,
+    checked_request,
+    effective_sample_size,
+    local_prompts,
+    log_mean,
+)
 from sampling.model import Model
 from sampling.particles import Particles
 
@@ -43,10 +51,14 @@ class SMC:
     max_rows: int = 256
 
     def __post_init__(self):
-        if self.particles < 1 or self.keep < 1:
-            raise ValueError(f"particles={self.particles} and keep={self.keep} must be at least 1.")
-        if not 0 <= self.threshold <= 1:
+        check_counts(particles=self.particles, keep=self.keep, max_rows=self.max_rows)
+        if not isinstance(self.threshold, int | float) or not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold} is a share of the particles, between 0 and 1.")
+
+    def check(self, num_samples: int) -> None:
+        """Raises ValueError for a number of texts that runs cannot share out."""
+        if num_samples % self.keep:
+            raise ValueError(f"num_samples={num_samples} must be a multiple of keep={self.keep}, the texts per run.")
 
     def __call__(
         self,
@@ -58,8 +70,7 @@ class SMC:
         generator: torch.Generator | None = None,
     ) -> Draws:
         alpha = checked_request(model, prompts, tau, num_samples, max_length)
-        if num_samples % self.keep:
-            raise ValueError(f"num_samples={num_samples} must be a multiple of keep={self.keep}, the texts per run.")
+        self.check(num_samples)
         runs = num_samples // self.keep
         units = [p for p in range(len(prompts)) for _ in range(runs)]
         found = [

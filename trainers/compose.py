@@ -135,17 +135,29 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
         bad = key.group(1)
         full = re.search(r"full_key: (\S+)", text)
-        where = full.group(1) if full else bad
-        parent = where.rpartition(".")[0]
-        return f"`{where}` is no setting.{_nearest(bad, _keys_at(name, parent, overrides, folders), prefix=parent)}"
+        return _no_setting(full.group(1) if full else bad, name, overrides, folders)
+    if "Could not load" in text and (found := re.search(r"In 'trainer/(\w+)'", text)):
+        return (
+            f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.key=...)."
+        )
     if missing:
-        bad = missing.group(1)
-        parent, _, leaf = bad.replace("/", ".").rpartition(".")
-        return f"`{bad}` is no setting.{_nearest(leaf, _keys_at(name, parent, overrides, folders), prefix=parent)}"
+        return _no_setting(missing.group(1), name, overrides, folders)
     cause = str(error.__cause__ or "")
     culprit = next((o for o in overrides if str(error).count(o.split("=")[0])), "")
     text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
     return f"{culprit}: {text}" if culprit and culprit not in text else text
+
+
+def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """That `where` is no setting, and the nearest one there or the choices of its group that have it."""
+    parent, _, leaf = where.replace("/", ".").rpartition(".")
+    if near := _nearest(leaf, _keys_at(name, parent, overrides, folders), prefix=parent):
+        return f"`{where}` is no setting.{near}"
+    group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
+    choices = config_choices(group, folders) if parent else {}
+    owners = [c for c in choices if leaf in _keys_at(name, parent, [*others, f"{group}={c}"], folders)]
+    having = f" It belongs to {', '.join(f'{group}={owner}' for owner in owners)}." if owners else ""
+    return f"`{where}` is no setting.{having}"
 
 
 def _keys_at(name: str, parent: str, overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl.models import prepare_deepspeed, prepare_fsdp
 
 from sampling.causal_lm import CausalLM
+from sampling.draws import check_counts
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights, horizon_sums
 from sampling.particles import Particles
 from sampling.tempering import alpha_of
@@ -59,25 +60,29 @@ class LHTS:
     baseline: str = "window"
 
     def __post_init__(self):
-        ends = self.taus
-        if len(ends) not in (1, 2) or list(ends) != sorted(set(ends)):
-            raise ValueError(f"tau={self.tau!r} must be one temperature, or two as [low, high].")
-        for tau in ends:
+        for tau in self.taus:
             alpha_of(tau)
-        if self.horizon is not None and self.horizon < 1:
+        if len(self.taus) not in (1, 2) or list(self.taus) != sorted(set(self.taus)):
+            raise ValueError(f"tau={self.tau!r} must be one temperature, or two as [low, high].")
+        if self.horizon is not None and (not isinstance(self.horizon, int) or self.horizon < 1):
             raise ValueError(
-                f"horizon={self.horizon} must be at least 1 (token temperature), or null for the whole text."
+                f"horizon={self.horizon} must be a whole number of at least 1 (token temperature), or null for the whole "
+                "text."
             )
+        for name in ("clamp", "kl", "self_samples"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name}={getattr(self, name)} must be a number.")
         if not 0 <= self.self_samples <= 1:
             raise ValueError(f"self_samples={self.self_samples} is a share of the batches, between 0 and 1.")
-        if self.kl < 0 or self.max_new_tokens < 1:
-            raise ValueError(f"kl={self.kl} must be at least 0 and max_new_tokens={self.max_new_tokens} at least 1.")
+        if self.kl < 0:
+            raise ValueError(f"kl={self.kl} must be at least 0.")
+        check_counts(max_new_tokens=self.max_new_tokens)
         if self.baseline not in BASELINES:
             raise ValueError(f"baseline={self.baseline!r}: choose one of {', '.join(BASELINES)}.")
 
     @property
     def taus(self) -> tuple[float, ...]:
-        return (self.tau,) if isinstance(self.tau, int | float) else tuple(self.tau)
+        return tuple(self.tau) if isinstance(self.tau, list | tuple) else (self.tau,)
 
     @property
     def is_conditioned(self) -> bool:

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from sampling.ancestral import TokenTemperature
 from sampling.causal_lm import CausalLM
-from sampling.draws import Draws
+from sampling.draws import Draws, check_counts
+from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
 from tasks.files import read_rows
@@ -39,15 +40,19 @@ def run_sample(command: Command) -> None:
         raise ConfigError("sample.py runs in one process: `python sample.py ...`, without accelerate launch.")
     alpha_of(config.tau)
     sampler = build_sampler(config)
+    check_counts(num_samples=config.num_samples)
+    if isinstance(sampler, SMC):
+        sampler.check(config.num_samples)
+    device = device_of(config.device)
     task = build_task(config)
     prompts = prompts_of(config, task)
-    max_length = config.max_length or task.max_completion_length or 128
+    max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
+    check_counts(max_length=max_length)
     policy = build_policy(config, task)
-    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = policy.model.to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     lm = CausalLM(model, policy.tokenizer)
-    ids = [prompt_ids(prompt, policy.tokenizer) for prompt in prompts]
+    ids = [encoded(prompt, policy.tokenizer) for prompt in prompts]
     generator = torch.Generator(lm.device).manual_seed(config.seed)
     started = time.perf_counter()
     draws = sampler(lm, ids, tau, config.num_samples, max_length, generator)
@@ -83,7 +88,48 @@ def prompts_of(config: DictConfig, task: Task) -> list:
         if any("prompt" not in row for _, row in rows):
             raise ConfigError(f'prompts={config.prompts}: every row needs a column "prompt".')
         found = [row["prompt"] for _, row in rows]
+    for prompt in found:
+        if not isinstance(prompt, str | list) or not prompt:
+            raise ConfigError(
+                f"a prompt must be a text or a chat (a list of messages), not empty; got {prompt!r:.100}."
+            )
     return found[: config.limit]
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device named, or a GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name}: not to be had here ({str(error).splitlines()[0]}). Try device=cpu."
+        ) from error
+    return device
+
+
+def encoded(prompt, tokenizer) -> list[int]:
+    """Token ids of a prompt.
+
+    Raises:
+        ConfigError: a chat for a model without a template, or characters that a closed vocabulary lacks.
+    """
+    if not isinstance(prompt, str) and tokenizer.chat_template is None:
+        raise ConfigError(
+            f"the prompt {prompt!r:.100} is a chat, but the model has no chat template. Give plain texts, or a template "
+            "(model.chat_template=my_template.jinja)."
+        )
+    try:
+        return prompt_ids(prompt, tokenizer)
+    except Exception as error:  # tokenizers raises Exception itself
+        raise ConfigError(
+            f"the model's tokenizer cannot encode the prompt {prompt!r:.100}: {error}. The embedded model knows its "
+            "task's own words only; model=hf takes any text."
+        ) from error
 
 
 def temperature_for(model, folder: str, sampler, tau: float) -> float:

@@ -8,6 +8,7 @@ import logging
 import time
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
@@ -16,6 +17,7 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import SFTConfig
 
 from credit.strategy import Strategy
+from sampling.draws import check_counts
 from tasks.base import Row, Task
 from trainers.build import build_args, build_policy, build_task
 from trainers.compose import ConfigError, make_strategy
@@ -24,7 +26,7 @@ from trainers.lhts import LHTS, LHTSTrainer
 from trainers.probe import Probe, probe
 from trainers.progress import MetricsFile
 from trainers.schema import register
-from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy
+from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 from trainers.show_sft import LossProgress, draw_loss_curves, print_learnt
 from trainers.verb import Command
 
@@ -50,18 +52,20 @@ def run_sft(command: Command) -> None:
 def run_lhts(command: Command) -> None:
     """As `run_sft`, with the loss of trainers/lhts.py."""
     config = command.config
-    tau = OmegaConf.to_container(config.tau) if OmegaConf.is_list(config.tau) else config.tau
+    tau = tuple(config.tau) if OmegaConf.is_list(config.tau) else config.tau
     settings = {key: config[key] for key in ("horizon", "clamp", "kl", "self_samples", "baseline")}
-    taus = "-".join(f"{t:g}" for t in (tau if isinstance(tau, list) else [tau]) if isinstance(t, int | float))
+    longest = 64 if config.max_new_tokens is None else config.max_new_tokens
     # Found wrong, tau=0 and the like end the run here.
-    lhts = LHTS(
-        tau=tuple(tau) if isinstance(tau, list) else tau, max_new_tokens=config.max_new_tokens or 64, **settings
-    )
+    lhts = LHTS(tau=tau, max_new_tokens=longest, **settings)
+    taus = "-".join(f"{t:g}" for t in lhts.taus)
     _run(command, f"lhts_tau{taus}_H{config.horizon or 'all'}", lhts)
 
 
 def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     config = command.config
+    if config.examples is not None:
+        check_counts(examples=config.examples)
+    check_counts(0, probe=config.probe, eval_examples=config.get("eval_examples") or 0)
     folder = _folder(command, label)
     folder.check(config)
     strategy = build_weight(config.weight, command.choices["weight"])
@@ -96,6 +100,11 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     state.print(_announcement(trainer, command, folder, checkpoint))
+    if not args.packing and (cut := _cut_texts(trainer)):
+        state.print(
+            f"{cut} of {len(trainer.train_dataset)} texts are cut at trainer.max_length={args.max_length} tokens: they end "
+            "without an end-of-text token, and weigh as texts of that length."
+        )
     before = _probe(trainer, task, evaluation or train, config) if lhts is not None else None
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -125,9 +134,15 @@ def build_weight(node: DictConfig, name: str) -> Strategy:
     plain = OmegaConf.to_container(node, resolve=True)
     whole = {"_target_": "credit.strategy.Strategy", "weight": plain, "name": name}
     try:
-        return sft_strategy(make_strategy(OmegaConf.create(whole)))
+        strategy = sft_strategy(make_strategy(OmegaConf.create(whole)))
     except ConfigError as error:
         raise ConfigError(str(error).replace("credit:", "weight:", 1)) from error
+    try:  # two texts of one and two tokens: gamma=fast and the like are found before a model is loaded
+        weigh(strategy, torch.tensor([1, 2]), 4, torch.tensor([[1, 0], [1, 1]]))
+    except Exception as error:
+        given = {key: value for key, value in plain.items() if key != "_target_"}
+        raise ConfigError(f"weight={name} with {given or 'its defaults'} fails on a batch: {error}") from error
+    return strategy
 
 
 def texts_of(task: Task, config: DictConfig) -> tuple[list[Row], list[Row]]:
@@ -197,6 +212,13 @@ def _probe(trainer, task: Task, rows: list[Row], config: DictConfig) -> Probe | 
         return probe(*given)
     trainer.set_tau(trainer.lhts.taus[0])
     return probe(*given, scoring=trainer.scoring)
+
+
+def _cut_texts(trainer) -> int:
+    """Training rows as long as TRL lets them be, whose last token does not end a text."""
+    longest, end = trainer.args.max_length, trainer.processing_class.eos_token_id
+    rows = trainer.train_dataset["input_ids"] if "input_ids" in (trainer.train_dataset.column_names or []) else []
+    return sum(len(ids) == longest and ids[-1] != end for ids in rows)
 
 
 def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:

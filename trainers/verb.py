@@ -16,6 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from trainers.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
 from trainers.launch import check_launch, is_main_process
 
+EXAMPLES = {
+    "train_grpo": "accelerate launch train_grpo.py credit=seq_norm",
+    "train_sft": "accelerate launch train_sft.py weight=seq_mean",
+    "train_lhts": "accelerate launch train_lhts.py tau=0.7 horizon=8",
+    "sample": "python sample.py sampler=smc tau=0.7",
+}
+
 
 @dataclass(frozen=True)
 class Command:
@@ -83,7 +90,7 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
 def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
     """Every choice with its meaning, then the settings of the verb's own YAML with their comments."""
     lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", ""]
-    lines += [f"  accelerate launch {name}.py credit=seq_norm [key=value ...]", "", "Choices (group=choice):"]
+    lines += [f"  {EXAMPLES[name]} [key=value ...]", "", "Choices (group=choice):"]
     groups = [str(p.relative_to(CONFIG_DIR)) for p in sorted(CONFIG_DIR.rglob("*")) if p.is_dir()]
     used = _groups_of(name)
     for group in groups:

@@ -197,6 +197,24 @@ def test_impossible_temperatures_are_refused(tau, model):
         TokenTemperature()(model, [[0]], tau, 1, LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [
+        (SMC, {"particles": 0}),
+        (SMC, {"keep": 1.5}),
+        (SNIS, {"particles": "many"}),
+        (SuffixMH, {"steps": "two"}),
+        (SuffixMH, {"steps": -1}),
+        (PowerSampling, {"blocks": 0}),
+        (Rejection, {"max_tokens": None}),
+        (TokenTemperature, {"max_rows": 0}),
+    ],
+)
+def test_settings_that_are_no_counts_are_refused_when_the_sampler_is_made(sampler, settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}=.* whole number"):
+        sampler(**settings)
+
+
 def test_requests_that_cannot_work_name_the_remedy(model):
     with pytest.raises(ValueError, match="no prompts"):
         SMC()(model, [], 0.5, 1, LIMIT)

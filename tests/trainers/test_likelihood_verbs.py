@@ -136,6 +136,60 @@ def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "arguments", "reason"),
+    [
+        ("sample", ["max_length=0"], "max_length=0"),
+        ("sample", ["num_samples=0"], "num_samples=0"),
+        ("sample", ["sampler=smc", "sampler.keep=3"], "multiple of keep"),
+        ("sample", ["sampler.particles=8"], r"belongs to sampler=smc, sampler=snis"),
+        ("sample", ["device=gpu0"], "device=cpu"),
+        ("train_sft", ["weight.gamma=0.5"], "belongs to weight=length_power"),
+        ("train_sft", ["weight=length_power", "weight.gamma=fast"], "gamma"),
+        ("train_sft", ["trainer=grpo"], "does not belong to train_sft"),
+        ("train_sft", ["examples=0"], "examples=0"),
+        ("train_lhts", ["tau=warm"], "positive number"),
+        ("train_lhts", ["horizon=two"], "horizon=two"),
+        ("train_lhts", ["clamp=tight"], "clamp=tight"),
+        ("train_lhts", ["max_new_tokens=0"], "max_new_tokens=0"),
+    ],
+)
+def test_cheap_mistakes_are_told_before_a_model_is_made(verb, arguments, reason, monkeypatch):
+    run = {"sample": run_sample, "train_sft": run_sft, "train_lhts": run_lhts}[verb]
+    for module in ("trainers.run_sample", "trainers.run_sft"):
+        monkeypatch.setattr(f"{module}.build_policy", lambda *_: pytest.fail("a model was made first"))
+    with pytest.raises(ValueError, match=reason):
+        run(compose_command(verb, arguments))
+
+
+def test_prompts_that_are_no_text_or_not_in_the_vocabulary_are_refused(tmp_path):
+    given = [*TINY, "model=blank", "task.n_train=8", "task=corpus", "max_length=4"]
+    for row, reason in (("7", "must be a text"), ('""', "not empty"), ('"Wie geht es?"', "own words only")):
+        file = tmp_path / "prompts.jsonl"
+        file.write_text(f'{{"prompt": {row}}}\n', encoding="utf-8")
+        with pytest.raises(ConfigError, match=reason):
+            run_sample(compose_command("sample", [*given, f"prompts={file}"]))
+    file.write_text('{"prompt": [{"role": "user", "content": "hi"}]}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="no chat template"):
+        run_sample(compose_command("sample", [*given, f"prompts={file}"]))
+
+
+@pytest.mark.parametrize("verb", ["train_grpo", "train_sft", "train_lhts", "sample"])
+def test_help_begins_with_a_command_that_composes(verb):
+    from trainers.run import register_schema as register_grpo
+    from trainers.verb import help_text
+
+    register_grpo()
+    usage = next(line for line in help_text(verb).splitlines() if "[key=value" in line)
+    assert f"{verb}.py" in usage and ("accelerate" in usage) == (verb != "sample")
+    compose_command(verb, [word for word in usage.split() if "=" in word and "[" not in word])
+
+
+def test_texts_that_are_cut_are_counted(tmp_path, capsys):
+    run_sft(compose_command("train_sft", [*QUICK, "trainer.max_length=12", f"runs={tmp_path}", "show=0"]))
+    assert "texts are cut at trainer.max_length=12" in capsys.readouterr().out
+
+
 def test_tokens_past_the_context_are_refused(tmp_path):
     from sampling.causal_lm import CausalLM
     from tests.tiny import tiny_model, tiny_tokenizer
