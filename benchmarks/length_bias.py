@@ -1,6 +1,6 @@
 """Does weighing every text the same shorten what a model writes? Weights of likelihood training, paired over seeds.
 
-    python benchmarks/length_bias.py --seeds 10 [--out runs/length_bias] [--most 1]
+    python benchmarks/length_bias.py --seeds 10 [--first 0] [--out runs/length_bias] [--most 1]
 
 Each run is `train_sft.py experiment=length_bias weight=... seed=...`: within a seed all weights have the same initial
 model, texts and order of batches. At the end every model writes 1024 texts at temperature 1. Runs so far are kept in
@@ -47,6 +47,7 @@ MEASURES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--out", type=Path, default=Path("runs/length_bias"))
     parser.add_argument("--most", type=int, default=None, help="stop after so many new runs")
     parser.add_argument("override", nargs="*", help="further settings of train_sft.py")
@@ -58,14 +59,15 @@ def main() -> None:
     kept = options.out / "runs.json"
     done = json.loads(kept.read_text()) if kept.is_file() else []
     options.out.mkdir(parents=True, exist_ok=True)
-    missing = [(s, name) for s in range(options.seeds) for name in WEIGHTS if not _of(done, s, name)]
+    wanted = range(options.first, options.first + options.seeds)
+    missing = [(s, name) for s in wanted for name in WEIGHTS if not _of(done, s, name)]
     for seed, name in missing[: options.most]:
         started = time.perf_counter()
         done.append({"seed": seed, "weight": name, **train(name, seed, options.override)})
         kept.write_text(json.dumps(done, indent=1) + "\n")
         numbers = "  ".join(f"{key} {done[-1][key]:.3f}" for key in MEASURES)
         print(f"seed {seed}  {name:<16}  {numbers}  ({time.perf_counter() - started:.0f} s)", flush=True)
-    whole = [s for s in range(options.seeds) if all(_of(done, s, name) for name in WEIGHTS)]
+    whole = [s for s in wanted if all(_of(done, s, name) for name in WEIGHTS)]
     if len(whole) > 1:
         text = report(done, whole)
         (options.out / "length_bias.md").write_text(text + "\n")

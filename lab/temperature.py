@@ -33,7 +33,7 @@ from sampling.tabular import TabularModel
 
 TAUS = (1.0, 0.8, 0.6, 0.5, 0.4)
 SETTINGS = ("tau", "sampler", "samples", "prompts", "max_length", "out", "seed")
-VOCABULARY, LIMIT, DRAWS = 3, 6, 20_000
+VOCABULARY, LIMIT, DRAWS = 3, 6, 100_000
 SAMPLERS: dict[str, Sampler] = {
     "token": TokenTemperature(),
     "snis": SNIS(16),
@@ -160,8 +160,10 @@ def model_points(
 
 
 def _sized(sampler: Sampler, samples: int) -> Sampler:
-    """The sampler with batches as large as the exact worlds allow."""
-    return type(sampler)(**{**sampler.__dict__, "max_rows": max(256, min(samples * 16, 200_000))})
+    """The sampler with batches as large as the exact worlds allow; rejection, whose first batch knows nothing of the
+    acceptance, with smaller ones, or that batch would be the cost."""
+    rows = max(256, samples // 10 if isinstance(sampler, Rejection) else min(samples * 16, 200_000))
+    return type(sampler)(**{**sampler.__dict__, "max_rows": rows})
 
 
 def main(arguments: Sequence[str]) -> None:
