@@ -286,11 +286,9 @@ class LHTSTrainer(CreditSFTTrainer):
             self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.accelerator.num_processes
             logs["num_tokens"] = [self._total_train_tokens]
 
-    def _save_checkpoint(self, *args, **kwargs):
-        super()._save_checkpoint(*args, **kwargs)
+    def _save_beside(self, folder: Path) -> None:
         self._fold_baseline()
         if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
             torch.save((self.baseline.sum_T, self.baseline.count_T), folder / _STATE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from credit import weight as weights
 from credit.baseline import none as no_baseline
 from credit.batch import Rollout
 from credit.strategy import Strategy
+from trainers.boundaries import COMPLETE_MARK
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,17 @@ class CreditSFTTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.compute_loss_func = None
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        self._save_beside(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save and folder.is_dir():
+            (folder / COMPLETE_MARK).touch()
+
+    def _save_beside(self, folder: Path) -> None:
+        """What a subclass adds to a checkpoint, before it counts as complete. Called on all ranks."""
 
     def _attach_weights(self, batches: list) -> None:
         """Gives every micro-batch its (B, S-1) weights times the tokens of the optimiser batch, for each predicted

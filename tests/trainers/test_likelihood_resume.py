@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(name, tmp_path, monkeypatch):
+def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("APPORTION_CACHE", str(tmp_path / "cache"))
     register_schema()
     run, verb, own = VERBS[name]
@@ -44,7 +44,10 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(name, tmp_path, 
         run(compose_command(verb, [*given, f"run_dir={tmp_path}/cut"]))
     with pytest.raises(ValueError, match="resume=true"):
         run(compose_command(verb, [*given, f"run_dir={tmp_path}/cut"]))
+    capsys.readouterr()
     run(compose_command(verb, [*given, f"run_dir={tmp_path}/cut", "resume=true"]))
+    shown = capsys.readouterr().out
+    assert "resuming after step 2" in shown and "step    1/5" not in shown and "step    5/5" in shown
 
     weights = [load_file(tmp_path / folder / "model/model.safetensors") for folder in ("whole", "cut")]
     assert weights[0].keys() == weights[1].keys()
