@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
+# What an adapter by train_lhts.py was trained for; whole models have it in their config.
+LHTS_FILE = "lhts.json"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear", "bias": "none"}
 
 
@@ -41,7 +44,8 @@ def hf(
     """A causal language model and its tokenizer; nothing is loaded before the cheap checks have passed.
 
     Args:
-        name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder.
+        name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder; a folder with an adapter is loaded with its base model and
+            merged into it.
         revision: branch, tag or commit on the hub.
         dtype: auto, float32, bfloat16 or float16.
         attn_implementation: as in `from_pretrained`; None: the library's choice.
@@ -56,10 +60,12 @@ def hf(
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype}: choose one of {', '.join(DTYPES)}.{_near(dtype, DTYPES)}")
     adapter = adapter_config(peft)
-    source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": folder is not None}
-    origin = str(folder or name)
-    config = _asked(name, AutoConfig.from_pretrained, origin, **source)
-    tokenizer = _tokenizer(name, origin, source)
+    base = _base_of(folder)
+    origin = base or str(folder or name)
+    local = Path(origin).expanduser().is_dir()
+    source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local}
+    config = _asked(f"{name} (adapter of {base})" if base else name, AutoConfig.from_pretrained, origin, **source)
+    tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
     check_prompts(task, tokenizer, name)
@@ -68,6 +74,8 @@ def hf(
         name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **attention, **source
     )
     _check_pair(name, model, tokenizer)
+    if base:
+        model = _merged(name, model, folder)
     return Policy(model=model, tokenizer=tokenizer, peft_config=adapter)
 
 
@@ -138,19 +146,44 @@ def _local_folder(name: str) -> Path | None:
     files = {child.name for child in folder.iterdir()}
     if "config.json" not in files:
         if "adapter_config.json" in files:
-            raise ValueError(
-                f"model.name={name} is an adapter without its base model. Merge it first "
-                "(peft.AutoPeftModelForCausalLM.from_pretrained(...).merge_and_unload().save_pretrained(...))."
-            )
+            if _base_of(folder) is None:
+                raise ValueError(
+                    f"model.name={name} is an adapter, and its adapter_config.json does not say of which model: write it "
+                    "there as base_model_name_or_path."
+                )
+            return folder
         inner = sorted(str(child.parent) for child in folder.glob("*/config.json"))
         hint = f" Did you mean {inner[-1]}?" if inner else ""
         raise ValueError(f"model.name={name}: the folder has no config.json, so it is no saved model.{hint}")
-    if not files & set(TOKENIZER_FILES):
+    if not _has_tokenizer(folder):
         raise ValueError(
             f"model.name={name}: the folder has no tokenizer. Save the one the model was trained with beside it: "
             f'AutoTokenizer.from_pretrained(...).save_pretrained("{name}").'
         )
     return folder
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in TOKENIZER_FILES)
+
+
+def _base_of(folder: Path | None) -> str | None:
+    """The model that an adapter's folder belongs to; None for a whole model, or if the adapter does not say."""
+    if folder is None or (folder / "config.json").is_file() or not (folder / "adapter_config.json").is_file():
+        return None
+    return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+
+
+def _merged(name: str, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base model with the adapter's weights added to its own, and what train_lhts.py left beside them."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ValueError(f"model.name={name} is an adapter, which needs the package peft: pip install peft") from None
+    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    if (folder / LHTS_FILE).is_file():
+        merged.config.lhts = json.loads((folder / LHTS_FILE).read_text(encoding="utf-8"))
+    return merged
 
 
 def _tokenizer(name: str, origin: str, source: Mapping[str, Any]) -> PreTrainedTokenizerBase:

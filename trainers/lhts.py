@@ -12,6 +12,7 @@ completions are drawn anew from p; in the others they are the data set's, whose 
 from __future__ import annotations
 
 import copy
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from sampling.draws import check_counts
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights, horizon_sums
 from sampling.particles import Particles
 from sampling.tempering import alpha_of
+from trainers.hf import LHTS_FILE
 from trainers.sft import CreditSFTTrainer
 from trainers.temperature import TauInput, attach_tau_input
 
@@ -285,6 +287,13 @@ class LHTSTrainer(CreditSFTTrainer):
         if mode == "train":
             self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.accelerator.num_processes
             logs["num_tokens"] = [self._total_train_tokens]
+
+    def save_model(self, *args, **kwargs):
+        super().save_model(*args, **kwargs)
+        if self._adapter and self.args.should_save:  # an adapter's folder holds no config of the model
+            folder = Path((args[0] if args else kwargs.get("output_dir")) or self.args.output_dir)
+            lhts = self.accelerator.unwrap_model(self.model).config.lhts
+            (folder / LHTS_FILE).write_text(json.dumps(lhts), encoding="utf-8")
 
     def _save_beside(self, folder: Path) -> None:
         self._fold_baseline()

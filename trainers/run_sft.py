@@ -82,6 +82,8 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return
+    if lhts is None and getattr(policy.model.config, "lhts", None):
+        policy.model.config.lhts = None  # further training moves it away from the temperature it was made for
     checkpoint = _start(folder, config, state)
     if checkpoint:
         args.eval_on_start = False

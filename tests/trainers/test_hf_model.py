@@ -142,9 +142,9 @@ def test_the_run_folder_of_a_model_points_to_the_model_in_it(folder):
         hf(asking("a"), name=str(folder.parent))
 
 
-def test_an_adapter_folder_is_recognised(tmp_path):
+def test_an_adapter_that_does_not_name_its_base_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match="adapter without its base model"):
+    with pytest.raises(ValueError, match="base_model_name_or_path"):
         hf(asking("a"), name=str(tmp_path))
 
 

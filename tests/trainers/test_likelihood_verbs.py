@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from transformers import AutoTokenizer
 
 from sampling.ancestral import TokenTemperature
 from sampling.smc import SMC
 from tasks.corpus import corpus
 from trainers.build import build_sampler
 from trainers.compose import ConfigError, compose_config, config_choices
+from trainers.probe import log_probability
 from trainers.run_sample import prompts_of, run_sample, temperature_for
 from trainers.run_sft import build_weight, register_schema, run_lhts, run_sft, texts_of
 from trainers.verb import compose_command
@@ -79,6 +81,35 @@ def test_a_model_fine_tuned_by_lhts_is_sampled_as_it_is(tmp_path):
         run_sample(compose_command("sample", [*stories, *hf, "tau=0.3"]))
     with pytest.raises(ValueError, match="sampler=token"):
         run_sample(compose_command("sample", [*stories, *hf, "tau=0.6", "sampler=smc"]))
+
+
+@pytest.mark.parametrize("verb", ["sft", "lhts"])
+def test_what_an_adapter_has_learnt_is_sampled_from_its_folder(verb, tmp_path):
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    stories = ["task=corpus", "task.n_train=24", "task.n_eval=4"]
+    base, lora = f"{tmp_path}/base/model", f"{tmp_path}/lora/model"
+    run_sft(compose_command("train_sft", [*QUICK, "show=0", f"run_dir={tmp_path}/base"]))
+    given = [*stories, *QUICK[len(TINY) : len(TINY) + 2], "probe=4", "show=0", "model=hf", f"model.name={base}"]
+    given += ["model/peft=lora", "trainer.learning_rate=0.1", f"run_dir={tmp_path}/lora"]
+    if verb == "sft":
+        run_sft(compose_command("train_sft", [*given, "weight=seq_mean"]))
+    else:
+        run_lhts(compose_command("train_lhts", [*given, "tau=0.6", "horizon=2", "max_new_tokens=8"]))
+    out, ask = tmp_path / "texts.jsonl", ["model=hf", f"model.name={lora}", "max_length=6", "limit=1", "num_samples=2"]
+    run_sample(compose_command("sample", [*stories, *ask, "tau=0.6", f"out={out}"]))
+    row = json.loads(out.read_text().splitlines()[0])
+    adapted = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), lora)
+    log_p = []
+    for model in (adapted, AutoModelForCausalLM.from_pretrained(base)):
+        prompt = AutoTokenizer.from_pretrained(lora)(row["prompt"])["input_ids"]
+        log_p.append(log_probability(model.eval(), prompt, row["tokens"]))
+    assert row["log_p"] == pytest.approx(log_p[0], abs=1e-4) and abs(log_p[0] - log_p[1]) > 1e-3
+    if verb == "lhts":  # not tempered a second time
+        assert row["log_weight"] == 0
+        with pytest.raises(ValueError, match="sampler=token"):
+            run_sample(compose_command("sample", [*stories, *ask, "tau=0.6", "sampler=smc"]))
 
 
 def test_temperature_of_an_ordinary_model_is_the_one_asked_for():
