@@ -1,18 +1,20 @@
-"""Step time of CreditSFTTrainer over TRL's SFTTrainer, side by side in one run.
+"""Step time of CreditSFTTrainer over TRL's SFTTrainer, step by step side by side in one run.
 
-    python benchmarks/sft_time.py [--steps 5] [--rounds 21] [--weight seq_mean]
+    python benchmarks/sft_time.py [--steps 60] [--weight seq_mean] [--accumulation 1]
 
-Both trainers take the same steps on the same texts from the same model. Rounds alternate which goes first, and the ratio
-of each pair is taken before the median. Seconds are this process's processor time, which leaves out the waiting for other
-programs, though not what they do to the caches. So the weights' own time is measured, too: gathering lengths and
-computing weights, as a share of the step. The one other thing that is added is a product of (B, S) numbers.
+Both trainers are alive at once, each in a thread of its own, and take turns: step k of the one, then step k of the other,
+on the same texts from the same weights. The ratio is that of each pair. On a CPU seconds are the thread's processor time,
+which leaves out the waiting for other programs, on a GPU wall time. The weights' own time (lengths gathered, weights
+computed) is measured within.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import tempfile
+import threading
 import time
 
 import torch
@@ -24,85 +26,109 @@ from tasks.corpus import corpus
 from trainers.embedded import embedded
 from trainers.sft import CreditSFTTrainer
 
+WARM = 3  # steps that are not counted
 
-class Clock(TrainerCallback):
-    """Processor seconds from the end of the second step, when caches are warm, to the end of training."""
+
+class Turn(TrainerCallback):
+    """Seconds of each step. After a step the other trainer goes on, and this one waits until it is called again."""
+
+    def __init__(self, clock):
+        self.clock, self.called, self.other, self.began, self.seconds = clock, threading.Event(), None, None, []
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._wait()
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 2:
-            self.began = time.process_time()
-        self.ended = time.process_time()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(self.clock() - self.began)
+        self.other.called.set()
+        self._wait()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.other.called.set()
+
+    def _wait(self):
+        self.called.wait()
+        self.called.clear()
+        self.began = self.clock()
 
 
 class Timed(CreditSFTTrainer):
-    """Keeps the processor seconds of computing the weights."""
+    """Keeps the seconds of computing the weights."""
+
+    clock = staticmethod(time.thread_time)
 
     def _attach_weights(self, batches: list) -> None:
-        began = time.process_time()
+        began = self.clock()
         super()._attach_weights(batches)
-        self.own = [*getattr(self, "own", []), time.process_time() - began]
-
-
-def seconds_per_step(weight: str | None, policy, rows: list, options: argparse.Namespace) -> float:
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        given = {
-            "model": policy.model,
-            "args": SFTConfig(
-                output_dir=folder,
-                per_device_train_batch_size=options.batch // options.accumulation,
-                gradient_accumulation_steps=options.accumulation,
-                max_steps=options.steps + 2,
-                learning_rate=1e-5,
-                max_length=128,
-                bf16=False,
-                gradient_checkpointing=False,
-                save_strategy="no",
-                logging_steps=1,
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=not options.gpu,
-                loss_type="nll",
-            ),
-            "train_dataset": Dataset.from_list(rows),
-            "processing_class": policy.tokenizer,
-            "callbacks": [clock],
-        }
-        trainer = SFTTrainer(**given) if weight is None else Timed(**given, weight=weight)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    if weight is not None:
-        options.own.append(statistics.median(trainer.own))
-    return (clock.ended - clock.began) / options.steps
+        self.own = [*getattr(self, "own", []), self.clock() - began]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("steps", 5), ("rounds", 21), ("batch", 64), ("accumulation", 1), ("threads", 1)):
+    for name, default in (("steps", 60), ("batch", 64), ("accumulation", 1), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--weight", default="seq_mean")
     parser.add_argument("--gpu", action="store_true")
     options = parser.parse_args()
-    options.own = []
     torch.set_num_threads(options.threads)
-    task = corpus(n_train=512, n_eval=0)
+    clock = time.perf_counter if options.gpu or options.threads > 1 else time.thread_time
+    task = corpus(n_train=2048, n_eval=0)
     policy = embedded(task, pretrain={"steps": 0})
-    rows = task.demonstrations(512, 0)
-    seconds_per_step(options.weight, policy, rows, argparse.Namespace(**{**vars(options), "steps": 2, "own": []}))
-    ratios, steps = [], []
-    for number in range(options.rounds):
-        order = (None, options.weight) if number % 2 else (options.weight, None)
-        seconds = {weight: seconds_per_step(weight, policy, rows, options) for weight in order}
-        ratios.append(seconds[options.weight] / seconds[None])
-        steps.append(seconds[None])
-        print(f"round {number + 1}: TRL {seconds[None]:.4f} s, weight={options.weight} {seconds[options.weight]:.4f} s a step,"
-              f" ratio {ratios[-1]:.4f}", flush=True)  # fmt: skip
-    low, _, high = statistics.quantiles(ratios, n=4)
+    rows = task.demonstrations(2048, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        turns = [Turn(clock), Turn(clock)]
+        turns[0].other, turns[1].other = turns[1], turns[0]
+        trainers = [
+            make_trainer(weight, turn, policy, rows, folder, options)
+            for weight, turn in zip((None, options.weight), turns, strict=True)
+        ]
+        trainers[1].clock = clock
+        turns[0].called.set()
+        threads = [threading.Thread(target=trainer.train) for trainer in trainers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    theirs, ours = (turn.seconds[WARM:] for turn in turns)
+    ratios = [b / a for a, b in zip(theirs, ours, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    own, step = statistics.median(trainers[1].own[WARM:]), statistics.median(theirs)
+    print(f"{len(ratios)} steps of {options.batch} texts, medians: TRL {step:.4f} s, weight={options.weight} "
+          f"{statistics.median(ours):.4f} s")  # fmt: skip
     print(
-        f"median ratio {statistics.median(ratios):.4f} (quartiles {low:.4f} to {high:.4f}), {options.rounds} rounds; "
-        f"the weights themselves {statistics.median(options.own) * 1e3:.2f} ms, "
-        f"{statistics.median(options.own) / statistics.median(steps):.2%} of TRL's step"
+        f"ratio of a pair: median {middle:.4f} (quartiles {low:.4f} to {high:.4f}); of the sums {sum(ours) / sum(theirs):.4f}; "
+        f"the weights themselves {own * 1e3:.2f} ms, {own / step:.2%} of TRL's step"
     )
+
+
+def make_trainer(weight: str | None, turn: Turn, policy, rows: list, folder: str, options: argparse.Namespace):
+    given = {
+        "model": copy.deepcopy(policy.model),
+        "args": SFTConfig(
+            output_dir=f"{folder}/{weight}",
+            per_device_train_batch_size=options.batch // options.accumulation,
+            gradient_accumulation_steps=options.accumulation,
+            max_steps=options.steps + WARM,
+            learning_rate=1e-5,
+            max_length=128,
+            bf16=False,
+            gradient_checkpointing=False,
+            save_strategy="no",
+            logging_steps=1,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not options.gpu,
+            loss_type="nll",
+        ),
+        "train_dataset": Dataset.from_list(rows),
+        "processing_class": policy.tokenizer,
+        "callbacks": [turn],
+    }
+    trainer = SFTTrainer(**given) if weight is None else Timed(**given, weight=weight)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 if __name__ == "__main__":

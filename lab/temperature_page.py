@@ -28,7 +28,7 @@ def draw(curves: Sequence, dots: Sequence, title: str, path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
     for name in dict.fromkeys(point.sampler for point in curves):
@@ -60,7 +60,8 @@ def draw(curves: Sequence, dots: Sequence, title: str, path: Path) -> None:
     middle.set_ylabel("total variation to sequence temperature" if exact else "mean log p of a text (nats)")
     right.set_ylabel("tokens drawn per returned text")
     right.set_yscale("log")
-    for axis in (middle, right):
+    for axis in (middle, right) if exact else (right,):
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
     middle.set_title("Distance to the target" if exact else "Likelihood", loc="left", fontsize=10, color=INK)
