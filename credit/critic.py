@@ -44,6 +44,30 @@ class DecompositionCritic(CriticSpec):
 
 
 @dataclass
+class RidgeCritic(CriticSpec):
+    """V linear in the policy's own hidden states, by recursive least squares: no second pass, no learning rate.
+
+    Args: `lambda_`, `at`, `running`: as of `GradientCritic`; the others: as of `credit.ridge.RidgeHead`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    ridge: float = 0.1
+    forgetting: float = 0.95
+    lambda_: float = 1.0
+    at: str = "tokens"
+    running: bool = False
+
+    def __post_init__(self):
+        if self.ridge <= 0 or not 0 < self.forgetting <= 1 or not 0 <= self.lambda_ <= 1 or self.at not in PLACES:
+            raise ValueError(
+                "a ridge critic needs critic.ridge > 0, forgetting in (0, 1], lambda_ in [0, 1] and at in "
+                f"{', '.join(PLACES)}; got {self.ridge}, {self.forgetting}, {self.lambda_} and {self.at!r}."
+            )
+
+
+@dataclass
 class GradientCritic(CriticSpec):
     """What all critics fitted by gradient share.
 

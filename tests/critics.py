@@ -11,7 +11,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import AdapterCritic, CriticSpec, DecompositionCritic, HeadCritic, SeparateCritic
+from credit.critic import AdapterCritic, CriticSpec, DecompositionCritic, HeadCritic, RidgeCritic, SeparateCritic
 from credit.value import Value, ValueWhitened
 from credit.weight import constant
 from trainers.replay import replay_trainer
@@ -23,6 +23,7 @@ BOUNDED = HeadCritic(init_std=0.5, loss="cross_entropy", learning_rate=0.1)
 PROMPT = HeadCritic(init_std=0.5, at="prompt", learning_rate=0.1)
 SEPARATE = SeparateCritic(init_std=0.5, learning_rate=0.01)
 ADAPTER = AdapterCritic(init_std=0.5, learning_rate=0.1, rank=2)
+RIDGE = RidgeCritic(running=True)
 SUMS = DecompositionCritic(features=32)
 
 
@@ -42,6 +43,7 @@ CASES = {
     "prompt": lambda: value(PROMPT),
     "separate": lambda: value(SEPARATE),
     "whitened": lambda: whitened(HEAD),
+    "ridge": lambda: value(RIDGE),
     "sums": lambda: value(SUMS),
     "shared": lambda: value(HeadCritic(init_std=0.5, learning_rate=0.1, detach=False, coefficient=0.5)),
 }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from credit.batch import Rollout
-from credit.critic import CriticSpec, DecompositionCritic, GradientCritic, ValueHead
+from credit.critic import CriticSpec, DecompositionCritic, GradientCritic, RidgeCritic, ValueHead
 from credit.value import gae
 from trainers.critic_metrics import CriticMetrics
 
@@ -122,11 +122,19 @@ def build_critic(trainer, spec: CriticSpec, gamma: float) -> Critic:
     """
     from trainers.critic_decompose import DecomposedCritic
     from trainers.critic_fit import FittedCritic
+    from trainers.critic_ridge import ClosedFormCritic
 
-    for kind, critic in ((DecompositionCritic, DecomposedCritic), (GradientCritic, FittedCritic)):
+    kinds = ((DecompositionCritic, DecomposedCritic), (GradientCritic, FittedCritic), (RidgeCritic, ClosedFormCritic))
+    for kind, critic in kinds:
         if isinstance(spec, kind):
             return critic(trainer, spec, gamma)
     raise ValueError(f"credit.critic is a {type(spec).__name__}; use a specification of credit/critic.py.")
+
+
+def pieces(size: int, states_BTD: Tensor, *others: Tensor):
+    """Rows in pieces of at most about `size` numbers of hidden state."""
+    rows = max(1, size // max(1, states_BTD[0].numel())) if len(states_BTD) else 1
+    return zip(states_BTD.split(rows), *(other.split(rows) for other in others), strict=True)
 
 
 def load_head(folder: str | Path) -> nn.Module:

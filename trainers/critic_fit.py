@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from credit.critic import AdapterCritic, GradientCritic, HeadCritic, ValueHead, value_loss
-from trainers.critic import Critic
+from trainers.critic import Critic, pieces
 from trainers.critic_trunk import AdapterTrunk, PolicyTrunk, SeparateTrunk, build_trunk
 
 # Rows are put through the head in pieces of about this many numbers, so that a float32 copy of all states never exists.
@@ -56,7 +56,7 @@ class FittedCritic(Critic):
     def values(self, states_BTD: Tensor, visible_BT: Tensor) -> Tensor:
         """(B, T) float32 V before each token, without gradient, on the scale of the outcome."""
         with torch.no_grad(), self._full_precision():
-            raw = [self.head(states, visible) for states, visible in _pieces(states_BTD, visible_BT)]
+            raw = [self.head(states, visible) for states, visible in pieces(PIECE, states_BTD, visible_BT)]
             return self.head.values(torch.cat(raw))
 
     def pass_of_own(self, inputs: dict, learn: bool) -> Tensor:
@@ -88,7 +88,7 @@ class FittedCritic(Critic):
             if self.trunk.runs_forward:
                 self._loss(self.head, states_BTD, *rest).backward()
             else:
-                for piece in _pieces(states_BTD.detach(), *rest):
+                for piece in pieces(PIECE, states_BTD.detach(), *rest):
                     self._loss(self.head, *piece).backward()
         self._collect_gradients()
         if not self.shares_gradients:
@@ -163,12 +163,6 @@ class FittedCritic(Critic):
         if self._accelerator.num_processes > 1:
             for parameter in self._parameters.values():
                 torch.distributed.broadcast(parameter.data, src=0)
-
-
-def _pieces(states_BTD: Tensor, *others: Tensor):
-    """Rows in pieces of at most about PIECE numbers of hidden state."""
-    rows = max(1, PIECE // max(1, states_BTD[0].numel())) if len(states_BTD) else 1
-    return zip(states_BTD.split(rows), *(other.split(rows) for other in others), strict=True)
 
 
 def _refuse_sharded(trainer, spec: GradientCritic) -> None:

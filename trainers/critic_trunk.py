@@ -24,7 +24,7 @@ class PolicyTrunk:
 
     runs_forward = False
 
-    def __init__(self, policy: nn.Module, spec: HeadCritic):
+    def __init__(self, policy: nn.Module, spec: HeadCritic | None = None):
         decoder = decoder_of(policy)
         self.width = width_of(policy)
         self._reduce: Callable[[Tensor, slice], Tensor] | None = None
