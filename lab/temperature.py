@@ -23,13 +23,14 @@ import torch
 
 from lab.temperature_page import draw, markdown
 from sampling.ancestral import TokenTemperature
-from sampling.draws import Draws, Sampler
+from sampling.draws import Draws, Sampler, check_counts
 from sampling.exact import enumerate_world, total_variation
 from sampling.mh import PowerSampling, SuffixMH
 from sampling.model import Model
 from sampling.rejection import Rejection
 from sampling.smc import SMC, SNIS
 from sampling.tabular import TabularModel
+from sampling.tempering import alpha_of
 
 TAUS = (1.0, 0.8, 0.6, 0.5, 0.4)
 SETTINGS = ("tau", "sampler", "samples", "prompts", "max_length", "out", "seed")
@@ -173,6 +174,16 @@ def main(arguments: Sequence[str]) -> None:
         taus = tuple(float(tau) for tau in given.get("tau", ",".join(map(str, TAUS))).split(","))
     except ValueError:
         raise SystemExit(f"lab.temperature: tau={given['tau']} must be numbers with commas between them.") from None
+    try:
+        for tau in taus:
+            alpha_of(tau)
+        for key in ("samples", "prompts", "max_length"):
+            if key in given:
+                check_counts(**{key: int(given[key]) if given[key].isdigit() else given[key]})
+        if not given.get("seed", "0").isdigit():
+            raise ValueError(f"seed={given['seed']} must be a whole number.")
+    except ValueError as error:
+        raise SystemExit(f"lab.temperature: {error}") from None
     samplers = tuple(given.get("sampler", "token,smc,mh").split(","))
     if unknown := [name for name in samplers if name not in SAMPLERS]:
         raise SystemExit(f"lab.temperature: sampler={unknown[0]}: choose among {', '.join(SAMPLERS)}.")
