@@ -79,6 +79,8 @@ class GradientCritic(CriticSpec):
         at: "tokens" fits V at every learning token; "prompt" before the first one only, for one value per prompt.
         running: V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the
             critic can count what no single hidden state holds.
+        level: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag behind a
+            policy that improves; false: the head follows by its own learning rate.
         mlp: width of one hidden layer between state and value; 0: linear.
         init_std: spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy).
         seed: of the first weights.
@@ -95,6 +97,7 @@ class GradientCritic(CriticSpec):
     clip_range: float | None = None
     at: str = "tokens"
     running: bool = False
+    level: bool = True
     mlp: int = 0
     init_std: float = 0.0
     seed: int = 0
@@ -156,17 +159,25 @@ class SeparateCritic(GradientCritic):
     model: str | None = None
 
 
+LEVEL_MEMORY = 0.5  # weight of earlier batches in the level, per batch
+
+
 class ValueHead(nn.Module):
     """Hidden states before each token -> V before each token. float32, whatever the states' type.
 
     Args:
         width: of the hidden states, D.
-        spec: `running`, `mlp`, `init_std`, `loss` and `seed` are read.
+        spec: `running`, `level`, `mlp`, `init_std`, `loss` and `seed` are read.
     """
+
+    level_2: Tensor
 
     def __init__(self, width: int, spec: GradientCritic):
         super().__init__()
-        self.running, self.squash = spec.running, spec.loss == "cross_entropy"
+        self.running, self.squash, self.has_level = spec.running, spec.loss == "cross_entropy", spec.level
+        self.register_buffer(
+            "level_2", torch.zeros(2, dtype=torch.float64)
+        )  # weight, weighted outcomes of the last batches
         outputs = 2 if spec.running else 1  # value of the state, contribution of the token
         with torch.random.fork_rng(devices=[]):  # a critic must not move the random numbers of a run
             torch.manual_seed(spec.seed)
@@ -184,11 +195,23 @@ class ValueHead(nn.Module):
         """
         read_BTO = self.readout(self.inner(hidden_BTD.float()))
         if not self.running:
-            return read_BTO.squeeze(-1)
+            return read_BTO.squeeze(-1) + self.offset
         # The state before token t has just read token t-1; the state before the first one has read the prompt.
         given_BT = read_BTO[..., 1].masked_fill(~visible_BT, 0.0)
         given_BT = torch.cat([torch.zeros_like(given_BT[:, :1]), given_BT[:, 1:]], dim=1)
-        return read_BTO[..., 0] + given_BT.cumsum(dim=1)
+        return read_BTO[..., 0] + given_BT.cumsum(dim=1) + self.offset
+
+    @property
+    def offset(self) -> Tensor:
+        """0-d: the level, on the scale of raw values; 0 before anything was seen."""
+        if not self.has_level or self.level_2[0] == 0:
+            return self.level_2.new_zeros((), dtype=torch.float32)
+        level = self.level_2[1] / self.level_2[0]
+        return (level.clamp(0.01, 0.99).logit() if self.squash else level).float()
+
+    def note_level(self, weight: Tensor, outcomes: Tensor) -> None:
+        """One optimiser batch: its weight and the weighted sum of its outcomes."""
+        self.level_2.mul_(LEVEL_MEMORY).add_(torch.stack([weight, outcomes]).double())
 
     def values(self, raw_BT: Tensor) -> Tensor:
         """V on the scale of the outcome."""

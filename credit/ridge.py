@@ -13,7 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_LEVEL_MEMORY = 0.5  # weight of earlier batches in level and centre, per batch
+from credit.critic import LEVEL_MEMORY
+
 _TRUST_MEMORY = 0.9
 
 
@@ -91,8 +92,8 @@ class RidgeHead(nn.Module):
         agreed = torch.stack([pg / weight - p * g / weight**2, pp / weight - (p / weight) ** 2])
         self.agreement_2.mul_(_TRUST_MEMORY).add_(agreed)
         before = self.level_2[0].clone()
-        self.level_2.mul_(_LEVEL_MEMORY).add_(torch.stack([weight, g]))
-        share = weight / (_LEVEL_MEMORY * before + weight)
+        self.level_2.mul_(LEVEL_MEMORY).add_(torch.stack([weight, g]))
+        share = weight / (LEVEL_MEMORY * before + weight)
         self.centre_X.lerp_(x_X / weight, share)
         self.gram_XX.mul_(self.forgetting).add_(gram.view(size, size))
         self.moment_X.mul_(self.forgetting).add_(moment_X)

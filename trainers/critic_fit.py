@@ -34,6 +34,7 @@ class FittedCritic(Critic):
         self._parameters = {f"head.{name}": p for name, p in self.head.named_parameters()}
         self._parameters |= {f"trunk.{name}": p for name, p in self.trunk.parameters().items()}
         self._gradients: dict[str, Tensor] = {}
+        self._level = torch.zeros(2, device=device)  # weight and weighted targets since the last step
         self._optimizer = torch.optim.AdamW(
             list(self._parameters.values()), lr=spec.learning_rate, weight_decay=spec.weight_decay
         )
@@ -46,7 +47,7 @@ class FittedCritic(Critic):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        return dict(self._parameters)
+        return {**self._parameters, "head.level_2": self.head.level_2}
 
     def catching(self, width: int, reduce=None):
         if not isinstance(self.trunk, PolicyTrunk):
@@ -91,6 +92,7 @@ class FittedCritic(Critic):
                 for piece in pieces(PIECE, states_BTD.detach(), *rest):
                     self._loss(self.head, *piece).backward()
         self._collect_gradients()
+        self._level += torch.stack([weights_BT.sum(), (weights_BT * targets_BT).sum()]).detach()
         if not self.shares_gradients:
             return None
         frozen = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
@@ -109,9 +111,11 @@ class FittedCritic(Critic):
         if not self._gradients:
             return
         names = list(self._parameters)
-        flat = torch.cat([self._gradients[name].flatten() for name in names])
-        flat = self._accelerator.reduce(flat, reduction="sum")
+        flat = torch.cat([*(self._gradients[name].flatten() for name in names), self._level])
+        flat, level = self._accelerator.reduce(flat, reduction="sum").split([len(flat) - 2, 2])
+        self.head.note_level(*level)
         self._gradients.clear()
+        self._level.zero_()
         norm = flat.norm()
         if norm.isfinite():
             flat = flat * (self.spec.max_grad_norm / norm.clamp(min=self.spec.max_grad_norm))

@@ -35,6 +35,7 @@ def test_the_gradient_is_that_of_values_read_off_the_hidden_states_by_hand():
     """Loop twin: run each row alone through the model, read V off the state before each token, weigh the scores."""
     rollouts, model = made_rollouts(1), tiny_model()
     head = fit(value(HeadCritic(init_std=0.5, learning_rate=0.0)), seed=1, learning_rate=0.0).critic.head
+    head.level_2.zero_()  # as it was before the step
     longest, loss = max(8, *(len(ids) for ids in rollouts.completion_ids)), torch.zeros(())
     for b, completion in enumerate(rollouts.completion_ids):
         if rollouts.rewards[b] is None:
@@ -90,6 +91,14 @@ def test_the_critic_learns_what_the_rewards_are():
     trainer = fit(value(HeadCritic(learning_rate=0.1)), max_steps=60, learning_rate=0.0, logging_strategy="steps")
     rows = [row for row in trainer.state.log_history if "critic/loss" in row]
     assert rows[-1]["critic/loss"] < 0.5 * rows[0]["critic/loss"] and rows[-1]["critic/explained_variance"] > 0.3
+
+
+def test_the_level_is_the_mean_outcome_of_the_last_batches():
+    """A head that never learns: after two steps on the same batch V is the mean reward per learning token."""
+    trainer, rollouts = fit(value(HeadCritic(learning_rate=0.0)), 2, seed=2, max_steps=2), made_rollouts(2)
+    pairs = [(r, len(ids)) for r, ids in zip(rollouts.rewards, rollouts.completion_ids, strict=True) if r is not None]
+    expected = sum(r * n for r, n in pairs) / sum(n for _, n in pairs)
+    assert trainer.critic.head.offset.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_metrics_agree_with_the_values_they_speak_of():
@@ -182,7 +191,7 @@ def test_the_penalty_goes_into_the_reward_and_out_of_the_loss(tmp_path):
     def observe(trainer, signals, advantages_BT, weights_BT):
         seen.append((trainer.beta, signals["kl_rewards_BT"].clone(), advantages_BT.clone(), signals))
 
-    strategy = value(HeadCritic(learning_rate=0.0), kl_in_reward=True)
+    strategy = value(HeadCritic(learning_rate=0.0, level=False), kl_in_reward=True)
     trainer = fit(strategy, beta=0.3, max_steps=2, model=loaded(tmp_path), observe=observe)
     assert trainer.beta == 0.3 and [beta for beta, *_ in seen] == [0.0, 0.0]
     assert (seen[0][1] == 0).all() and (seen[1][1] != 0).any()  # the policy is its own reference until it moves
