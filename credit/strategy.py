@@ -102,15 +102,20 @@ class Strategy:
         composed = compose(*members, *mass)
         return Declaration(**{**composed.__dict__, **self.declares})
 
-    def score(self, rollout: Rollout) -> Credit:
+    def score(self, rollout: Rollout, advantages_B: Tensor | None = None) -> Credit:
         """Everything that needs the whole batch. Same dtype as `rollout.rewards_B`; 0 at masked tokens.
+
+        `advantages_B`: what `advantages` made of this rollout, where it was asked before; a baseline may keep state, so it is
+        called once for each batch.
 
         Raises:
             ValueError: a member returned the wrong shape, NaN or inf, or a negative weight.
         """
         signals, mask_BT = rollout.signals(), rollout.mask_BT
         dtype, scorable_B = rollout.rewards_B.dtype, ~rollout.rewards_B.isnan()
-        signals["advantages_B"] = advantages_B = self.advantages(rollout)
+        if advantages_B is None:
+            advantages_B = self.advantages(rollout)
+        signals["advantages_B"] = advantages_B
         if "token_rewards_BT" in self._needs["weight"] + (() if self.is_live else self._needs["spread"]):
             signals["token_rewards_BT"] = self.outcome(signals)
         advantages_BT = None

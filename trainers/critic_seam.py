@@ -89,9 +89,8 @@ class CriticSeam:
         elif not self.critic.at_scoring:
             output[VALUES] = torch.cat(found[1])
 
-    def _values_at_scoring(self, rollout: Rollout) -> Rollout:
+    def _values_at_scoring(self, rollout: Rollout, advantages_B: Tensor) -> Rollout:
         """The rollout with the values of a critic that looks at whole groups; it learns from the batch afterwards."""
-        advantages_B = self.credit.advantages(rollout)
         outcome_BT = self.credit.outcome({**rollout.signals(), "advantages_B": advantages_B})
         learn = self.model.training
         return replace(rollout, scoring_values_BT=self.critic.score(rollout, advantages_B, outcome_BT, learn))
@@ -146,6 +145,8 @@ class CriticSeam:
         training = self.model.training and torch.is_grad_enabled()
         if training and states_BTD is not None:
             self._shared_loss = critic.learn(states_BTD, visible_BT, targets_BT, values_BT, fit_weights_BT)
+        if self.critic.at_scoring and not training:
+            return  # evaluation draws one completion of a prompt, and there are no others to compare with
         surprise_BT = (1 - signals["policy_logps_BT"].exp()).masked_fill(~mask_BT, 0.0) * inputs["credit_weights_BT"]
         rewards_B1 = signals["rewards_B"].nan_to_num(nan=0.0)[:, None]
         group_B1 = inputs["credit_leave_one_out_B"][:, None]

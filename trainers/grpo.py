@@ -98,9 +98,10 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         """Runs the strategy on the rows of all ranks and returns this rank's share, keyed for TRL's batch dict."""
         mode = "train" if self.model.training else "eval"
         rollout = self._rollout(output, self.num_generations if mode == "train" else self.num_generations_eval)
+        advantages_B = self.credit.advantages(rollout)
         if self.critic is not None and self.critic.at_scoring:
-            rollout = self._values_at_scoring(rollout)
-        credit = self.credit.score(rollout)
+            rollout = self._values_at_scoring(rollout, advantages_B)
+        credit = self.credit.score(rollout, advantages_B)
         for name, value in diagnose(rollout, credit).items():
             self._metrics[mode][f"credit/{name}"].append(value)
         rows, width = output["completion_mask"].shape
