@@ -154,7 +154,16 @@ def test_crashing_arm_is_recorded_and_the_other_goes_on(whole, tmp_path):
     )
     choices = f"reward.funcs=[{tmp_path}/mine.py:good],[{tmp_path}/mine.py:fatal]"
     tiny = [word for word in TINY if word != LIVELY]
-    arguments = [sys.executable, "sweep.py", choices, "seed=0", f"sweep_dir={tmp_path}/sweep", *tiny]
+    arguments = [
+        sys.executable,
+        "sweep.py",
+        choices,
+        "seed=0",
+        "check=false",
+        "jobs=2",
+        f"sweep_dir={tmp_path}/sweep",
+        *tiny,
+    ]
     out = finish(arguments, whole / "cache", code=1)
     assert "tries the failed cell again" in out and "the reward server is gone" in out
     failed = [state for state in states(tmp_path / "sweep").values() if state["state"] == "failed"]
