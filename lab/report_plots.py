@@ -81,7 +81,7 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    _legend(axes, len(ends))
+    _legend(axes, [arm for arm, _, _ in ends])
     return figure
 
 
@@ -129,6 +129,7 @@ def _differences(analysis: Analysis) -> Figure:
         values = [pair[2] for pair in row.pairs]
         axes.plot(values, i + _spread(len(values)), "o", color=colour, markersize=3.6, alpha=0.75, markeredgewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
+    axes.use_sticky_edges = False  # the shade ends inside the picture
     axes.margins(x=0.06)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     _arm_axis(axes, [row.arm for row in rows])
@@ -149,10 +150,16 @@ def _arm_axis(axes: Axes, arms: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _legend(axes: Axes, count: int) -> None:
-    if count:
+def _legend(axes: Axes, arms: list[str]) -> None:
+    if arms:
+        columns = 4 if sum(map(len, arms[:4])) <= 36 else 3
         axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(count, 3), frameon=False, handlelength=2.4
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.17),
+            ncols=min(len(arms), columns),
+            frameon=False,
+            handlelength=2.4,
+            columnspacing=1.6,
         )
 
 
