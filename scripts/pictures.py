@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if report([str(sweep), f"out={folder}"]):
             raise SystemExit(1)
-        shoot(Path(folder) / "report.html", images / "report.png", 1280, 1290)
+        shoot(Path(folder) / "report.html", images / "report.png", 1280, 1325)
         view_page._SCRIPT += PRESS  # the policy names the script by hash, so it is changed before the page is made
         data = view.build_view(view.Request(run, steps=chosen.get("step", "some")))
         page = Path(folder) / "credit.html"
