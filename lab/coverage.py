@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab import stats
-from lab.report_analysis import MEASURES, Options, analyse, compare
+from lab.report_analysis import MEASURES, MIN_PAIRS, Options, analyse, compare
 from lab.report_read import Run, Study
 
 Array = NDArray[np.float64]
@@ -131,6 +131,18 @@ def false_alarms(shape: Shape, seeds: int, sweeps: int, arms: int = 4, seed: int
     return Share("false alarms", f"{arms} names, Holm", shape.__name__, seeds, alarms / sweeps, sweeps)
 
 
+def false_alarms_of_t(shape: Shape, seeds: int, sweeps: int = 100_000, arms: int = 4, seed: int = 8) -> Share:
+    """The same rule below six pairs, where it is Student's test alone, all sweeps at once: Holm declares something when
+    the smallest of its p-values is below 5 % over the number of comparisons."""
+    generator = np.random.default_rng(seed)
+    scores = shape(generator, (sweeps, arms, seeds))
+    differences = scores[:, 1:] - scores[:, :1]
+    error = differences.std(axis=2, ddof=1) / np.sqrt(seeds)
+    limit = stats.distributions.t.ppf(1 - 0.05 / (2 * (arms - 1)), seeds - 1)
+    share = float(np.mean(np.any((np.abs(differences.mean(axis=2)) > limit * error) & (error > 0), axis=1)))
+    return Share("false alarms", f"{arms} names, Holm, t alone", shape.__name__, seeds, share, sweeps)
+
+
 def simulated_study(generator: np.random.Generator, seeds: int, shift: float, arms: int = 2) -> Study:
     """Learning curves: what a seed does is shared, every run has luck of its own, every step the noise of its batch;
     all arms but the first end `shift` higher, by a gap that opens in proportion to the tokens."""
@@ -180,6 +192,8 @@ def everything(sweeps: int) -> Iterator[Share]:
             yield from paired_differences(shape, seeds, sweeps)
             yield from iqm_levels(shape, seeds, sweeps)
             yield false_alarms(shape, seeds, sweeps)
+            if MIN_PAIRS <= seeds < 6:
+                yield false_alarms_of_t(shape, seeds)
         for sigma in (0.5, 1.0):
             yield skewed_differences(sigma, seeds, sweeps)
         for shift in (0.0, 0.8, 1.5):

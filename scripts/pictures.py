@@ -27,8 +27,8 @@ PRESS = (
 )
 
 
-def shoot(page: Path, out: Path, width: int, height: int) -> None:
-    """A picture of the top of the page, with 256 colours."""
+def shoot(page: Path, out: Path, width: int, height: int, window: int) -> None:
+    """The uppermost `height` pixels of a page in a window of `window`, with 256 colours."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
         raise SystemExit("pictures.py needs Chromium: apt-get install chromium")
@@ -37,10 +37,11 @@ def shoot(page: Path, out: Path, width: int, height: int) -> None:
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={profile}",
-            f"--window-size={width},{height}", f"--screenshot={out}", page.resolve().as_uri(),
+            f"--window-size={width},{window}", f"--screenshot={out}", page.resolve().as_uri(),
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-    Image.open(out).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
+    picture = Image.open(out).convert("RGB").crop((0, 0, width, height))
+    picture.quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
     print(out)
 
 
@@ -53,12 +54,12 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if report([str(sweep), f"out={folder}"]):
             raise SystemExit(1)
-        shoot(Path(folder) / "report.html", images / "report.png", 1280, 1325)
+        shoot(Path(folder) / "report.html", images / "report.png", 1280, 1325, window=1500)
         view_page._SCRIPT += PRESS  # the policy names the script by hash, so it is changed before the page is made
         data = view.build_view(view.Request(run, steps=chosen.get("step", "some")))
         page = Path(folder) / "credit.html"
         page.write_text(view_page.page(data), encoding="utf-8")
-        shoot(page, images / "viewer.png", 1280, 800)
+        shoot(page, images / "viewer.png", 1280, 800, window=800)
 
 
 if __name__ == "__main__":

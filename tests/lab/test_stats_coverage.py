@@ -69,8 +69,13 @@ def test_interval_of_the_probability_of_improvement_covers_at_least_93_percent(s
 @pytest.mark.parametrize("seeds", coverage.SEEDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=name)
 def test_one_strategy_under_four_names_is_declared_different_in_at_most_5_percent_of_sweeps(shape, seeds):
-    """Three arms against a reference, any of them: 1 sweep in 20 may err. 0.0545 is 5 % plus one standard error."""
-    assert coverage.false_alarms(shape, seeds, 2000).share <= 0.0545
+    """Three arms against a reference, any of them: 1 sweep in 20 may err. 0.0598 is 5 % plus two standard errors."""
+    assert coverage.false_alarms(shape, seeds, 2000).share <= 0.0598
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=name)
+def test_students_test_with_five_pairs_errs_in_at_most_5_percent_of_100000_sweeps(shape):
+    assert coverage.false_alarms_of_t(shape, 5).share <= 0.05
 
 
 def test_intervals_of_a_whole_report_cover_93_to_97_percent_with_ten_seeds():
@@ -83,7 +88,7 @@ def test_intervals_of_a_whole_report_cover_93_to_97_percent_with_ten_seeds():
 def test_whole_report_on_one_strategy_under_three_names_errs_in_at_most_5_percent_whatever_decides():
     shares = list(coverage.whole_alarms(10, 1000))
     assert len(shares) == 4
-    assert all(share.share <= 0.057 for share in shares), shares  # 5 % plus one standard error
+    assert all(share.share <= 0.0638 for share in shares), shares  # 5 % plus two standard errors
 
 
 def test_a_real_difference_is_declared():
