@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from critic_heads import ByGradient, Counter, Places, Separate, Shipped, StateFeatures, StateHead
 from doors_policies import Policies
-from spans_decoder import GROUP, ROWS, SMOOTH, TARGET, Decoder, K, V
+from spans_decoder import GROUP, ROWS, SMOOTH, TARGET, K, V
 
 from credit.baseline import group_mean, group_zscore, leave_one_out
 from credit.spans import spans
@@ -43,7 +43,8 @@ ARMS: dict[str, tuple[Callable | None, float]] = {
     "linear .95": (lambda: ByGradient(StateHead(WIDTH), 1e-2), 0.95),
     "linear+loo": (lambda: ByGradient(StateHead(WIDTH), 1e-2), 1.0),
     "running+loo": (lambda: ByGradient(StateHead(WIDTH, 256, running=True), 1e-3, 4, 20), 1.0),
-    "separate+loo": (lambda: ByGradient(Separate(Decoder(), WIDTH), 1e-3, 2, 20), 1.0),
+    "separate+loo": (lambda: ByGradient(Separate(), 1e-3, 2, 20), 1.0),
+    "adapter+loo": (lambda: ByGradient(Separate(rank=8), 1e-3, 2, 20), 1.0),
     "count": (lambda: Shipped(V), 1.0),
     "count .95": (lambda: Shipped(V), 0.95),
     "count 0": (lambda: Shipped(V), 0.0),

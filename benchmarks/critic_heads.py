@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from spans_decoder import Decoder, V
 from torch import Tensor, nn
 
 from credit.decompose import ReturnDecomposition, values_of
@@ -112,7 +113,7 @@ class ByGradient:
 
     def __init__(self, network: nn.Module, rate: float, passes: int = 1, memory: int = 1):
         self.network, self.passes, self.memory = network, passes, memory
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+        self.optimiser = torch.optim.Adam([each for each in network.parameters() if each.requires_grad], lr=rate)
         self.draws, self.kept, self.mean, self.spread, self.seen = torch.Generator().manual_seed(0), [], 0.0, 1.0, 0
 
     @torch.no_grad()
@@ -152,17 +153,32 @@ class StateHead(nn.Module):
 
 
 class Separate(nn.Module):
-    """V by a decoder of its own, of the policy's shape, read out linearly."""
+    """V by a decoder of its own, of the policy's shape, read out linearly. All of it is trained, or, with `rank` > 0, a
+    low-rank adapter (LoRA) on each of its layers' matrices, the rest being frozen as it was initialised."""
 
-    def __init__(self, decoder: nn.Module, width: int):
+    def __init__(self, rank: int = 0):
         super().__init__()
-        self.decoder, self.readout = decoder, nn.Linear(width, 1)
-        nn.init.zeros_(self.readout.weight)
-        decoder.head = nn.Identity()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            decoder = Decoder()
+            width = decoder.norm.normalized_shape[0]
+            decoder.head = nn.Identity()
+            self.decoder, self.readout, self.rank = decoder, nn.Linear(width, 1), rank
+            nn.init.zeros_(self.readout.weight)
+            self.adapted = [name for name, weight in decoder.layers.named_parameters() if rank and weight.dim() == 2]
+            shapes = [decoder.layers.get_parameter(name).shape for name in self.adapted]
+            self.down = nn.ParameterList(torch.randn(rank, columns) / math.sqrt(columns) for _, columns in shapes)
+            self.up = nn.ParameterList(torch.zeros(rows, rank) for rows, _ in shapes)
+        decoder.requires_grad_(not rank)
 
     def forward(self, tokens_BT: Tensor, _states_BTW: Tensor) -> Tensor:
-        prompt_B1 = torch.full_like(tokens_BT[:, :1], self.decoder.letters.num_embeddings - 1)
-        return self.readout(self.decoder(torch.cat([prompt_B1, tokens_BT[:, :-1]], 1)))[..., 0]
+        prompt_B1 = torch.full_like(tokens_BT[:, :1], V)
+        changed = {
+            f"layers.{name}": self.decoder.layers.get_parameter(name) + up @ down
+            for name, up, down in zip(self.adapted, self.up, self.down, strict=True)
+        }
+        seen_BT = torch.cat([prompt_B1, tokens_BT[:, :-1]], 1)
+        return self.readout(torch.func.functional_call(self.decoder, changed, (seen_BT,)))[..., 0]
 
 
 class StateFeatures:
