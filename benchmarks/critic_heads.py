@@ -31,7 +31,7 @@ class Shipped:
         mask_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
         given_BT, self.sums_BD = self.decomposition.contributions(tokens_BT, mask_BT)
         outcome_BT = last_token_rewards(rewards_B, mask_BT)
-        return values_of(given_BT, outcome_BT, rewards_B, _groups(rewards_B), mask_BT).float()
+        return values_of(given_BT, outcome_BT, rewards_B, rewards_B, _groups(rewards_B), mask_BT).float()
 
     def fit(self, tokens_BT: Tensor, states_BTW: Tensor, rewards_B: Tensor) -> None:
         self.decomposition.fit(self.sums_BD, rewards_B, _groups(rewards_B))
