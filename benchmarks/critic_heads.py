@@ -73,8 +73,8 @@ class Counter:
         return before_BT if self.rest_W is None else before_BT + _with_one(states_BTW) @ self.rest_W
 
     def fit(self, tokens_BT: Tensor, states_BTW: Tensor, rewards_B: Tensor) -> None:
-        summed_BD = _centred(self.features(tokens_BT, states_BTW).sum(1).double())
-        returns_B = _centred(rewards_B.double())
+        summed_BD = centred(self.sums(self.features(tokens_BT, states_BTW)).double())
+        returns_B = centred(self.returns(rewards_B).double())
         if self.weights_D is not None:
             predicted_B = summed_BD @ self.weights_D.double()
             self.agreed = 0.9 * self.agreed + (predicted_B @ returns_B).item()
@@ -88,6 +88,13 @@ class Counter:
         self.weights_D = torch.cholesky_solve(cross_D[:, None], factor_DD)[:, 0].float()
         if self.level == "state":
             self._fit_rest(tokens_BT, states_BTW, rewards_B)
+
+    def sums(self, features_BTD: Tensor) -> Tensor:
+        """Rows of the regression, whole groups after one another."""
+        return features_BTD.sum(1)
+
+    def returns(self, rewards_B: Tensor) -> Tensor:
+        return rewards_B
 
     def _fit_rest(self, tokens_BT: Tensor, states_BTW: Tensor, rewards_B: Tensor) -> None:
         given_BT = self.increments(tokens_BT, states_BTW)
@@ -210,7 +217,8 @@ def _groups(rewards_B: Tensor) -> Tensor:
     return torch.arange(len(rewards_B)) // GROUP
 
 
-def _centred(values: Tensor) -> Tensor:
+def centred(values: Tensor) -> Tensor:
+    """Minus the mean of each GROUP rows in turn."""
     by_group = values.unflatten(0, (-1, GROUP))
     return (by_group - by_group.mean(1, keepdim=True)).flatten(0, 1)
 
