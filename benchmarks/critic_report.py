@@ -32,13 +32,17 @@ STYLES = {"own": ("black", "--"), "spans": ("tab:green", "-"), "group_mean": ("t
 
 
 def load(folder: Path) -> dict[str, dict[int, dict]]:
-    """Reported runs: arm -> seed -> run, at the rate with the most reported seeds."""
+    """Reported runs: arm -> seed -> run. An arm reported at more than one rate has its further rates in its name."""
     found = defaultdict(lambda: defaultdict(dict))
     for file in sorted(folder.glob("*.json")):
         each = json.loads(file.read_text())
         if each["seed"] < TUNING:
             found[each["arm"]][each["rate"]][each["seed"]] = each
-    return {arm: max(found[arm].values(), key=len) for arm in ARMS if arm in found}
+    named = {}
+    for arm in [arm for arm in ARMS if arm in found]:
+        for number, (rate, runs) in enumerate(sorted(found[arm].items())):
+            named[f"{arm} @ {rate:g}" if number else arm] = runs
+    return named
 
 
 def drawn(run: dict) -> int:
