@@ -23,7 +23,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from critic_decoder import ARMS
-from spans_decoder import ROWS, K, bootstrap
+from spans_decoder import ROWS, K
+from spans_tabular import bootstrap
 
 TUNING = 1000  # seeds from here on
 REFERENCES = ("group_mean", "spans", "own")
@@ -62,6 +63,7 @@ def row(name: str, arm: dict[int, dict], arms: dict) -> dict:
     entry |= {"censored": sum(run["completions"] is None for run in arm.values())}
     entry |= {"completions": statistics.fmean(counts), "low": low, "high": high}
     entry |= {"tokens": statistics.fmean(counts) * K}
+    entry |= {"each_seed": " ".join(str(arm[seed]["completions"] or "never") for seed in sorted(arm))}
     for other in REFERENCES:
         if other in arms:
             entry |= dict(
@@ -89,7 +91,8 @@ def markdown(rows: list[dict]) -> str:
             keys = (f"to_{other}", f"to_{other}_low", f"to_{other}_high")
             cells.append("{:.2f} [{:.2f}, {:.2f}]".format(*(each[key] for key in keys)) if keys[0] in each else "")
         explained = each["late_explained"]
-        cells += ["" if explained is None else f"{explained:.2f}", f"{each['late_power']:.0f}"]
+        power = each["late_power"]
+        cells += ["" if explained is None else f"{explained:.2f}", "" if power is None else f"{power:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -113,6 +116,8 @@ def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
         colour, line = STYLES.get(name, (f"C{number % 10}", "-"))
         curve = mean_curve(arm, lambda run: run["reward"])
         left.plot([step * ROWS for step in range(len(curve))], curve, line, color=colour, label=name)
+        if not all(run["measures"] for run in arm.values()):
+            continue  # runs of benchmarks/spans_decoder.py measure nothing but the reward
         power = mean_curve(arm, lambda run: measured(run, 3))
         right.plot([step * ROWS for step in range(len(power))], power, line, color=colour)
         if next(iter(arm.values()))["measures"][0][0] is not None:
