@@ -97,11 +97,11 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def mean_curve(arm: dict[int, dict], pick) -> list[float]:
+def mean_curve(arm: dict[int, dict], pick, average=statistics.fmean) -> list[float]:
     """Over seeds; a run that has arrived keeps its last value."""
     length = max(len(run["reward"]) for run in arm.values())
     series = [pick(run) for run in arm.values()]
-    return [statistics.fmean(each[min(step, len(each) - 1)] for each in series) for step in range(length)]
+    return [average(each[min(step, len(each) - 1)] for each in series) for step in range(length)]
 
 
 def measured(run: dict, index: int) -> list[float]:
@@ -121,11 +121,11 @@ def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
         power = mean_curve(arm, lambda run: measured(run, 3))
         right.plot([step * ROWS for step in range(len(power))], power, line, color=colour)
         if next(iter(arm.values()))["measures"][0][0] is not None:
-            explained = mean_curve(arm, lambda run: measured(run, 0))
+            explained = mean_curve(arm, lambda run: measured(run, 0), statistics.median)
             middle.plot([step * ROWS for step in range(len(explained))], explained, line, color=colour)
     left.axhline(0.9, color="lightgray", zorder=0)
     left.set(xlabel="completions", ylabel="share of doors open", title="reward, mean over seeds")
-    middle.set(xlabel="completions", ylim=(-1, 1.05), title="variance of the exact V(s_t) explained")
+    middle.set(xlabel="completions", ylim=(-1, 1.05), title="variance of the exact V(s_t) explained, median")
     right.set(xlabel="completions", yscale="log", title="E A² / E (true advantage)²")
     left.legend(fontsize=7)
     figure.tight_layout()
