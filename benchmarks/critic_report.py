@@ -29,6 +29,7 @@ from spans_tabular import bootstrap
 TUNING = 1000  # seeds from here on
 REFERENCES = ("group_mean", "spans", "own")
 MEASURES = ("explained", "agreement", "off", "power")
+COLOURS = [f"C{number}" for number in (0, 1, 3, 4, 5, 6, 8, 9)]  # green and gray are taken
 STYLES = {"own": ("black", "--"), "spans": ("tab:green", "-"), "group_mean": ("tab:gray", "-")}
 
 
@@ -113,7 +114,7 @@ def measured(run: dict, index: int) -> list[float]:
 def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6))
     for number, (name, arm) in enumerate(arms.items()):
-        colour, line = STYLES.get(name, (f"C{number % 10}", "-"))
+        colour, line = STYLES.get(name, (COLOURS[number % len(COLOURS)], ":" if " @ " in name else "-"))
         curve = mean_curve(arm, lambda run: run["reward"])
         left.plot([step * ROWS for step in range(len(curve))], curve, line, color=colour, label=name)
         if not all(run["measures"] for run in arm.values()):
