@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from credit.batch import Rollout
+from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
 from trainers.critic import Critic, build_critic
 from trainers.critic_metrics import sums_of
@@ -89,11 +89,14 @@ class CriticSeam:
         elif not self.critic.at_scoring:
             output[VALUES] = torch.cat(found[1])
 
-    def _values_at_scoring(self, rollout: Rollout, advantages_B: Tensor) -> Rollout:
-        """The rollout with the values of a critic that looks at whole groups; it learns from the batch afterwards."""
+    def _score_with_groups(self, rollout: Rollout) -> tuple[Credit, Rollout]:
+        """Credit with the values of a critic that looks at whole groups, which then learns from the batch; and the rollout with
+        those values."""
+        advantages_B = self.credit.advantages(rollout)
         outcome_BT = self.credit.outcome({**rollout.signals(), "advantages_B": advantages_B})
-        learn = self.model.training
-        return replace(rollout, scoring_values_BT=self.critic.score(rollout, advantages_B, outcome_BT, learn))
+        values_BT = self.critic.score(rollout, advantages_B, outcome_BT, learn=self.model.training)
+        rollout = replace(rollout, scoring_values_BT=values_BT)
+        return self.credit.score(rollout, advantages_B), rollout
 
     def _one_more_pass(self, output: dict) -> None:
         tokens = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)

@@ -98,10 +98,10 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         """Runs the strategy on the rows of all ranks and returns this rank's share, keyed for TRL's batch dict."""
         mode = "train" if self.model.training else "eval"
         rollout = self._rollout(output, self.num_generations if mode == "train" else self.num_generations_eval)
-        advantages_B = self.credit.advantages(rollout)
         if self.critic is not None and self.critic.at_scoring:
-            rollout = self._values_at_scoring(rollout, advantages_B)
-        credit = self.credit.score(rollout, advantages_B)
+            credit, rollout = self._score_with_groups(rollout)
+        else:
+            credit = self.credit.score(rollout)
         for name, value in diagnose(rollout, credit).items():
             self._metrics[mode][f"credit/{name}"].append(value)
         rows, width = output["completion_mask"].shape
@@ -181,7 +181,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         if self._loss_inputs is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(self._loss_inputs, result[0].detach(), result[1], caught)
-        elif self._passes is not None:
+        elif self.critic is not None and self._passes is not None:
             self._passes.append((result[0], caught))
         return result
 
