@@ -219,7 +219,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--tuning-seeds", type=int, default=2)
-    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="one rate: no tuning")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="tried for every strategy")
+    parser.add_argument("--rate", nargs="+", default=[], metavar="STRATEGY=RATE", help="taken as it is, not tuned")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--runs", type=Path, default=Path("spans_decoder"), help="folder of finished runs")
@@ -229,8 +230,9 @@ def main() -> None:
     shelf, tuning_seeds = Shelf(options.runs, options.steps), list(range(1000, 1000 + options.tuning_seeds))
     arms, rates = {}, {}
     for name in options.strategies:
-        rates[name] = tuned(shelf, name, tuning_seeds, options.rates) if len(options.rates) > 1 else {}
-        best = min(rates[name], key=rates[name].get, default=options.rates[0])
+        taken = {name: float(rate) for name, _, rate in (pair.partition("=") for pair in options.rate)}
+        rates[name] = {} if name in taken else tuned(shelf, name, tuning_seeds, options.rates)
+        best = taken[name] if name in taken else min(rates[name], key=rates[name].get)
         if not options.seeds:  # tune only
             continue
         runs = shelf.runs(name, best, list(range(options.seeds)))

@@ -8,6 +8,7 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from rewards.call import Logs, Outcome, Values
 from rewards.clock import run_within
@@ -82,6 +83,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             break
         except BaseException:  # a task the function had made called sys.exit(): that task's error, not the loop's end
             continue
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    with suppress(BaseException):
+        loop.run_until_complete(asyncio.sleep(0.01))  # lets them end, else asyncio complains about each
     loop.close()
 
 
