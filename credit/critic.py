@@ -79,8 +79,8 @@ class GradientCritic(CriticSpec):
         at: "tokens" fits V at every learning token; "prompt" before the first one only, for one value per prompt.
         running: V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the
             critic can count what no single hidden state holds.
-        level: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag behind a
-            policy that improves; false: the head follows by its own learning rate.
+        level: True: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag
+            behind a policy that improves. False: the head follows by its own learning rate.
         mlp: width of one hidden layer between state and value; 0: linear.
         init_std: spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy).
         seed: of the first weights.
@@ -97,7 +97,7 @@ class GradientCritic(CriticSpec):
     clip_range: float | None = None
     at: str = "tokens"
     running: bool = False
-    level: bool = True
+    level: bool = False
     mlp: int = 0
     init_std: float = 0.0
     seed: int = 0

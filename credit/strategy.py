@@ -36,14 +36,14 @@ class Strategy:
     Args:
         weight: measure over tokens, see credit/weight.py.
         baseline, spread, ratio: see their modules; default: group mean, broadcast, token.
-        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic.py. The trainer builds it.
-        critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
-        kl_in_reward: PPO's KL penalty: -beta (sampler_logps - ref_logps) joins the reward of each token, beta being the
-            trainer's, and TRL's own KL term is left out of the loss. Needs a spread over `token_rewards_BT`.
         unit_mass: rescale the weights to total mass 1 per optimiser batch, so that an ablation over weights does not
             compare step sizes. A batch without tokens keeps mass 0.
         name: shown in logs and reports.
         declares: overrides what the members declare together; keys as in `credit.declare.Declaration`.
+        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic.py. The trainer builds it.
+        critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
+        kl_in_reward: PPO's KL penalty: -beta (sampler_logps - ref_logps) joins the reward of each token, beta being the
+            trainer's, and TRL's own KL term is left out of the loss. Needs a spread over `token_rewards_BT`.
 
     Raises:
         ValueError: a member asks for a signal that does not exist, or that its stage cannot see.
@@ -53,12 +53,12 @@ class Strategy:
     baseline: Member = baselines.group_mean
     spread: Member = spreads.broadcast
     ratio: Member = ratios.token
-    critic: CriticSpec | None = None
-    critic_warmup_steps: int = 0
-    kl_in_reward: bool = False
     unit_mass: bool = False
     name: str = "custom"
     declares: Mapping[str, object] = field(default_factory=dict)
+    critic: CriticSpec | None = None
+    critic_warmup_steps: int = 0
+    kl_in_reward: bool = False
 
     def __post_init__(self):
         self.critic = self.critic or None  # configs/credit/critic/none.yaml is an empty mapping

@@ -18,8 +18,8 @@ from trainers.replay import replay_trainer
 
 # Random first weights, so that values differ from token to token from the first step on.
 HEAD = HeadCritic(init_std=0.5, learning_rate=0.1)
-RUNNING = HeadCritic(init_std=0.5, running=True, mlp=6, learning_rate=0.1)
-BOUNDED = HeadCritic(init_std=0.5, loss="cross_entropy", learning_rate=0.1)
+RUNNING = HeadCritic(init_std=0.5, running=True, level=True, mlp=6, learning_rate=0.1)
+BOUNDED = HeadCritic(init_std=0.5, level=True, loss="cross_entropy", learning_rate=0.1)
 PROMPT = HeadCritic(init_std=0.5, at="prompt", learning_rate=0.1)
 SEPARATE = SeparateCritic(init_std=0.5, learning_rate=0.01)
 ADAPTER = AdapterCritic(init_std=0.5, learning_rate=0.1, rank=2)

@@ -95,7 +95,7 @@ def test_the_critic_learns_what_the_rewards_are():
 
 def test_the_level_is_the_mean_outcome_of_the_last_batches():
     """A head that never learns: after two steps on the same batch V is the mean reward per learning token."""
-    trainer, rollouts = fit(value(HeadCritic(learning_rate=0.0)), 2, seed=2, max_steps=2), made_rollouts(2)
+    trainer, rollouts = fit(value(HeadCritic(learning_rate=0.0, level=True)), 2, seed=2, max_steps=2), made_rollouts(2)
     pairs = [(r, len(ids)) for r, ids in zip(rollouts.rewards, rollouts.completion_ids, strict=True) if r is not None]
     expected = sum(r * n for r, n in pairs) / sum(n for _, n in pairs)
     assert trainer.critic.head.offset.item() == pytest.approx(expected, rel=1e-5)
