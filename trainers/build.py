@@ -3,6 +3,7 @@ a model is loaded. With trainers/compose.py the only place that instantiates."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,12 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
         ConfigError: TRL refuses the combination (for example a batch that groups of completions do not divide).
     """
     values = OmegaConf.to_container(config.trainer, resolve=True)
+    known = {entry.name for entry in dataclasses.fields(config_class)}
+    if strange := sorted(set(values) - known):
+        raise ConfigError(
+            f"trainer: the chosen YAML does not belong to this command, whose {config_class.__name__} has no "
+            f"{', '.join(strange[:3])}; leave trainer=... out, or set its fields (trainer.key=...)."
+        )
     try:
         return config_class(**{**departures(config_class, values), **fixed})
     except (ValueError, TypeError, ImportError) as error:
