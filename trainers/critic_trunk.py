@@ -27,8 +27,7 @@ class PolicyTrunk:
     def __init__(self, policy: nn.Module, spec: HeadCritic | None = None):
         decoder = decoder_of(policy)
         self.width = width_of(policy)
-        self._reduce: Callable[[Tensor, slice], Tensor] | None = None
-        self._caught: list[Tensor] = []
+        self._keep_states: Callable[[Tensor], None] | None = None
         decoder.register_forward_hook(self._keep)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -46,15 +45,15 @@ class PolicyTrunk:
             caught.append(reduce(states, slice(rows, rows + len(states))))
             rows += len(states)
 
-        self._reduce = keep
+        self._keep_states = keep
         try:
             yield caught
         finally:
-            self._reduce = None
+            self._keep_states = None
 
     def _keep(self, module, arguments, output) -> None:
-        if self._reduce is not None:
-            self._reduce(output[0] if isinstance(output, tuple) else output.last_hidden_state)
+        if self._keep_states is not None:
+            self._keep_states(output[0] if isinstance(output, tuple) else output.last_hidden_state)
 
 
 class SeparateTrunk:
