@@ -46,20 +46,21 @@ def gae(
     Returns:
         (B, T), dtype of the rewards; 0 at masked places.
     """
-    values_BT, hidden_BT = values_BT.to(token_rewards_BT.dtype), ~mask_BT
+    # torch.where, which is several times faster than masked_fill on the CPU.
+    values_BT, zero = values_BT.to(token_rewards_BT.dtype), token_rewards_BT.new_zeros(())
     if gamma == 1.0 and isinstance(lambda_, (int, float)) and lambda_ == 1.0:
-        outcome_BT = discounted_suffix_sums(token_rewards_BT.masked_fill(hidden_BT, 0.0), 1.0)
-        return outcome_BT.sub_(values_BT).masked_fill_(hidden_BT, 0.0)
+        outcome_BT = discounted_suffix_sums(torch.where(mask_BT, token_rewards_BT, zero), 1.0)
+        return torch.where(mask_BT, outcome_BT.sub_(values_BT), zero)
     place_BT = _places_without_holes(mask_BT)
     if place_BT is None:
-        packed_rewards_BT, packed_values_BT = token_rewards_BT, values_BT.masked_fill(hidden_BT, 0.0)
+        packed_rewards_BT, packed_values_BT = token_rewards_BT, torch.where(mask_BT, values_BT, zero)
     else:
         packed_rewards_BT, packed_values_BT = (_packed(each, place_BT) for each in (token_rewards_BT, values_BT))
     deltas_BT = packed_rewards_BT - packed_values_BT
     deltas_BT[:, :-1].add_(packed_values_BT[:, 1:], alpha=gamma)
     if place_BT is None:
         # Nothing is left behind a row's last learning token, so the sums are exactly 0 there.
-        return discounted_suffix_sums(deltas_BT.masked_fill_(hidden_BT, 0.0), gamma * lambda_)
+        return discounted_suffix_sums(torch.where(mask_BT, deltas_BT, zero), gamma * lambda_)
     sums_BT = discounted_suffix_sums(deltas_BT, gamma * lambda_)
     return torch.nn.functional.pad(sums_BT, (0, 1)).gather(1, place_BT)
 
