@@ -27,7 +27,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from credit.reduce import group_centred, group_count, group_index
+from credit.reduce import group_centred, group_count, group_index, sum_by_group
 from credit.spans import spans
 from credit.value import discounted_suffix_sums, last_token_rewards
 
@@ -105,7 +105,7 @@ class ReturnDecomposition(nn.Module):
         count_B = group_count(outcomes_B.double(), group_B)
         centred_B = group_centred(outcomes_B.double(), group_B)
         sums_BD = sums_BD * scorable_B[:, None]
-        mean_BD = _group_sum(sums_BD, index_B, groups) / count_B.clamp(min=1)[:, None]
+        mean_BD = sum_by_group(sums_BD, index_B, groups) / count_B.clamp(min=1)[:, None]
         centred_BD = (sums_BD - mean_BD) * scorable_B[:, None]
         predicted_B = centred_BD @ self.weights_D
         agreed = torch.stack([(predicted_B * centred_B).sum(), predicted_B.square().sum()])
@@ -151,7 +151,3 @@ def values_of(
     earned_BT[:, 0] += advantages_B * ~mask_BT.any(dim=1)
     to_go_BT = discounted_suffix_sums(rewards_BT, 1.0)
     return (to_go_BT - spans(earned_BT, rewards_B, group_B, mask_BT)).masked_fill(~mask_BT, 0.0)
-
-
-def _group_sum(values_BX: Tensor, index_B: Tensor, groups: int) -> Tensor:
-    return values_BX.new_zeros(groups, values_BX.shape[1]).index_add_(0, index_B, values_BX)[index_B]

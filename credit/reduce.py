@@ -22,6 +22,11 @@ def group_index(group_B: Tensor) -> tuple[Tensor, int]:
     return index_B, int(unique.numel())
 
 
+def sum_by_group(values_BX: Tensor, index_B: Tensor, groups: int) -> Tensor:
+    """(B, X) sum over the rows of each row's group; `index_B`, `groups` as of `group_index`. Every row counts."""
+    return values_BX.new_zeros(groups, values_BX.shape[1]).index_add_(0, index_B, values_BX)[index_B]
+
+
 def group_sum(values_B: Tensor, group_B: Tensor) -> Tensor:
     """(B,) sum over the group of each row, NaN entries left out."""
     index_B, groups = group_index(group_B)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from credit.declare import declares
-from credit.reduce import group_index
+from credit.reduce import group_index, sum_by_group
 
 
 @declares(
@@ -41,8 +41,8 @@ def spans(span_rewards_BT: Tensor, rewards_B: Tensor, group_B: Tensor, mask_BT: 
     # Measured from one row of the group: rows that agree give exactly 0, not a rounding error that Adam blows up.
     origin_BT = held_BT[_one_scorable(scorable_B1[:, 0], index_B, groups)]
     held_BT = (held_BT - origin_BT) * scorable_B1
-    count_B = _per_group(scorable_B1.to(held_BT.dtype), index_B, groups)
-    others_BT = (_per_group(held_BT, index_B, groups) - held_BT) / (count_B - 1).clamp(min=1)
+    count_B = sum_by_group(scorable_B1.to(held_BT.dtype), index_B, groups)
+    others_BT = (sum_by_group(held_BT, index_B, groups) - held_BT) / (count_B - 1).clamp(min=1)
     credit_BT = returns_BT - origin_BT - others_BT
     return torch.where((count_B > 1) & scorable_B1, credit_BT, torch.zeros_like(credit_BT))
 
@@ -53,11 +53,6 @@ def _held(returns_BT: Tensor, alive_BT: Tensor) -> Tensor:
     last_B = torch.where(alive_BT, positions_T, torch.full_like(positions_T, -1)).amax(dim=1)
     at_last_B1 = returns_BT.gather(1, last_B.clamp(min=0)[:, None])
     return torch.where(positions_T <= last_B[:, None], returns_BT, at_last_B1)
-
-
-def _per_group(values_BX: Tensor, index_B: Tensor, groups: int) -> Tensor:
-    """(B, X) sum over the rows of each row's group."""
-    return values_BX.new_zeros(groups, values_BX.shape[1]).index_add_(0, index_B, values_BX)[index_B]
 
 
 def _one_scorable(scorable_B: Tensor, index_B: Tensor, groups: int) -> Tensor:

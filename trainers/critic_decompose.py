@@ -20,7 +20,8 @@ class DecomposedCritic(Critic):
             raise ValueError("a decomposition adds up undiscounted contributions; keep credit.spread.gamma=1.")
         super().__init__(trainer, spec, gamma)
         text = trainer.model.config.get_text_config()
-        vocabulary = max(text.vocab_size, len(trainer.processing_class) if _counts(trainer.processing_class) else 0)
+        tokenizer = trainer.processing_class  # a multimodal processor has no length
+        vocabulary = max(text.vocab_size, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
         self.decomposition = ReturnDecomposition(vocabulary, spec.features, spec.ridge, spec.forgetting, spec.seed).to(
             trainer.accelerator.device
         )
@@ -39,7 +40,3 @@ class DecomposedCritic(Critic):
             unseen_B = rollout.rewards_B.isnan() | ~rollout.mask_BT.any(dim=1)
             self.decomposition.fit(sums_BD, advantages_B.double().masked_fill(unseen_B, float("nan")), rollout.group_B)
         return values_BT.to(rollout.rewards_B.dtype)
-
-
-def _counts(tokenizer) -> bool:
-    return hasattr(tokenizer, "__len__")

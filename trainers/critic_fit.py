@@ -62,8 +62,7 @@ class FittedCritic(Critic):
 
     def pass_of_own(self, inputs: dict, learn: bool) -> Tensor:
         """(B, T, D) states by the critic's own forward pass; with a graph if it is to be learned from."""
-        adapter = self.trunk.active() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
-        with adapter, torch.set_grad_enabled(learn):
+        with self._adapter(), torch.set_grad_enabled(learn):
             return self.trunk.states(inputs)
 
     def learn(
@@ -84,8 +83,7 @@ class FittedCritic(Critic):
         """
         self._check_range(targets_BT, weights_BT)
         rest = (visible_BT, targets_BT, first_values_BT, weights_BT)
-        adapter = self.trunk.active() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
-        with adapter, torch.enable_grad(), self._full_precision():
+        with self._adapter(), torch.enable_grad(), self._full_precision():
             if self.trunk.runs_forward:
                 self._loss(self.head, states_BTD, *rest).backward()
             else:
@@ -140,6 +138,9 @@ class FittedCritic(Critic):
     def _loss(self, head, states_BTD, visible_BT, targets_BT, first_values_BT, weights_BT) -> Tensor:
         loss_BT = value_loss(head(states_BTD, visible_BT), targets_BT, first_values_BT, self.spec)
         return (loss_BT * weights_BT).sum()
+
+    def _adapter(self):
+        return self.trunk.active() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
 
     def _full_precision(self):
         return torch.autocast(self._accelerator.device.type, enabled=False)
