@@ -14,16 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from compared import Arm, Gap, Ratio, draw, gap, ratio, write_json
+from until import SMOOTH, reached, train_until
 
 ARMS = {
     "spans": ["credit=spans"],
@@ -31,7 +29,6 @@ ARMS = {
 }
 TASKS = {"doors": ["experiment=doors"], "chain": []}
 BATCH = {"doors": 16, "chain": 128}
-SMOOTH = 10  # optimiser steps the reward is averaged over
 
 
 def main() -> None:
@@ -49,27 +46,8 @@ def main() -> None:
 
 def train(options: argparse.Namespace, arm: str, seed: int) -> dict:
     """One run; stopped when the smoothed reward has reached the target."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *(sys.executable, str(ROOT / "train_grpo.py"), *TASKS[options.task], *ARMS[arm], f"seed={seed}"),
-            *(f"run_dir={folder}/run", f"trainer.max_steps={options.steps}", "trainer.eval_on_start=false"),
-            *("trainer.save_strategy=no", "show=0", "record.every=0", *options.override),
-        ]
-        log = (Path(folder) / "log").open("w")
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        rows: list[dict] = []
-        try:
-            while process.poll() is None:
-                time.sleep(2)
-                rows = _metrics(Path(folder) / "run" / "metrics.jsonl")
-                if _reached([row["reward"] for row in rows], options.target) is not None:
-                    process.terminate()
-                    break
-        finally:
-            process.wait()
-        rows = _metrics(Path(folder) / "run" / "metrics.jsonl")
-        if not rows:
-            raise RuntimeError((Path(folder) / "log").read_text()[-3000:])
+    overrides = [*TASKS[options.task], *ARMS[arm], f"seed={seed}", *options.override]
+    rows = train_until(overrides, options.steps, options.target)
     names = [key for key in rows[0] if key == "reward" or (key.startswith("rewards/") and key.endswith("/mean"))]
     return {"curves": {name: [round(row[name], 4) for row in rows] for name in names}}
 
@@ -86,7 +64,7 @@ def report(runs: list[dict], options: argparse.Namespace) -> None:
     arms = {}
     for arm in ARMS:
         curves = [pair[arm]["curves"]["reward"] for pair in pairs]
-        steps = [_reached(curve, options.target) for curve in curves]
+        steps = [reached(curve, options.target) for curve in curves]
         counts = [None if step is None else (step + 1) * batch for step in steps]
         arms[arm] = Arm(counts, curves, options.steps * batch)
         print(f"  {arm:<10} {arms[arm].line()}")
@@ -104,27 +82,6 @@ def report(runs: list[dict], options: argparse.Namespace) -> None:
         write_json(options.picture.with_suffix(".json"), arms, table, {"settings": settings})
         title = f"{options.task}: reward, mean of {len(pairs)} seeds"
         draw(options.picture.with_suffix(".png"), arms, title, batch, SMOOTH, options.target)
-
-
-def _reached(rewards: list[float], target: float) -> int | None:
-    return next(
-        (n for n in range(SMOOTH - 1, len(rewards)) if statistics.fmean(rewards[n - SMOOTH + 1 : n + 1]) >= target),
-        None,
-    )
-
-
-def _metrics(file: Path) -> list[dict]:
-    if not file.is_file():
-        return []
-    rows = []
-    for line in file.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # half written
-        if "reward" in row:
-            rows.append(row)
-    return rows
 
 
 def _line(run: dict) -> str:

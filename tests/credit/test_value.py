@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,6 +57,16 @@ def test_each_row_may_have_a_lambda_of_its_own(rollout, seed):
     for b, lambda_ in enumerate(lambda_B.tolist()):
         alone = gae(*(each[b : b + 1] for each in arguments), 0.9, lambda_)
         assert torch.allclose(together[b : b + 1], alone, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=30)
+@given(rollouts(), factors, st.integers(1, 40), st.integers(0, 99))
+def test_rows_taken_a_few_at_a_time_get_what_they_get_together(rollout, lambda_, cached, seed):
+    arguments = signals_of(rollout, seed)
+    lambda_B = torch.rand(len(rollout.rewards_B), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for each in (lambda_, lambda_B):
+        with patch("credit.value._CACHED", cached):
+            assert torch.allclose(gae(*arguments, 0.9, each), gae_loop(*arguments, 0.9, each), rtol=0, atol=1e-12)
 
 
 @settings(max_examples=30)
