@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from credit.settings import check_types
+
 LOSSES = ("squared", "cross_entropy")
 PLACES = ("tokens", "prompt")
 
@@ -24,7 +26,8 @@ class CriticSpec:
 class DecompositionCritic(CriticSpec):
     """V from a learned decomposition of the reward over tokens: no hidden states, no forward pass, no learning rate.
 
-    Args: as `credit.decompose.ReturnDecomposition`.
+    Args: as `credit.decompose.ReturnDecomposition`. `at` changes nothing: the fit is of whole completions, and V before the first
+        token is one of its values, so that strategies with one value for each prompt can name it.
 
     Raises:
         ValueError: a value out of range.
@@ -34,12 +37,14 @@ class DecompositionCritic(CriticSpec):
     ridge: float = 0.01
     forgetting: float = 1.0
     seed: int = 0
+    at: str = "tokens"
 
     def __post_init__(self):
-        if self.features < 1 or self.ridge <= 0 or not 0 < self.forgetting <= 1:
+        check_types(self, "critic.")
+        if self.features < 1 or self.ridge <= 0 or not 0 < self.forgetting <= 1 or self.at not in PLACES:
             raise ValueError(
-                "a decomposition needs critic.features >= 1, ridge > 0 and forgetting in (0, 1], got "
-                f"{self.features}, {self.ridge} and {self.forgetting}."
+                "a decomposition needs critic.features >= 1, ridge > 0, forgetting in (0, 1] and at in "
+                f"{', '.join(PLACES)}; got {self.features}, {self.ridge}, {self.forgetting} and {self.at!r}."
             )
 
 
@@ -60,6 +65,7 @@ class RidgeCritic(CriticSpec):
     running: bool = False
 
     def __post_init__(self):
+        check_types(self, "critic.")
         if self.ridge <= 0 or not 0 < self.forgetting <= 1 or not 0 <= self.lambda_ <= 1 or self.at not in PLACES:
             raise ValueError(
                 "a ridge critic needs critic.ridge > 0, forgetting in (0, 1], lambda_ in [0, 1] and at in "
@@ -103,13 +109,14 @@ class GradientCritic(CriticSpec):
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self, "critic.")
         for name, known in (("loss", LOSSES), ("at", PLACES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"critic.{name}={getattr(self, name)!r} is not one of {', '.join(known)}.")
-        if self.learning_rate < 0 or self.weight_decay < 0 or self.max_grad_norm <= 0 or self.mlp < 0:
+        if min(self.learning_rate, self.weight_decay, self.mlp, self.init_std) < 0 or self.max_grad_norm <= 0:
             raise ValueError(
-                "critic.learning_rate, weight_decay and mlp must be >= 0 and max_grad_norm > 0, got "
-                f"{self.learning_rate}, {self.weight_decay}, {self.mlp} and {self.max_grad_norm}."
+                "critic.learning_rate, weight_decay, mlp and init_std must be >= 0 and max_grad_norm > 0, got "
+                f"{self.learning_rate}, {self.weight_decay}, {self.mlp}, {self.init_std} and {self.max_grad_norm}."
             )
         if not 0.0 <= self.lambda_ <= 1.0:
             raise ValueError(f"critic.lambda_ must lie in [0, 1], got {self.lambda_}.")
@@ -132,19 +139,32 @@ class HeadCritic(GradientCritic):
     detach: bool = True
     coefficient: float = 0.1
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.coefficient < 0:
+            raise ValueError(f"critic.coefficient must be >= 0, got {self.coefficient}.")
+
 
 @dataclass
 class AdapterCritic(GradientCritic):
     """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass.
 
     Args:
-        rank, alpha, target_modules: of the adapter (peft's `LoraConfig`); None: the policy adapter's modules.
+        rank, alpha, target_modules: of the adapter (peft's `LoraConfig`: names, or a string that it reads as a pattern or
+            "all-linear"); None: the policy adapter's modules.
     """
 
     learning_rate: float = 1e-4
     rank: int = 8
     alpha: float = 16.0
-    target_modules: list[str] | None = None
+    target_modules: list[str] | str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(f"critic.rank must be >= 1 and alpha > 0, got {self.rank} and {self.alpha}.")
+        if self.target_modules is not None and not isinstance(self.target_modules, str):
+            self.target_modules = list(self.target_modules)  # Hydra's own kind of list cannot be saved
 
 
 @dataclass

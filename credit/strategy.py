@@ -24,6 +24,7 @@ from credit import spread as spreads
 from credit.batch import SIGNALS, Credit, Rollout
 from credit.critic import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
+from credit.settings import check_types
 from credit.value import last_token_rewards
 
 Member = Callable[..., Tensor]
@@ -46,7 +47,8 @@ class Strategy:
             trainer's, and TRL's own KL term is left out of the loss. Needs a spread over `token_rewards_BT`.
 
     Raises:
-        ValueError: a member asks for a signal that does not exist, or that its stage cannot see.
+        ValueError: a member asks for a signal that does not exist, or that its stage cannot see; a setting is of another type
+            or out of range.
     """
 
     weight: Member
@@ -61,7 +63,13 @@ class Strategy:
     kl_in_reward: bool = False
 
     def __post_init__(self):
-        self.critic = self.critic or None  # configs/credit/critic/none.yaml is an empty mapping
+        if isinstance(self.critic, Mapping):  # configs/credit/critic/none.yaml, and what a strategy sets of its critic
+            self.critic = None
+        if self.critic is not None and not isinstance(self.critic, CriticSpec):
+            raise ValueError(
+                f"critic must be a specification of credit/critic.py, got {self.critic!r}; credit/critic=head (with a slash) "
+                "chooses one."
+            )
         for axis in _STAGES:
             setattr(self, axis, _unwrapped(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis)) for axis in _STAGES}
@@ -73,6 +81,7 @@ class Strategy:
                 f"kl_in_reward puts the KL penalty into token_rewards_BT, which no member of {self.name!r} reads. Use "
                 "credit/spread=value, or kl_in_reward=false with TRL's own KL term (trainer.beta)."
             )
+        check_types(self)
         if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
             raise ValueError(
                 f"critic_warmup_steps={self.critic_warmup_steps} needs a critic (credit/critic=head) and a number >= 0."

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from credit.declare import Declaration, declares
+from credit.settings import check_types
 
 _BLOCK = 32  # tokens that one small matrix product discounts at once
 _CACHED = 1 << 19  # elements a CPU works on at once, so that intermediate results stay in its cache
@@ -168,6 +169,7 @@ class Value:
     adaptive_alpha: float | None = None
 
     def __post_init__(self):
+        check_types(self, "spread.")
         if not (0.0 <= self.lambda_ <= 1.0 and 0.0 <= self.gamma <= 1.0):
             raise ValueError(f"lambda_ and gamma must lie in [0, 1], got {self.lambda_} and {self.gamma}.")
         if self.adaptive_alpha is not None and self.adaptive_alpha <= 0:
@@ -196,6 +198,11 @@ class ValueWhitened(Value):
 
     eps: float = 1e-8
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.eps < 0:
+            raise ValueError(f"eps must be >= 0, got {self.eps}.")
+
     @property
     def declaration(self) -> Declaration:
         return Declaration(False, "batch", False, "PPO with whitened advantages; GAE, arXiv 1506.02438")
@@ -219,5 +226,6 @@ class ValueWhitened(Value):
 
 @declares(unbiased=True, weight_class="none", row_constant=True, source="REINFORCE with a baseline, Williams 1992")
 def value_prompt(advantages_B: Tensor, values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """A[b,t] = outcome - V(prompt): one baseline for each row, V before its first token. Unbiased for any critic."""
-    return (advantages_B - values_BT[:, 0].to(advantages_B.dtype))[:, None].expand(mask_BT.shape)
+    """A[b,t] = outcome - V(prompt): one baseline for each row, V before its first learning token. Unbiased for any critic."""
+    first_B1 = mask_BT.to(torch.uint8).argmax(dim=1, keepdim=True)
+    return (advantages_B[:, None] - values_BT.gather(1, first_B1).to(advantages_B.dtype)).expand(mask_BT.shape)

@@ -132,6 +132,12 @@ def test_a_prompt_baseline_is_the_value_before_the_first_token():
     assert torch.equal(credit_BT, torch.tensor([[0.75, 0.75], [-0.25, -0.25]]))
 
 
+def test_one_value_per_prompt_is_read_where_it_is_fitted_before_the_first_learning_token():
+    mask_BT = torch.tensor([[False, True, True], [False, False, False]])
+    credit_BT = value_prompt(torch.tensor([1.0, 0.0]), torch.tensor([[9.0, 0.25, 0.5]] * 2), mask_BT)
+    assert credit_BT[0].tolist() == [0.75] * 3
+
+
 @pytest.mark.parametrize("options", [{"lambda_": 1.1}, {"gamma": -0.1}, {"adaptive_alpha": 0.0}])
 def test_impossible_discounts_are_refused(options):
     with pytest.raises(ValueError, match="must"):
