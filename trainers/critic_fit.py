@@ -13,17 +13,20 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from credit.critic import AdapterCritic, GradientCritic, HeadCritic, ValueHead, value_loss
+from credit.critic import AdapterCritic, GradientCritic, HeadCritic, SeparateCritic, ValueHead, value_loss
 from trainers.critic import Critic, pieces
-from trainers.critic_trunk import AdapterTrunk, PolicyTrunk, SeparateTrunk, build_trunk
+from trainers.critic_trunk import AdapterTrunk, PolicyTrunk, SeparateTrunk, build_trunk, check_tokenizer
 
 # Rows are put through the head in pieces of about this many numbers, so that a float32 copy of all states never exists.
 PIECE = 2**24
+ROUNDING = 1e-5
 
 
 class FittedCritic(Critic):
     def __init__(self, trainer, spec: GradientCritic, gamma: float):
         _refuse_sharded(trainer, spec)
+        if isinstance(spec, SeparateCritic):
+            check_tokenizer(trainer.processing_class, spec.model)
         super().__init__(trainer, spec, gamma)
         self.trunk = build_trunk(trainer.accelerator.unwrap_model(trainer.model), spec)
         self.own_pass, self.at, self.lambda_ = self.trunk.runs_forward, spec.at, spec.lambda_
@@ -81,7 +84,7 @@ class FittedCritic(Critic):
         Raises:
             ValueError: cross_entropy with an outcome outside of [0, 1].
         """
-        self._check_range(targets_BT, weights_BT)
+        targets_BT = self._in_range(targets_BT, weights_BT)
         rest = (visible_BT, targets_BT, first_values_BT, weights_BT)
         with self._adapter(), torch.enable_grad(), self._full_precision():
             if self.trunk.runs_forward:
@@ -111,7 +114,8 @@ class FittedCritic(Critic):
         names = list(self._parameters)
         flat = torch.cat([*(self._gradients[name].flatten() for name in names), self._level])
         flat, level = self._accelerator.reduce(flat, reduction="sum").split([len(flat) - 2, 2])
-        self.head.note_level(*level)
+        if level.isfinite().all():
+            self.head.note_level(*level)
         self._gradients.clear()
         self._level.zero_()
         norm = flat.norm()
@@ -153,15 +157,17 @@ class FittedCritic(Critic):
             self._gradients[name] = gradient.float() if before is None else before + gradient.float()
             parameter.grad = None
 
-    def _check_range(self, targets_BT: Tensor, weights_BT: Tensor) -> None:
+    def _in_range(self, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:
+        """The targets, under cross_entropy in [0, 1]: a lambda-return may leave it by a rounding error."""
         if self.spec.loss != "cross_entropy":
-            return
+            return targets_BT
         used = targets_BT[weights_BT > 0]
-        if used.numel() and (used.min() < 0 or used.max() > 1):
+        if used.numel() and (used.min() < -ROUNDING or used.max() > 1 + ROUNDING):
             raise ValueError(
                 f"critic.loss=cross_entropy needs outcomes in [0, 1], got {used.min():.3g} to {used.max():.3g}. Use "
                 "critic.loss=squared, or baseline none, no KL in the reward and rewards in [0, 1]."
             )
+        return targets_BT.clamp(0.0, 1.0)
 
     def _equalise(self) -> None:
         """All ranks start from rank 0's weights."""

@@ -7,9 +7,10 @@ completion token: (B, T, D), where the state before the first token is the one t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -94,16 +95,15 @@ class AdapterTrunk:
         if not modules:
             raise ValueError("credit.critic.target_modules is needed: the policy's adapter names none.")
         trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-        config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=list(modules), lora_dropout=0.0)
+        modules = modules if isinstance(modules, str) else list(modules)
+        config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=modules, lora_dropout=0.0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             policy.add_adapter(ADAPTER, config)
         self._policy, self._decoder, self.width = policy, decoder_of(policy), width_of(policy)
         self._own = {name: p for name, p in policy.named_parameters() if f".{ADAPTER}." in name}
-        for parameter in policy.parameters():
-            parameter.requires_grad_(False)
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        _set_trained(policy.parameters(), False)
+        _set_trained(trained, True)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return self._own
@@ -113,29 +113,34 @@ class AdapterTrunk:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """The critic's adapter in place of the policy's, trainable. peft's `set_adapter` would unfreeze and freeze the
-        policy's own weights between its forward and its backward pass, so only the names are exchanged."""
+        """The critic's adapter in place of all that the policy trains, which is left out (adapters, whole modules, tokens) or,
+        like biases, frozen. peft's `set_adapter` forgets which weights of the policy were trained, so names are exchanged."""
         from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
 
-        layers = [module for module in self._policy.modules() if isinstance(module, BaseTunerLayer)]
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        layers = [module for module in self._policy.modules() if isinstance(module, kinds)]
         before = [layer._active_adapter for layer in layers]
+        trained = [parameter for parameter in self._policy.parameters() if parameter.requires_grad]
         for layer in layers:
-            layer._active_adapter = [ADAPTER]
-        for parameter in self._own.values():
-            parameter.requires_grad_(True)
+            has_own = any(ADAPTER in getattr(layer, name, ()) for name in layer.adapter_layer_names)
+            layer._active_adapter = [ADAPTER] if has_own else []
+        _set_trained(trained, False)
+        _set_trained(self._own.values(), True)
         try:
             yield
         finally:
             for layer, names in zip(layers, before, strict=True):
                 layer._active_adapter = names
-            for parameter in self._own.values():
-                parameter.requires_grad_(False)
+            _set_trained(self._own.values(), False)
+            _set_trained(trained, True)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Saving the policy leaves the critic's adapter out: peft would write every adapter it knows."""
         policy = self._policy
-        policy.save_pretrained = partial(policy.save_pretrained, selected_adapters=[_active(policy)])
+        others = [name for name in policy.peft_config if name != ADAPTER]
+        policy.save_pretrained = partial(policy.save_pretrained, selected_adapters=others)
         try:
             yield
         finally:
@@ -172,6 +177,11 @@ def width_of(model: nn.Module) -> int:
     return config.hidden_size
 
 
+def _set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(trained)
+
+
 def _active(policy) -> str:
     active = policy.active_adapter
     return active if isinstance(active, str) else active[0]
@@ -186,6 +196,26 @@ def _forward(decoder: nn.Module, inputs: dict) -> Tensor:
     return output.last_hidden_state[:, -inputs["completion_ids"].shape[1] - 1 : -1]
 
 
+def check_tokenizer(tokenizer, model: str | None) -> None:
+    """Raises ValueError if a separate critic's folder brings a tokenizer that numbers the policy's tokens otherwise."""
+    from transformers import AutoTokenizer
+
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    if model is None or not hasattr(tokenizer, "get_vocab"):
+        return
+    try:
+        theirs = AutoTokenizer.from_pretrained(model).get_vocab()
+    except (OSError, ValueError, KeyError, ImportError):
+        return  # weights without a tokenizer; what is wrong with the folder itself is said where they are loaded
+    added = tokenizer.get_added_vocab()
+    strange = [word for word, i in tokenizer.get_vocab().items() if theirs.get(word) != i and word not in added]
+    if strange:
+        raise ValueError(
+            f"credit.critic.model={model} has another tokenizer ({len(strange)} of the policy's tokens, {strange[0]!r} among "
+            "them, have another number there), and the critic reads the policy's token ids. Take a model with the same one."
+        )
+
+
 def _separate_decoder(policy: nn.Module, model: str | None) -> nn.Module:
     if model is None:
         if hasattr(policy, "peft_config"):
@@ -198,6 +228,9 @@ def _separate_decoder(policy: nn.Module, model: str | None) -> nn.Module:
         return copy.deepcopy(decoder_of(policy))
     from transformers import AutoModel
 
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        raise ValueError(f"credit.critic.model={model}: no such folder (looked in {Path.cwd()}).")
+    model = str(Path(model).expanduser()) if model.startswith("~") else model
     with _whole_on_every_rank():
         try:
             decoder = AutoModel.from_pretrained(model, dtype=torch.float32)
