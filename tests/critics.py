@@ -50,10 +50,11 @@ CASES = {
 
 
 def fit(strategy: Strategy, accumulation: int = 1, seed: int = 0, **options):
-    """One or more optimiser steps on `made_rollouts(seed)`; returns the trainer, after training."""
+    """One or more optimiser steps on `rollouts`, default `made_rollouts(seed)`; returns the trainer, after training."""
+    rollouts = options.pop("rollouts", None) or made_rollouts(seed)
     model, observe = options.pop("model", None) or tiny_model(), options.pop("observe", None)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (model, tiny_tokenizer(), made_rollouts(seed), strategy, folder, accumulation)
+        arguments = (model, tiny_tokenizer(), rollouts, strategy, folder, accumulation)
         trainer = replay_trainer(*arguments, **({"learning_rate": 1e-2} | options))
         if observe:
             trainer.credit_observers.append(observe)

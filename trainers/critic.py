@@ -81,18 +81,43 @@ class Critic:
         """Weights and state of a checkpoint.
 
         Raises:
+            ValueError: the checkpoint has no critic, or another one, or was saved without what resuming needs.
+        """
+        self.load_weights(folder)
+        if not (folder / FOLDER / STATE).is_file():
+            raise ValueError(
+                f"{folder} holds a critic but not its optimiser's state (trainer.save_only_model=true leaves it out), so the run "
+                "cannot go on from there. Start it again with overwrite=true, and save_only_model=false if it is to be resumed."
+            )
+        state = torch.load(folder / FOLDER / STATE, map_location=self._accelerator.device, weights_only=True)
+        self._load_state(state)
+
+    def load_weights(self, folder: Path) -> None:
+        """Weights of a checkpoint.
+
+        Raises:
             ValueError: the checkpoint has no critic, or another one.
         """
         source = folder / FOLDER
-        if not (source / WEIGHTS).is_file() or not (source / STATE).is_file():
-            raise ValueError(f"{folder} holds no critic to resume; it was written by a strategy without one.")
+        if not (source / WEIGHTS).is_file():
+            raise ValueError(
+                f"{folder} holds no critic to resume; it was written by a strategy without one. Resume with the strategy that "
+                "wrote it, or start again with overwrite=true."
+            )
         weights = load_file(source / WEIGHTS)
-        if weights.keys() != self.tensors.keys():
-            raise ValueError(f"{source} holds another critic: {sorted(weights.keys() ^ self.tensors.keys())[:4]}.")
+        facts = json.loads((source / SPEC).read_text(encoding="utf-8"))
+        found, ours = ({**facts, "shapes": _shapes(weights)}, {**self._identity(), "shapes": _shapes(self.tensors)})
+        if other := [name for name in ours if found.get(name) != ours[name]]:
+            raise ValueError(
+                f"{source} holds another critic: its {', '.join(other)} differ(s). Resume with the settings it was written with."
+            )
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 tensor.copy_(weights[name].to(tensor.device))
-        self._load_state(torch.load(source / STATE, map_location=self._accelerator.device, weights_only=True))
+
+    def _identity(self) -> dict:
+        """What else a critic must share with one whose weights it takes over, by the name it has in `SPEC`."""
+        return {"kind": type(self.spec).__name__}
 
     def _facts(self) -> dict:
         return {}
@@ -137,13 +162,19 @@ def pieces(size: int, states_BTD: Tensor, *others: Tensor):
     return zip(states_BTD.split(rows), *(other.split(rows) for other in others), strict=True)
 
 
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
 def load_head(folder: str | Path) -> nn.Module:
-    """The value head of a critic saved in `<model folder>/critic`, to read values off hidden states.
+    """The value head of a critic saved in `folder`, a model's folder or the `critic` in it, to read values off hidden states.
 
     Raises:
         ValueError: no such critic there.
     """
     folder = Path(folder)
+    if (folder / FOLDER / SPEC).is_file():
+        folder = folder / FOLDER
     if not (folder / SPEC).is_file():
         raise ValueError(f"{folder} holds no critic ({SPEC} is missing).")
     facts = json.loads((folder / SPEC).read_text(encoding="utf-8"))

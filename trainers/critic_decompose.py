@@ -30,6 +30,9 @@ class DecomposedCritic(Critic):
     def tensors(self) -> dict[str, Tensor]:
         return self.decomposition.state_dict(keep_vars=True)
 
+    def _identity(self) -> dict:
+        return {**super()._identity(), "seed": self.spec.seed}  # of the random features, which are not saved
+
     def score(self, rollout: Rollout, advantages_B: Tensor, outcome_BT: Tensor, learn: bool) -> Tensor:
         """(B, T) values of all rows from what earlier batches taught; then, if `learn`, this batch is added to the fit."""
         contributions_BT, sums_BD = self.decomposition.contributions(rollout.token_ids_BT, rollout.mask_BT)

@@ -43,7 +43,8 @@ class CriticMetrics:
         left = s["e2"] / weight - (s["e"] / weight) ** 2
         found = {
             "loss": s["loss"] / weight,
-            "explained_variance": 1 - left / variance if variance > 1e-12 else math.nan,
+            # Targets that are all alike have a variance of rounding errors, and nothing to explain.
+            "explained_variance": 1 - left / variance if variance > 1e-6 * s["g2"] / weight else math.nan,
             "value_start": s["start"] / rows,
             "value_end": s["end"] / rows,
             "noise_reward": s["reward"],

@@ -186,6 +186,11 @@ class CriticSeam:
         if self.critic is not None and checkpoint is not None:
             self.critic.load(Path(checkpoint))
 
+    def _load_best_model(self):
+        super()._load_best_model()
+        if self.critic is not None:
+            self.critic.load_weights(Path(self.state.best_model_checkpoint))
+
 
 class _PolicyStandsStill(TrainerCallback):
     """Leaves the policy's optimiser nothing to step on while the critic warms up: no gradients, so no moments and no decay.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
+from credit import baseline as baselines
 from credit.strategy import Strategy
 from trainers.fold import KNOWN, LUSPO_NEEDS_SEQUENCE_LEVEL
 
@@ -20,6 +22,14 @@ def refuse_inexact(args, strategy: Strategy) -> None:
             raise ValueError(f"{reason} (credit strategy {strategy.name!r})")
     if args.scale_rewards not in ("group", True):
         logger.warning("scale_rewards=%r has no effect: the credit strategy's baseline scales.", args.scale_rewards)
+    if strategy.critic is not None and not strategy.needs_values:
+        logger.warning("No member of credit strategy %r reads its critic: it is fitted for nothing.", strategy.name)
+    if 0 < args.max_steps <= strategy.critic_warmup_steps:
+        logger.warning(
+            "critic_warmup_steps=%d covers all of max_steps=%d: the policy will not move.",
+            strategy.critic_warmup_steps,
+            args.max_steps,
+        )
     if args.entropy_coef != 0.0 or args.use_adaptive_entropy:
         logger.warning(
             "TRL averages the entropy bonus per micro-batch: credit stays exact, the bonus depends on how the batch is cut."
@@ -41,7 +51,14 @@ def _rules(args, strategy: Strategy):
     )
     yield (
         strategy.needs_values and strategy.critic is None,
-        "the strategy reads a critic's values and names no critic. Add credit/critic=head (or adapter, separate)",
+        "the strategy reads a critic's values and names no critic. Add credit/critic=head (or ridge, decomposition, adapter, "
+        "separate); in a YAML of your own, `- critic: head` under `defaults`",
+    )
+    yield (
+        getattr(strategy.critic, "loss", "") == "cross_entropy"
+        and (strategy.kl_in_reward or _subtracts(strategy.baseline)),
+        "critic.loss=cross_entropy needs outcomes in [0, 1], and a baseline that subtracts or a KL penalty in the reward makes "
+        "them negative. Use critic.loss=squared, or credit/baseline=none and kl_in_reward=false",
     )
     yield (
         strategy.kl_in_reward and not args.beta,
@@ -104,6 +121,12 @@ def _rules(args, strategy: Strategy):
         "use_liger_kernel=True replaces TRL's loss by a fused one that does not take token credit in this trl. Set it "
         "to False",
     )
+
+
+def _subtracts(baseline) -> bool:
+    """Whether it is one of this package's own baselines that subtract something."""
+    member = baseline.func if isinstance(baseline, partial) else baseline
+    return getattr(member, "__module__", "") == baselines.__name__ and member is not baselines.none
 
 
 def _liger_replaces_loss(args) -> bool:

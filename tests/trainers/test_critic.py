@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from critics import ADAPTER, CASES, HEAD, SEPARATE, SUMS, farthest, fit, learned, value, whitened
@@ -229,11 +231,41 @@ def test_what_cannot_work_is_refused_with_its_remedy(strategy, options, remedy):
 
 
 def test_a_bounded_critic_refuses_outcomes_out_of_its_range():
-    from credit.baseline import group_mean
+    from functools import partial
 
-    strategy = Strategy(constant, group_mean, Value(), critic=HeadCritic(loss="cross_entropy"))
-    with pytest.raises(ValueError, match="loss=squared"):
-        fit(strategy)
+    from credit.baseline import group_mean, group_zscore
+
+    critic = HeadCritic(loss="cross_entropy")
+    for baseline in (group_mean, partial(group_zscore, eps=1e-3)):
+        with pytest.raises(ValueError, match=r"credit/baseline=none.*'value'"):
+            fit(Strategy(constant, baseline, Value(), critic=critic, name="value"))
+    with pytest.raises(ValueError, match="kl_in_reward=false"):
+        fit(value(critic, kl_in_reward=True), beta=0.1)
+    with pytest.raises(ValueError, match="got 0 to 2"):
+        fit(value(critic), reward_weights=[2.0])
+
+
+def test_a_bounded_critic_forgives_its_own_rounding():
+    trainer = fit(value(HeadCritic(loss="cross_entropy", lambda_=0.95)))
+    targets_BT = torch.tensor([[1.0 + 1e-7, -1e-8, 0.5]])
+    ones_BT = torch.ones(1, 3)
+    assert trainer.critic._in_range(targets_BT, ones_BT).tolist() == [[1.0, 0.0, 0.5]]
+
+
+def test_rewards_that_are_all_alike_leave_no_variance_to_explain():
+    from dataclasses import replace
+
+    rollouts = replace(made_rollouts(0), rewards=[0.7] * 16)
+    trainer = fit(value(HEAD), rollouts=rollouts, logging_strategy="steps", logging_steps=1)
+    explained = trainer.state.log_history[0]["critic/explained_variance"]
+    assert explained is None or math.isnan(explained)
+
+
+def test_what_is_odd_but_allowed_is_said(caplog):
+    fit(Strategy(constant, none, critic=HEAD))
+    assert "fitted for nothing" in caplog.text and "will not move" not in caplog.text
+    fit(value(HEAD, critic_warmup_steps=1))
+    assert "the policy will not move" in caplog.text
 
 
 def test_a_folder_that_holds_no_model_is_told_with_the_setting_that_names_it(tmp_path):
