@@ -7,6 +7,7 @@ pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -41,3 +42,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+def pytest_collection_finish(session):
+    gc.freeze()  # every training collects garbage first; half its time here would go into walking the imported libraries

@@ -53,14 +53,17 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         ValueError: the TRL options make exact credit impossible; the message names the remedy.
     """
 
+    # On the class, so that TRL's methods work on an object made without `__init__` (TRL tests them so).
+    credit: Strategy | None = None
+    _rewards_BK: Tensor | None = None
+    _span_rewards_BT: Tensor | None = None
+    _loss_inputs: dict | None = None
+    _passes: list | None = None
+    _shared_loss: Tensor | None = None
+
     def __init__(self, *args, credit: Strategy | str | None = None, **kwargs):
         self.credit = _strategy(credit)
-        self._rewards_BK: Tensor | None = None
-        self._span_rewards_BT: Tensor | None = None
-        self._loss_inputs: dict | None = None
         self._visited: dict = {}  # the dict TRL keeps for reuse, of which `_loss_inputs` is this visit's copy
-        self._passes: list | None = None
-        self._shared_loss: Tensor | None = None
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
