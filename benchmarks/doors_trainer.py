@@ -1,7 +1,7 @@
 """Doors in train_grpo.py itself: completions to 0.9 for each credit strategy, paired over seeds.
 
     python benchmarks/doors_trainer.py --runs DIR [--seeds 10] [--jobs 2]      # goes on from what DIR holds
-    python benchmarks/doors_trainer.py --runs DIR --report docs/strategies/value_doors_trainer
+    python benchmarks/doors_trainer.py --runs DIR --only-report --report docs/strategies/value_doors_trainer
 
 Each run is a process `train_grpo.py experiment=doors ...`, stopped once the mean reward of ten steps is at the
 target: a seed has the same key and initial weights in all arms. The learning rate of each arm is the best of --rates on the
@@ -49,11 +49,12 @@ def main() -> None:
     options = _options()
     options.runs.mkdir(parents=True, exist_ok=True)
     tuning = [(arm, rate, seed) for arm in options.arms for rate in options.rates for seed in options.tuning_seeds]
-    if len(options.rates) > 1:
+    if len(options.rates) > 1 and not options.only_report:
         make(tuning, options)
     best = {arm: best_rate(arm, options) for arm in options.arms}
     print("learning rates:", ", ".join(f"{arm} {rate:g}" for arm, rate in best.items()), flush=True)
-    make([(arm, best[arm], seed) for seed in range(options.seeds) for arm in options.arms], options)
+    if not options.only_report:
+        make([(arm, best[arm], seed) for seed in range(options.seeds) for arm in options.arms], options)
     report(best, options)
 
 
@@ -83,14 +84,18 @@ def one(arm: str, rate: float, seed: int, options: argparse.Namespace) -> None:
 
 
 def best_rate(arm: str, options: argparse.Namespace) -> float:
-    if len(options.rates) == 1:
-        return options.rates[0]
+    """By --rate or the tuning runs; of an arm that has none, the rate it was run at."""
+    tuned = [rate for rate in options.rates if _file(arm, rate, options.tuning_seeds[0], options).is_file()]
+    if fixed := [each.partition("=")[2] for each in options.rate if each.partition("=")[0] == arm]:
+        return float(fixed[0])
+    if len(options.rates) == 1 or not tuned:
+        return next((rate for rate in options.rates if _file(arm, rate, 0, options).is_file()), options.rates[0])
 
     def cost(rate: float) -> float:
         runs = [json.loads(_file(arm, rate, seed, options).read_text()) for seed in options.tuning_seeds]
         return sum(_completions(run) * (1 if run["completions"] else 2 - _last(run)) for run in runs)
 
-    return min(options.rates, key=cost)
+    return min(tuned, key=cost)
 
 
 def report(best: dict[str, float], options: argparse.Namespace) -> None:
@@ -98,7 +103,9 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
     arms = {}
     for arm, rate in best.items():
         files = [_file(arm, rate, seed, options) for seed in range(options.seeds)]
-        runs = [json.loads(file.read_text()) for file in files]
+        runs = [json.loads(file.read_text()) for file in files if file.is_file()]
+        if not runs:
+            continue
         arms[arm] = (
             Arm([run["completions"] for run in runs], [run["reward"] for run in runs], options.steps * ROWS),
             runs,
@@ -109,13 +116,15 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
     print("|" + "---|" * 8)
     table = {}
     for arm, (found, runs) in sorted(arms.items(), key=lambda each: statistics.fmean(each[1][0].censored)):
-        cells = [arm, f"{best[arm]:g}", found.line().removeprefix("completions ")]
+        name = arm if len(runs) == options.seeds else f"{arm} ({len(runs)} seeds)"
+        cells = [name, f"{best[arm]:g}", found.line().removeprefix("completions ")]
         cells.append(f"{statistics.fmean(found.censored) * TOKENS / 1000:,.0f} k")
         for other in ("dr_grpo", "spans"):
             if other not in arms or other == arm:
                 cells.append("")
                 continue
-            table[f"{arm} / {other}"] = ratio(found, arms[other][0])
+            both = min(len(found.completions), len(arms[other][0].completions))  # seeds from 0 that both have
+            table[f"{arm} / {other}"] = ratio(first(found, both), first(arms[other][0], both))
             cells.append(table[f"{arm} / {other}"].line().split(" paired")[0])
         explained = [_late(run, CRITIC[0]) for run in runs if CRITIC[0] in run]
         noise = [_late(run, CRITIC[1]) / _late(run, CRITIC[2]) for run in runs if CRITIC[1] in run]
@@ -127,6 +136,10 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
         write_json(options.report.with_suffix(".json"), curves, table, {"settings": settings})
         title = f"doors in train_grpo.py: reward, mean of {options.seeds} seeds"
         draw(options.report.with_suffix(".png"), curves, title, ROWS, SMOOTH, TARGET)
+
+
+def first(arm: Arm, seeds: int) -> Arm:
+    return Arm(arm.completions[:seeds], arm.reward[:seeds], arm.budget)
 
 
 def _late(run: dict, name: str) -> float:
@@ -153,9 +166,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=10, help="seeds reported, from 0")
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3], help="one rate: no tuning")
+    parser.add_argument("--rate", action="append", default=[], help="ARM=RATE: whatever tuning says")
     parser.add_argument("--tuning-seeds", type=int, nargs="+", default=[1000])
     parser.add_argument("--steps", type=int, default=300, help="longest run; what is not there by then is censored")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only-report", action="store_true", help="run nothing; arms may have fewer seeds")
     parser.add_argument("--report", type=Path, help="also write REPORT.json and REPORT.png")
     return parser.parse_args()
 

@@ -21,3 +21,8 @@ class Policy:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     peft_config: PeftConfig | None = None
+
+
+def count_parameters(model: PreTrainedModel) -> int:
+    """Parameters of the whole model; ZeRO-3 leaves a rank with empty tensors that know their true number."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())

@@ -18,6 +18,7 @@ from trainers.build import Rewards, build_args, build_policy, build_rewards, bui
 from trainers.curves import draw_curves
 from trainers.folder import RunFolder, read_metrics, run_folder, write_text
 from trainers.grpo import CreditGRPOTrainer
+from trainers.policy import count_parameters
 from trainers.progress import MetricsFile, Progress
 from trainers.record import Recorder
 from trainers.record_run import CreditRecords
@@ -112,7 +113,7 @@ def reward_names(rewards: Rewards) -> list[str]:
 
 def announcement(trainer: CreditGRPOTrainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
-    parameters = sum(p.numel() for p in trainer.model.parameters())
+    parameters = count_parameters(trainer.model)
     declared = trainer.credit.declaration
     bias = {True: "unbiased in direction", False: "biased in direction", None: "bias unknown"}[declared.unbiased]
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
@@ -165,7 +166,7 @@ def summarise(rows: list[dict], command: Command, trainer, seconds: float) -> di
         "completions_per_step": trainer.args.per_device_train_batch_size
         * trainer.args.gradient_accumulation_steps
         * trainer.accelerator.num_processes,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters": count_parameters(trainer.model),
         "versions": versions(),
     }
 

@@ -23,6 +23,7 @@ from trainers.build import build_args, build_policy, build_task
 from trainers.compose import ConfigError, make_strategy
 from trainers.folder import RunFolder, read_metrics, run_folder, write_text
 from trainers.lhts import LHTS, LHTSTrainer
+from trainers.policy import count_parameters
 from trainers.probe import Probe, probe
 from trainers.progress import MetricsFile
 from trainers.schema import register
@@ -225,7 +226,7 @@ def _cut_texts(trainer) -> int:
 
 def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
-    parameters = sum(p.numel() for p in trainer.model.parameters())
+    parameters = count_parameters(trainer.model)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
     lines = [
         f"weight   {trainer.weight.name}",
@@ -265,7 +266,7 @@ def _summary(rows, command: Command, label, trainer, seconds, train, tokenizer, 
         "seconds": round(seconds, 3),
         "seconds_per_step": seconds / max(1, trainer.state.global_step),
         "world_size": trainer.accelerator.num_processes,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters": count_parameters(trainer.model),
     }
 
 
