@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from credit.strategy import Strategy
+from lab.critics import CRITICS
 from lab.declarations import enumerated
 from lab.estimate import FULL, Budget, measure
 from lab.exact import climb
@@ -83,7 +84,7 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
     A strategy that asks for a critic is listed once for each of `critics` (default: the perfect one, and a random one).
 
     Raises:
-        ValueError: a choice that does not compose.
+        ValueError: a choice that does not compose, or a critic that the lab does not have.
     """
     folders = tuple(str(folder) for folder in config_dirs)
     overrides = list(overrides)
@@ -102,6 +103,10 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
             found.append(spec)
             continue
         for critic in (critics or "perfect,random").split(","):
+            if critic not in CRITICS:
+                hint = difflib.get_close_matches(critic, CRITICS, n=1)
+                near = f" Did you mean `{hint[0]}`?" if hint else ""
+                raise ValueError(f"critic={critic}: the lab has no such critic.{near} There is: {', '.join(CRITICS)}.")
             found.append(Spec(f"{label} [{critic}]", combination, folders, critic))
     return found
 

@@ -22,7 +22,7 @@ class Summary:
     noise_high: quartiles. cosine: the smallest. length_push, success_push: mean of push minus true push.
     gain, spearman, key_share: means over the worlds where they are defined.
     measured: "unbiased" (all enumerations at rounding level), "biased", or "within error" (sampled, nothing visible).
-    verdict: "agrees", "WRONG" or "no claim".
+    verdict: "agrees", "WRONG", "not seen" or "no claim".
     """
 
     label: str
@@ -120,7 +120,7 @@ def summarise(records: list[dict], yardstick: dict[tuple[str, int], float]) -> S
         spearman=_mean(r["metrics"]["spearman"] for r in done),
         key_share=_mean(r["metrics"]["key_share"] for r in done if r["metrics"]["cosine"] is not None),
         measured=measured,
-        verdict=_compare(declared, measured, done[0]["lag"]),
+        verdict=_compare(declared, measured, done[0]["lag"], done[0].get("critic")),
         seconds=sum(r["seconds"] for r in done),
         skipped=sorted({r["skipped"] for r in records if "skipped" in r}),
     )
@@ -145,12 +145,14 @@ def _measured(records: list[dict]) -> str:
     return "unbiased" if max(enumerated, default=0.0) <= ROUNDING_BIAS else "undecided"
 
 
-def _compare(declared: bool | None, measured: str, lag: int) -> str:
+def _compare(declared: bool | None, measured: str, lag: int, critic: str | None) -> str:
+    """Unbiased means: whatever the critic. So a bias that a good critic hides is not seen, rather than not there."""
     if declared is None or lag:
         return "no claim"
     if declared:
         return "agrees" if measured in ("unbiased", "within error") else "WRONG"
-    return {"unbiased": "WRONG", "undecided": "WRONG", "within error": "not seen"}.get(measured, "agrees")
+    hidden = "WRONG" if critic in (None, "random") else "not seen"
+    return {"unbiased": hidden, "undecided": hidden, "within error": "not seen"}.get(measured, "agrees")
 
 
 def _mean(values: Iterable[float | None]) -> float:

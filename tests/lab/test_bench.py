@@ -62,6 +62,7 @@ def test_a_users_strategy_that_lies_is_called_wrong_and_the_exit_code_says_so(my
         (["group=1"], "at least 2"),
         (["credit"], "key=value"),
         (["credit=rloo", "critic=prefect", "credit.nonsense=1"], "nonsense"),
+        (["credit=value", "critic=prefect"], "Did you mean `perfect`?"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_measured(arguments, hint, capsys, monkeypatch):
@@ -105,12 +106,13 @@ def test_worker_processes_return_what_one_process_returns():
     assert plain == parallel
 
 
-def record(bias, exact=True, error=None, declared=True, world="w"):
+def record(bias, exact=True, error=None, declared=True, world="w", critic=None):
     names = "cosine scale nsr drift length_push true_length_push success_push true_success_push gain spearman key_share"
     metrics = dict.fromkeys(names.split(), 0.5) | {"relative_bias": bias}
     return {
         "label": "x",
         "world": world,
+        "critic": critic,
         "lag": 0,
         "exact": exact,
         "seconds": 0.0,
@@ -126,6 +128,9 @@ def record(bias, exact=True, error=None, declared=True, world="w"):
     [
         ([record(0.0)], "unbiased", "agrees"),
         ([record(0.0, declared=False)], "unbiased", "WRONG"),
+        ([record(0.0, declared=False, critic="perfect")], "unbiased", "not seen"),
+        ([record(0.0, declared=False, critic="random")], "unbiased", "WRONG"),
+        ([record(0.02, critic="perfect")], "biased", "WRONG"),
         ([record(0.02)], "biased", "WRONG"),
         ([record(0.02, declared=False)], "biased", "agrees"),
         ([record(0.02, exact=False, error=0.01)], "within error", "agrees"),
