@@ -91,8 +91,11 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     if len(specs) <= 2:
         for spec in specs:
             _print_worlds([r for r in records if r["label"] == spec.label and r["lag"] == lags[0]], worlds)
-    for label, reasons in {s.label: s.skipped for s in tables[lags[0]] if s.skipped}.items():
-        print(f"{label}: skipped somewhere. {' '.join(reasons)}")
+    for spec in specs:
+        reasons = sorted({r["skipped"] for r in records if r["label"] == spec.label and "skipped" in r})
+        if reasons:
+            measured = any("metrics" in r for r in records if r["label"] == spec.label)
+            print(f"{spec.label}: {'skipped somewhere' if measured else 'not measured'}. {' '.join(reasons)}")
     _write_json(out / "bench.json", records, tables, {"worlds": worlds, "lags": lags, **common}, seconds)
     title = "Credit strategies against the exact gradient"
     subtitle = (

@@ -53,6 +53,12 @@ def test_a_users_strategy_that_lies_is_called_wrong_and_the_exit_code_says_so(my
     assert "WRONG DECLARATION: mine" in capsys.readouterr().out
 
 
+def test_a_strategy_that_the_lab_cannot_measure_is_said_with_the_reason(tmp_path, capsys):
+    arguments = ["credit=value", "credit.kl_in_reward=true", "critic=zero", "worlds=tiny", "jobs=1"]
+    assert bench.main([*arguments, f"out={tmp_path / 'out'}"]) == 0
+    assert "[zero]: not measured. " in (printed := capsys.readouterr().out) and "kl_rewards_BT" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
