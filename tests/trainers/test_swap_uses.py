@@ -318,3 +318,26 @@ def test_tools_and_environments(name, credit, speaker, tmp_path):
         assert_same(stock, ours)
     else:
         assert ours["error"] is None and ours["moved"]
+
+
+def rolled(prompts, trainer):
+    """Completions from elsewhere, with a token in their middle that the policy did not write, and a column for the reward."""
+    ids = [[*torch.randint(3, 11, (4,)).tolist(), 1] for _ in prompts]
+    logprobs, mask = [[-1.0] * 5 for _ in prompts], [[1, 1, 0, 1, 1] for _ in prompts]
+    first = [float(row[0]) for row in ids]
+    return dict(prompt_ids=[[3]] * len(prompts), completion_ids=ids, logprobs=logprobs, env_mask=mask, first=first)
+
+
+def first_token(completions, first, **columns):
+    return first
+
+
+@pytest.mark.parametrize("credit", CREDITS)
+def test_rollouts_from_elsewhere(credit, policy, tmp_path):
+    case = dict(rollout_func=rolled, reward_funcs=first_token)
+    ours = outcome(
+        CreditGRPOTrainer, tmp_path / "ours", policy, **case, **({} if credit is None else {"credit": credit})
+    )
+    if credit is None:
+        assert_same(outcome(GRPOTrainer, tmp_path / "stock", policy, **case), ours)
+    assert ours["error"] is None and ours["moved"] and ours["logs"][0]["completions/mean_length"] == 4
