@@ -230,3 +230,28 @@ def test_the_sampler_may_be_another_engine(mode, credit, policy, tmp_path, monke
         assert_same(outcome(GRPOTrainer, tmp_path / "stock", policy, args=args), ours)
     assert ours["error"] is None and ours["moved"] and ours["trainer"].vllm_generation.synced == 2
     assert "sampling/importance_sampling_ratio/mean" in ours["logs"][0]
+
+
+# ---- batches that teach nothing
+
+
+def unfinished(input_ids, **_):
+    return torch.cat([input_ids, torch.randint(3, 11, (len(input_ids), 6))], dim=1)
+
+
+@pytest.mark.parametrize("credit", CREDITS)
+def test_rows_that_are_all_masked_leave_the_policy_as_it_is(credit, policy, tmp_path):
+    def cut(trainer):
+        with patch.object(trainer.model, "generate", side_effect=unfinished):
+            trainer.train()
+
+    args = dict(mask_truncated_completions=True)
+    ours = outcome(CreditGRPOTrainer, tmp_path, policy, act=cut, args=args, **credited(credit))
+    assert ours["error"] is None and not ours["moved"]
+
+
+@pytest.mark.parametrize("credit", CREDITS)
+def test_rewards_that_all_abstain_leave_the_policy_as_it_is(credit, policy, tmp_path):
+    silent = dict(reward_funcs=lambda completions, **columns: [None] * len(completions))
+    ours = outcome(CreditGRPOTrainer, tmp_path, policy, **silent, **credited(credit))
+    assert ours["error"] is None and not ours["moved"]
