@@ -21,6 +21,7 @@ from trainers.critic import Critic, build_critic
 from trainers.critic_metrics import sums_of
 
 VALUES = "credit_values_BT"
+_TEXT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 # What TRL's batch dict may hold for its forward pass beside tokens and masks (images of multimodal policies).
 _FORWARD_EXTRAS = (
     "pixel_values",
@@ -70,8 +71,9 @@ class CriticSeam:
         none. `passes` holds (log-probs, caught values) of every pass so far."""
         old_logps = output.get("old_per_token_logps")
         found = next((entry for entry in passes if entry[0] is old_logps), None)
+        scores_values = "scoring_values_BT" in self.credit.needs and not self.critic.at_scoring
         scores_kl = self.credit.kl_in_reward and (self.critic.at_scoring or "scoring_values_BT" in self.credit.needs)
-        if found is None and (scores_kl or ("scoring_values_BT" in self.credit.needs and not self.critic.at_scoring)):
+        if found is None and (scores_kl or (scores_values and not self.critic.own_pass)):
             self._passes = passes = []
             try:
                 with torch.no_grad():
@@ -79,15 +81,25 @@ class CriticSeam:
             finally:
                 self._passes = None
             found = passes[-1]
-        if found is None:
+        if found is None and not scores_values:
             return
         if scores_kl:
             output["credit_kl_rewards_BT"] = self._kl_rewards(found[0], output["ref_per_token_logps"], _mask(output))
         if self.critic.own_pass:
-            states_BTD = self.critic.pass_of_own(output, learn=False)
-            output[VALUES] = self.critic.values(states_BTD, output["completion_mask"].bool())
+            output[VALUES] = self._values_by_own_pass(output)
         elif not self.critic.at_scoring:
             output[VALUES] = torch.cat(found[1])
+
+    def _values_by_own_pass(self, output: dict) -> Tensor:
+        """(B, T) values of a generation batch, as many rows at a time as TRL puts through the policy."""
+        size, rows = self.args.per_device_train_batch_size, len(output["completion_ids"])
+        values = []
+        for first in range(0, rows, size):
+            some = {name: output[name][first : first + size] for name in _TEXT}
+            images = {name: output[name] for name in output if name in _FORWARD_EXTRAS}  # refused with a message
+            states_BTD = self.critic.pass_of_own(some | images, learn=False)
+            values.append(self.critic.values(states_BTD, some["completion_mask"].bool()))
+        return torch.cat(values)
 
     def _score_with_groups(self, rollout: Rollout) -> tuple[Credit, Rollout]:
         """Credit with the values of a critic that looks at whole groups, which then learns from the batch; and the rollout with

@@ -9,7 +9,7 @@ import torch
 from critics import ADAPTER, CASES, HEAD, SEPARATE, SUMS, farthest, fit, learned, value, whitened
 from fixed import distance, gradient, made_rollouts
 from peft import LoraConfig
-from tiny import tiny_model
+from tiny import tiny_model, tiny_tokenizer
 
 from credit import Strategy
 from credit.baseline import none
@@ -17,6 +17,7 @@ from credit.critic import HeadCritic
 from credit.value import Value
 from credit.weight import constant
 from trainers.critic_trunk import decoder_of
+from trainers.replay import replay_trainer
 
 FLOAT32 = 1e-5
 LORA = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
@@ -73,6 +74,15 @@ def test_a_head_costs_no_forward_pass():
     plain = passes(Strategy(constant, none))
     assert passes(value(HEAD)) == passes(value(SUMS)) == plain
     assert passes(whitened(HEAD)) > plain
+
+
+def test_a_pass_of_the_critics_own_takes_as_few_rows_at_a_time_and_saves_the_one_of_the_policy(tmp_path):
+    model, of_policy, of_critic = tiny_model(), [], []
+    trainer = replay_trainer(model, tiny_tokenizer(), made_rollouts(0), whitened(SEPARATE), str(tmp_path), 4)
+    decoder_of(model).register_forward_hook(lambda m, a, o: of_policy.append(len(o[0])))
+    trainer.critic.trunk.decoder.register_forward_hook(lambda m, a, o: of_critic.append(len(o[0])))
+    trainer.train()
+    assert of_policy == [4] * 4 and of_critic == [4] * 8  # once at scoring time, once to learn
 
 
 @pytest.mark.parametrize("case", ["head", "separate", "sums"])
