@@ -29,7 +29,21 @@ from spans_tabular import bootstrap
 TUNING = 1000  # seeds from here on
 REFERENCES = ("group_mean", "spans", "own")
 MEASURES = ("explained", "agreement", "off", "power")
-COLOURS = [f"C{number}" for number in (0, 1, 3, 4, 5, 6, 8, 9)]  # green and gray are taken
+COLOURS = [
+    "C0",
+    "C1",
+    "C3",
+    "C4",
+    "C5",
+    "C6",
+    "C8",
+    "C9",
+    "navy",
+    "goldenrod",
+    "crimson",
+    "teal",
+    "orchid",
+]  # green and gray are taken
 STYLES = {"own": ("black", "--"), "spans": ("tab:green", "-"), "group_mean": ("tab:gray", "-")}
 
 
@@ -119,6 +133,8 @@ def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
         left.plot([step * ROWS for step in range(len(curve))], curve, line, color=colour, label=name)
         if not all(run["measures"] for run in arm.values()):
             continue  # runs of benchmarks/spans_decoder.py measure nothing but the reward
+        if name == "group_zscore":
+            continue  # of another scale
         power = mean_curve(arm, lambda run: measured(run, 3))
         right.plot([step * ROWS for step in range(len(power))], power, line, color=colour)
         if next(iter(arm.values()))["measures"][0][0] is not None:
@@ -128,8 +144,8 @@ def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
     left.set(xlabel="completions", ylabel="share of doors open", title="reward, mean over seeds")
     middle.set(xlabel="completions", ylim=(-1, 1.05), title="variance of the exact V(s_t) explained, median")
     right.set(xlabel="completions", yscale="log", title="E A² / E (true advantage)²")
-    left.legend(fontsize=7)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="lower center", ncols=7, frameon=False)
     figure.savefig(file, dpi=110)
 
 

@@ -6,6 +6,7 @@ live pass. Either way they are the first visit's: they stay with the rows when a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -126,6 +127,12 @@ class CriticSeam:
     def _kl_rewards(self, sampler_logps_BT: Tensor, ref_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """(B, T) -beta log(pi / pi_ref) of the sampled tokens, as PPO puts it into the reward; 0 at masked tokens."""
         return (-self._kl_beta * (sampler_logps_BT - ref_logps_BT)).masked_fill(~mask_BT, 0.0)
+
+    def _log_kl(self, kl_rewards_BT: Tensor, mask_BT: Tensor) -> None:
+        """TRL's metric `kl`, which it logs with its own term only: mean log(pi / pi_ref) over learning tokens, all ranks."""
+        sums = torch.stack([-kl_rewards_BT.sum() / self._kl_beta, mask_BT.sum().to(kl_rewards_BT.dtype)])
+        total, tokens = self.accelerator.reduce(sums.detach(), reduction="sum").tolist()
+        self._metrics["train" if self.model.training else "eval"]["kl"].append(total / tokens if tokens else math.nan)
 
     @contextmanager
     def _kl_out_of_loss(self) -> Iterator[None]:

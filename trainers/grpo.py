@@ -224,6 +224,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         if self.credit.kl_in_reward:
             arguments = (signals["sampler_logps_BT"], inputs["ref_per_token_logps"], mask_BT)
             signals["kl_rewards_BT"] = self._kl_rewards(*arguments)
+            self._log_kl(signals["kl_rewards_BT"], mask_BT)
         return {name: value for name, value in signals.items() if value is not None}
 
     def _save_checkpoint(self, model, trial):

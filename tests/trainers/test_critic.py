@@ -213,6 +213,9 @@ def test_the_penalty_goes_into_the_reward_and_out_of_the_loss(tmp_path):
         for t in range(int(signals["lengths_B"][b])):
             expected = 0.0 if reward.isnan() else (reward + penalty_BT[b, t:].sum()).item()
             assert advantages_BT[b, t].item() == pytest.approx(expected, abs=1e-5)
+    logged = [row["kl"] for row in trainer.state.log_history if "kl" in row]
+    kl = (-penalty_BT.sum() / 0.3 / signals["mask_BT"].sum()).item()
+    assert logged == pytest.approx([(0.0 + kl) / 2], abs=1e-6)  # one row for both steps
 
 
 def test_whitening_with_the_penalty_scores_both_in_one_more_pass(tmp_path):
