@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ def one(arm: str, rate: float, seed: int, options: argparse.Namespace) -> None:
     result["completions"] = None if step is None else (step + 1) * ROWS
     result["reward"] = rewards if step is None else rewards[: step + 1]
     for name in CRITIC:
-        if rows[-1].get(name) is not None:
+        if any(row.get(name) is not None for row in rows):
             result[name] = [row.get(name) for row in rows]
     _file(arm, rate, seed, options).write_text(json.dumps(result))
     last = statistics.fmean(result["reward"][-SMOOTH:])
@@ -126,8 +127,9 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
             both = min(len(found.completions), len(arms[other][0].completions))  # seeds from 0 that both have
             table[f"{arm} / {other}"] = ratio(first(found, both), first(arms[other][0], both))
             cells.append(table[f"{arm} / {other}"].line().split(" paired")[0])
-        explained = [_late(run, CRITIC[0]) for run in runs if CRITIC[0] in run]
-        noise = [_late(run, CRITIC[1]) / _late(run, CRITIC[2]) for run in runs if CRITIC[1] in run]
+        explained = [_late(run, CRITIC[0]) for run in runs]
+        noise = [_late(run, CRITIC[1]) / _late(run, CRITIC[2]) for run in runs]
+        explained, noise = ([value for value in each if not math.isnan(value)] for each in (explained, noise))
         cells += [f"{statistics.median(each):.2f}" if each else "" for each in (explained, noise)]
         print("| " + " | ".join(cells) + " |")
     if options.report:
@@ -143,9 +145,9 @@ def first(arm: Arm, seeds: int) -> Arm:
 
 
 def _late(run: dict, name: str) -> float:
-    """Mean over the second half of the run."""
-    values = [value for value in run[name][len(run[name]) // 2 :] if value is not None]
-    return statistics.fmean(values)
+    """Mean over the second half of the run; NaN where there is nothing."""
+    values = [value for value in run.get(name, [])[len(run["reward"]) // 2 :] if value is not None]
+    return statistics.fmean(values) if values else math.nan
 
 
 def _completions(run: dict) -> int:
