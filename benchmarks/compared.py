@@ -96,7 +96,8 @@ def write_json(file: Path, arms: dict[str, Arm], table: dict, more: dict) -> Non
 
 def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, target: float | None = None) -> None:
     """Mean reward with its pointwise 95 % interval over completions; a run that has arrived keeps its last value."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    many = len(arms) > 4  # then the legend stands beside the axes
+    figure, axes = plt.subplots(figsize=(8.4 if many else 6.4, 3.6), layout="constrained")
     for i, (name, arm) in enumerate(arms.items()):
         longest = max(len(curve) for curve in arm.reward)
         curves = np.array([np.pad(smoothed(c, window), (0, longest - len(c)), mode="edge") for c in arm.reward])
@@ -110,6 +111,9 @@ def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, t
     axes.set_xlabel("completions")
     axes.set_ylabel("reward")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    if many:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     figure.savefig(file, dpi=160)
     plt.close(figure)
