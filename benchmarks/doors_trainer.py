@@ -24,8 +24,9 @@ from until import ROOT, SMOOTH, reached, train_until
 sys.path.insert(0, str(ROOT))
 
 from compared import Arm, draw, ratio, write_json
+from critic_decoder import cost
+from spans_decoder import ROWS, TARGET, K
 
-ROWS, TOKENS, TARGET = 16, 64, 0.9
 GAE = "credit.spread.lambda_=0.95"
 ARMS = {
     "own": ["--config-dir", "benchmarks/oracle", "credit=own"],
@@ -92,11 +93,11 @@ def best_rate(arm: str, options: argparse.Namespace) -> float:
     if len(options.rates) == 1 or not tuned:
         return next((rate for rate in options.rates if _file(arm, rate, 0, options).is_file()), options.rates[0])
 
-    def cost(rate: float) -> float:
-        runs = [json.loads(_file(arm, rate, seed, options).read_text()) for seed in options.tuning_seeds]
-        return sum(_completions(run) * (1 if run["completions"] else 2 - _last(run)) for run in runs)
+    def cost_at(rate: float) -> float:
+        files = [_file(arm, rate, seed, options) for seed in options.tuning_seeds]
+        return sum(cost(json.loads(file.read_text())) for file in files)
 
-    return min(tuned, key=cost)
+    return min(tuned, key=cost_at)
 
 
 def report(best: dict[str, float], options: argparse.Namespace) -> None:
@@ -119,7 +120,7 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
     for arm, (found, runs) in sorted(arms.items(), key=lambda each: statistics.fmean(each[1][0].censored)):
         name = arm if len(runs) == options.seeds else f"{arm} ({len(runs)} seeds)"
         cells = [name, f"{best[arm]:g}", found.line().removeprefix("completions ")]
-        cells.append(f"{statistics.fmean(found.censored) * TOKENS / 1000:,.0f} k")
+        cells.append(f"{statistics.fmean(found.censored) * K / 1000:,.0f} k")
         for other in ("dr_grpo", "spans"):
             if other not in arms or other == arm:
                 cells.append("")
@@ -149,14 +150,6 @@ def _late(run: dict, name: str) -> float:
     """Mean over the second half of the run; NaN where there is nothing."""
     values = [value for value in run.get(name, [])[len(run["reward"]) // 2 :] if value is not None]
     return statistics.fmean(values) if values else math.nan
-
-
-def _completions(run: dict) -> int:
-    return run["completions"] or run["longest"] * ROWS
-
-
-def _last(run: dict) -> float:
-    return statistics.fmean(run["reward"][-SMOOTH:])
 
 
 def _file(arm: str, rate: float, seed: int, options: argparse.Namespace) -> Path:

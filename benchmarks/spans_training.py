@@ -17,11 +17,11 @@ import statistics
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from until import ROOT, SMOOTH, reached, train_until
+
 sys.path.insert(0, str(ROOT))
 
 from compared import Arm, Gap, Ratio, draw, gap, ratio, write_json
-from until import SMOOTH, reached, train_until
 
 ARMS = {
     "spans": ["credit=spans"],

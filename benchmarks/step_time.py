@@ -22,18 +22,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from datasets import Dataset
-from tiny import LETTERS, tiny_model, tiny_tokenizer
+from tiny import tiny_model, tiny_tokenizer
+from tiny_grpo import letters, options, prompts
 from transformers import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from trainers.grpo import CreditGRPOTrainer
 
 MATCHING = {"seq_norm": ("grpo", "group"), "uniform": ("dapo", "group"), "dr_grpo": ("dr_grpo", "none")}
-
-
-def letters(completions, **columns):
-    return [text.count("a") / 10 for text in completions]
 
 
 def step_seconds(ours: bool, given) -> tuple[float, float]:
@@ -47,22 +43,10 @@ def step_seconds(ours: bool, given) -> tuple[float, float]:
                 hidden_size=given.hidden, intermediate_size=2 * given.hidden, num_hidden_layers=given.layers
             ),
             reward_funcs=letters,
-            args=GRPOConfig(
-                output_dir=folder,
-                per_device_train_batch_size=given.batch,
-                num_generations=8,
-                max_completion_length=given.length,
-                max_steps=given.steps,
-                loss_type=loss_type,
-                scale_rewards=scale,
-                bf16=False,
-                gradient_checkpointing=False,
-                save_strategy="no",
-                logging_steps=1,
-                report_to="none",
-                disable_tqdm=True,
+            args=options(
+                folder, given.batch, given.length, given.steps, loss_type=loss_type, scale_rewards=scale, bf16=False
             ),
-            train_dataset=Dataset.from_dict({"prompt": [a + b for a in LETTERS for b in LETTERS] * 4}),
+            train_dataset=prompts(),
             processing_class=tiny_tokenizer(),
             **extra,
         )

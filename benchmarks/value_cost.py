@@ -27,23 +27,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from datasets import Dataset
 from scipy.stats import binom
-from tiny import LETTERS, tiny_model, tiny_tokenizer
+from tiny import tiny_model, tiny_tokenizer
+from tiny_grpo import letters, options, prompts
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig
 
 from trainers.grpo import CreditGRPOTrainer
 
 SIZES = ("96x3", "256x6", "512x8")
 FIRST = 2  # steps that are not counted
 SCRATCH = 1 << 28  # TRL's buffer for chunks of a vocabulary is larger, and at a small vocabulary never touched
-
-
-def letters(completions, **columns):
-    return [text.count("a") / 10 for text in completions]
 
 
 def make(credit: str, size: str, steps: int, folder: str, given: argparse.Namespace) -> CreditGRPOTrainer:
@@ -60,22 +55,16 @@ def make(credit: str, size: str, steps: int, folder: str, given: argparse.Namesp
     trainer = CreditGRPOTrainer(
         model=model,
         reward_funcs=letters,
-        args=GRPOConfig(
-            output_dir=folder,
-            per_device_train_batch_size=given.batch,
-            num_generations=8,
-            max_completion_length=given.length,
+        args=options(
+            folder,
+            given.batch,
+            given.length,
+            steps,
             generation_kwargs={"min_new_tokens": given.length},
-            max_steps=steps,
-            bf16=torch.cuda.is_available(),
             loss_type="dr_grpo",
-            gradient_checkpointing=False,
-            save_strategy="no",
-            logging_steps=1,
-            report_to="none",
-            disable_tqdm=True,
+            bf16=torch.cuda.is_available(),
         ),
-        train_dataset=Dataset.from_dict({"prompt": [a + b for a in LETTERS for b in LETTERS] * 4}),
+        train_dataset=prompts(),
         processing_class=tiny_tokenizer(),
         credit=credit,
     )

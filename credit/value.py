@@ -31,6 +31,11 @@ def last_token_rewards(advantages_B: Tensor, mask_BT: Tensor) -> Tensor:
     )
 
 
+def first_token(mask_BT: Tensor) -> Tensor:
+    """(B, 1) position of each row's first learning token; 0 in a row without any."""
+    return mask_BT.to(torch.uint8).argmax(dim=1, keepdim=True)
+
+
 def gae(
     token_rewards_BT: Tensor,
     values_BT: Tensor,
@@ -227,5 +232,6 @@ class ValueWhitened(Value):
 @declares(unbiased=True, weight_class="none", row_constant=True, source="REINFORCE with a baseline, Williams 1992")
 def value_prompt(advantages_B: Tensor, values_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """A[b,t] = outcome - V(prompt): one baseline for each row, V before its first learning token. Unbiased for any critic."""
-    first_B1 = mask_BT.to(torch.uint8).argmax(dim=1, keepdim=True)
-    return (advantages_B[:, None] - values_BT.gather(1, first_B1).to(advantages_B.dtype)).expand(mask_BT.shape)
+    return (advantages_B[:, None] - values_BT.gather(1, first_token(mask_BT)).to(advantages_B.dtype)).expand(
+        mask_BT.shape
+    )

@@ -242,9 +242,8 @@ class Guard:
 def guard_of(func: Any) -> Guard | None:
     """The guard of a guarded function; None for any other."""
     guard = func if isinstance(func, Guard) else getattr(func, "guard", None)
-    return (
-        guard if isinstance(guard, Guard) else None
-    )  # a function may have a `guard` of its own, a mock has everything
+    # A function may have a `guard` of its own, and a mock has every attribute.
+    return guard if isinstance(guard, Guard) else None
 
 
 def report_failures(reward_funcs: Iterable[Any]) -> None:

@@ -17,6 +17,8 @@ import math
 import torch
 from torch import Tensor
 
+from credit.value import first_token
+
 _SUMS = ("weight", "loss", "g", "g2", "e", "e2", "rows", "start", "end", "reward", "group", "credit")
 
 
@@ -68,7 +70,6 @@ def sums_of(
     w, error = fit_weights_BT, targets_BT - values_BT
     positions_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     has_tokens_B = mask_BT.any(dim=1)
-    first_B1 = mask_BT.to(torch.uint8).argmax(dim=1, keepdim=True)
     last_B1 = (mask_BT * positions_T).amax(dim=1, keepdim=True)
     return {
         "weight": w.sum(),
@@ -78,7 +79,7 @@ def sums_of(
         "e": (w * error).sum(),
         "e2": (w * error.square()).sum(),
         "rows": has_tokens_B.sum(),
-        "start": (values_BT.gather(1, first_B1).squeeze(1) * has_tokens_B).sum(),
+        "start": (values_BT.gather(1, first_token(mask_BT)).squeeze(1) * has_tokens_B).sum(),
         "end": (values_BT.gather(1, last_B1).squeeze(1) * has_tokens_B).sum(),
         **{name: update_BT.square().sum() for name, update_BT in noise.items()},
     }
