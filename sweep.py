@@ -319,6 +319,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     import signal
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is treated as Ctrl-C

@@ -68,4 +68,7 @@ def _line(name: str, times: dict[str, list[tuple[float, float]]]) -> None:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

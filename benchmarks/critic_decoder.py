@@ -175,4 +175,7 @@ def cost(result: dict) -> float:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

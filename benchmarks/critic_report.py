@@ -176,4 +176,7 @@ def _short(value):
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

@@ -62,4 +62,7 @@ def timed(run) -> float:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

@@ -181,4 +181,7 @@ def draw(done: list[dict], seeds: list[int], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

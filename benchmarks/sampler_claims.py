@@ -218,4 +218,7 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

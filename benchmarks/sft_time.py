@@ -131,4 +131,7 @@ def make_trainer(weight: str | None, turn: Turn, policy, rows: list, folder: str
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

@@ -104,4 +104,7 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

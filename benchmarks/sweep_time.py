@@ -59,4 +59,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

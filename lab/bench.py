@@ -238,4 +238,7 @@ def _write_json(
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     sys.exit(main())

@@ -342,4 +342,7 @@ def _index(rows: dict[str, tuple[str, Spec, object]]) -> str:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     sys.exit(main())

@@ -250,4 +250,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     raise SystemExit(main(sys.argv[1:]))

@@ -236,4 +236,7 @@ def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main(sys.argv[1:])

@@ -182,4 +182,7 @@ def _short(text: str, width: int = 100) -> str:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     sys.exit(main())

@@ -63,4 +63,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main(sys.argv[1:])

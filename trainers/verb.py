@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 
 from omegaconf import DictConfig, OmegaConf
 
+from rewards.terminal import steady_output
 from trainers.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
 from trainers.launch import check_launch, is_main_process
 
@@ -39,6 +40,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     `run` and `register` (called first; makes schemas known) are "module:function", imported when needed: `--help` and a
     wrong launch answer at once. A ValueError ends the process with its message and exit code 2, on every rank, before anything is written.
     """
+    steady_output()
     script = f"{name}.py"
     parser = argparse.ArgumentParser(script, add_help=False)
     parser.add_argument("overrides", nargs="*")
