@@ -28,7 +28,12 @@ class Signal:
 
 
 SIGNALS: dict[str, Signal] = {
-    "rewards_B": Signal("(B,)", "both", "weighted sum over reward functions; NaN where every function abstained"),
+    "rewards_B": Signal(
+        "(B,)",
+        "both",
+        "weighted sum over reward functions; NaN where every function abstained; plus the row's kl_rewards_BT if KL is reward and "
+        "no member takes it by token",
+    ),
     "rewards_BK": Signal("(B, K)", "scoring", "raw value of each reward function; NaN where it abstained"),
     "reward_weights_K": Signal("(K,)", "scoring", "weight of each reward function (TRL's `reward_weights`)"),
     "group_B": Signal("(B,) int64", "scoring", "prompt group of each row; rows of one group need not be adjacent"),

@@ -22,6 +22,7 @@ from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import SIGNALS, Credit, Rollout
+from credit.checks import Doubts, Hands, member_name
 from credit.critic import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
 from credit.settings import check_types
@@ -43,8 +44,9 @@ class Strategy:
         declares: overrides what the members declare together; keys as in `credit.declare.Declaration`.
         critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic.py. The trainer builds it.
         critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
-        kl_in_reward: PPO's KL penalty: -beta (sampler_logps - ref_logps) joins the reward of each token, beta being the
-            trainer's, and TRL's own KL term is left out of the loss. Needs a spread over `token_rewards_BT`.
+        kl_in_reward: the KL penalty -beta (sampler_logps - ref_logps) joins the reward, beta being the trainer's, and TRL's own KL
+            term is left out of the loss. Members that read `token_rewards_BT` or `kl_rewards_BT` get it token by token, as in
+            PPO; where none does, its sum over the row joins `rewards_B`, as in RLOO.
 
     Raises:
         ValueError: a member asks for a signal that does not exist, or that its stage cannot see; a setting is of another type
@@ -73,14 +75,14 @@ class Strategy:
         for axis in _STAGES:
             setattr(self, axis, _unwrapped(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis)) for axis in _STAGES}
+        if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
+            raise ValueError(
+                f"{self._called('baseline')} asks for {made_of_itself[0]}, which is made of what it returns. Ask for rewards_B."
+            )
         self.is_live = any(SIGNALS[name].stage == "loss" for name in self._needs["spread"])
         for axis, stage in (_STAGES | {"spread": "loss" if self.is_live else "scoring"}).items():
-            _check_stage(axis, self._needs[axis], stage)
-        if self.kl_in_reward and "token_rewards_BT" not in self.needs:
-            raise ValueError(
-                f"kl_in_reward puts the KL penalty into token_rewards_BT, which no member of {self.name!r} reads. Use "
-                "credit/spread=value, or kl_in_reward=false with TRL's own KL term (trainer.beta)."
-            )
+            _check_stage(self._called(axis), self._needs[axis], stage)
+        self._check_penalty()
         check_types(self)
         if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
             raise ValueError(
@@ -96,6 +98,18 @@ class Strategy:
     def needs_values(self) -> bool:
         """Whether some member reads a critic's values, live or at scoring time."""
         return bool(self.needs & {"values_BT", "scoring_values_BT"})
+
+    @property
+    def kl_by_row(self) -> bool:
+        """Whether the KL penalty joins the reward of its row, because no member takes it token by token."""
+        return self.kl_in_reward and not self.needs & _KL_BY_TOKEN
+
+    @property
+    def needs_kl_at_scoring(self) -> bool:
+        """Whether `kl_rewards_BT` must be there before the live forward pass."""
+        early = {name for axis in ("baseline", "weight") for name in self._needs[axis]}
+        early |= set() if self.is_live else set(self._needs["spread"])
+        return self.kl_in_reward and (self.kl_by_row or bool(early & _KL_BY_TOKEN))
 
     @property
     def uses_own_ratio(self) -> bool:
@@ -120,22 +134,20 @@ class Strategy:
         Raises:
             ValueError: a member returned the wrong shape, NaN or inf, or a negative weight.
         """
-        signals, mask_BT = rollout.signals(), rollout.mask_BT
+        signals, mask_BT = self._penalised(rollout.signals()), rollout.mask_BT
         dtype, scorable_B = rollout.rewards_B.dtype, ~rollout.rewards_B.isnan()
         if advantages_B is None:
             advantages_B = self.advantages(rollout)
         signals["advantages_B"] = advantages_B
-        if "token_rewards_BT" in self._needs["weight"] + (() if self.is_live else self._needs["spread"]):
-            signals["token_rewards_BT"] = self.outcome(signals)
+        for axis in ("weight",) if self.is_live else ("weight", "spread"):
+            signals = self._with_outcome(axis, signals)
         advantages_BT = None
         if not self.is_live:
-            advantages_BT = self._call("spread", signals, mask_BT.shape).to(dtype)
-            advantages_BT = advantages_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
-        weights_BT = self._call("weight", signals, mask_BT.shape).to(dtype).masked_fill(~mask_BT, 0.0)
+            learning_BT = mask_BT & scorable_B[:, None]
+            advantages_BT = self._call("spread", signals, learning_BT).to(dtype).masked_fill(~learning_BT, 0.0)
+        weights_BT = self._call("weight", signals, mask_BT).to(dtype).masked_fill(~mask_BT, 0.0)
         if (weights_BT < 0).any():
-            raise ValueError(
-                f"The weight of credit strategy {self.name!r} is negative somewhere; weights must be >= 0."
-            )
+            raise ValueError(f"{self._called('weight')} is negative somewhere; weights must be >= 0.")
         if self.unit_mass:
             total = weights_BT.sum()
             weights_BT = weights_BT / torch.where(total > 0, total, torch.ones_like(total))
@@ -144,53 +156,112 @@ class Strategy:
     def advantages(self, rollout: Rollout) -> Tensor:
         """(B,) what the baseline makes of the rewards; 0 for unscorable rows."""
         rewards_B = rollout.rewards_B
-        advantages_B = self._call("baseline", rollout.signals(), rewards_B.shape).to(rewards_B.dtype)
-        return torch.where(rewards_B.isnan(), torch.zeros_like(advantages_B), advantages_B)
+        signals, scorable_B = self._penalised(rollout.signals()), ~rewards_B.isnan()
+        if signals["rewards_B"][scorable_B].isnan().any():
+            raise ValueError(
+                f"kl_rewards_BT of credit strategy {self.name!r} holds NaN: the log-probs of the policy or of its reference are "
+                "broken. Look at the learning rate and the precision."
+            )
+        advantages_B = self._call("baseline", signals, scorable_B).to(rewards_B.dtype)
+        return torch.where(scorable_B, advantages_B, torch.zeros_like(advantages_B))
 
-    def live_advantages(self, signals: Mapping[str, Any]) -> Tensor:
-        """(B, T) credit of one micro-batch from the live forward pass; 0 at masked tokens. Rows stay independent."""
-        mask_BT = signals["mask_BT"]
-        scorable_B = ~signals["rewards_B"].isnan()
-        if "token_rewards_BT" in self.needs:
-            signals = {**signals, "token_rewards_BT": self.outcome(signals)}
-        advantages_BT = self._call("spread", signals, mask_BT.shape, check_finite=False)
-        return advantages_BT.masked_fill(~(mask_BT & scorable_B[:, None]), 0.0)
+    def live_advantages(self, signals: Mapping[str, Any], doubts: Doubts | None = None) -> Tensor:
+        """(B, T) credit of one micro-batch from the live forward pass; 0 at masked tokens. Rows stay independent.
+
+        `doubts`: where to note numbers that are not finite, for a caller who settles them later, on all ranks at once.
+
+        Raises:
+            ValueError: the spread returned the wrong shape, wrote into its signals or, without `doubts`, returned NaN or inf.
+        """
+        learning_BT = signals["mask_BT"] & ~signals["rewards_B"].isnan()[:, None]
+        signals = self._with_outcome("spread", self._penalised(signals))
+        advantages_BT = self._call("spread", signals, learning_BT, doubts)
+        return advantages_BT.masked_fill(~learning_BT, 0.0)
 
     def outcome(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) what is credited and what a critic is fitted to: `advantages_B` (under `baseline: none` the reward) at the
-        last learning token, plus the KL penalty of each token under `kl_in_reward`. 0 at masked tokens."""
+        last learning token, plus the KL penalty of each token under `kl_in_reward` unless it is in the row's reward already.
+        0 at masked tokens."""
         rewards_BT = last_token_rewards(signals["advantages_B"], signals["mask_BT"])
-        if not self.kl_in_reward:
+        if not self.kl_in_reward or self.kl_by_row:
             return rewards_BT
+        return rewards_BT + self._penalty(signals).to(rewards_BT.dtype)
+
+    def log_ratio(self, signals: Mapping[str, Any], doubts: Doubts | None = None) -> Tensor:
+        """(B, T) log rho of one micro-batch. `doubts`, Raises: as `live_advantages`; a rho that overflows counts as inf."""
+        signals, mask_BT = self._with_outcome("ratio", self._penalised(signals)), signals["mask_BT"]
+        return self._call("ratio", signals, mask_BT, doubts)
+
+    def _with_outcome(self, axis: str, signals: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "token_rewards_BT" not in self._needs[axis]:
+            return signals
+        return {**signals, "token_rewards_BT": self.outcome(signals)}
+
+    def _penalised(self, signals: Mapping[str, Any]) -> dict[str, Any]:
+        """The signals, `rewards_B` less the row's KL penalty where that is how this strategy takes it."""
+        if not self.kl_by_row:
+            return dict(signals)
+        return {**signals, "rewards_B": signals["rewards_B"] + self._penalty(signals).sum(dim=1)}
+
+    def _penalty(self, signals: Mapping[str, Any]) -> Tensor:
+        """(B, T) the KL penalty; 0 at masked tokens."""
         if "kl_rewards_BT" not in signals:
             raise ValueError(f"Strategy {self.name!r} has kl_in_reward, but kl_rewards_BT is not collected here.")
-        return rewards_BT + signals["kl_rewards_BT"].to(rewards_BT.dtype).masked_fill(~signals["mask_BT"], 0.0)
+        return signals["kl_rewards_BT"].to(signals["rewards_B"].dtype).masked_fill(~signals["mask_BT"], 0.0)
 
-    def log_ratio(self, signals: Mapping[str, Any]) -> Tensor:
-        """(B, T) log rho of one micro-batch."""
-        return self._call("ratio", signals, signals["mask_BT"].shape, check_finite=False)
+    def _check_penalty(self) -> None:
+        if not self.kl_in_reward and "kl_rewards_BT" in self.needs:
+            raise ValueError(
+                f"Strategy {self.name!r} reads kl_rewards_BT, which is collected under kl_in_reward only. Set "
+                "credit.kl_in_reward=true and trainer.beta."
+            )
+        if self.kl_by_row and "advantages_B" not in self._needs["spread"]:
+            raise ValueError(
+                f"kl_in_reward of {self.name!r}: its spread {member_name(self.spread)} reads neither advantages_B, "
+                "token_rewards_BT nor kl_rewards_BT, so the penalty would be lost. Use credit/spread=broadcast or value, or "
+                "kl_in_reward=false with TRL's own KL term (trainer.beta)."
+            )
 
-    def _call(self, axis: str, signals: Mapping, shape: torch.Size, check_finite: bool = True) -> Tensor:
+    def _called(self, axis: str) -> str:
+        return f"The {axis} {member_name(getattr(self, axis))} of credit strategy {self.name!r}"
+
+    def _call(
+        self,
+        axis: str,
+        signals: Mapping,
+        relevant: Tensor,
+        doubts: Doubts | None = None,
+    ) -> Tensor:
+        """What the member returned, checked. `relevant`: bool, where it must be finite; what it returns has this shape."""
+        who = self._called(axis)
         missing = sorted(name for name in self._needs[axis] if name not in signals)
         if missing:
             raise ValueError(
-                f"The {axis} of credit strategy {self.name!r} needs {', '.join(missing)}, which this run does not "
+                f"{who} needs {', '.join(missing)}, which this run does not "
                 f"collect. {'; '.join(f'{name}: {SIGNALS[name].meaning}' for name in missing)}."
             )
         arguments = {name: signals[name] for name in self._needs[axis]}
+        hands = Hands(arguments)
         with _default_dtype(signals.get("rewards_B")):
             result = getattr(self, axis)(**arguments)
-        if not isinstance(result, Tensor) or result.shape != shape:
+        if written := hands.written():
+            raise ValueError(
+                f"{who} wrote into {', '.join(written)}, which is the batch itself: the members after it, and the loss, would see "
+                f"what it left there. Let it work on a copy, e.g. `{written[0]} = {written[0]}.clone()` in its first line."
+            )
+        if not isinstance(result, Tensor) or result.shape != relevant.shape:
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise ValueError(f"The {axis} of credit strategy {self.name!r} returned {got}, expected {tuple(shape)}.")
-        relevant = result if result.dim() == 1 or "mask_BT" not in signals else result[signals["mask_BT"]]
-        if axis == "baseline" and "rewards_B" in signals:
-            relevant = result[~signals["rewards_B"].isnan()]
-        if check_finite and not relevant.isfinite().all():
-            raise ValueError(f"The {axis} of credit strategy {self.name!r} returned NaN or inf.")
+            raise ValueError(f"{who} returned {got}, expected {tuple(relevant.shape)}.")
+        settle = doubts is None
+        doubts = doubts or Doubts()
+        # A ratio that overflows is no better than an infinite one.
+        doubts.note(who, result + result.exp() if axis == "ratio" else result, arguments, relevant)
+        if settle:
+            doubts.settle(doubts.flags())
         return result
 
 
+_KL_BY_TOKEN = frozenset(["token_rewards_BT", "kl_rewards_BT"])
 _STAGES = {"baseline": "scoring", "spread": "scoring", "weight": "scoring", "ratio": "loss"}
 
 
@@ -206,14 +277,14 @@ def _signals_of(axis: str, member: Member) -> tuple[str, ...]:
         elif parameter.default is parameter.empty:
             near = difflib.get_close_matches(parameter.name, SIGNALS, n=1)
             raise ValueError(
-                f"The {axis} {_name(member)} asks for {parameter.name!r}, which is no signal"
+                f"The {axis} {member_name(member)} asks for {parameter.name!r}, which is no signal"
                 + (f"; did you mean {near[0]!r}?" if near else ".")
                 + f" Signals: {', '.join(SIGNALS)}. Anything else needs a default or a value in the YAML."
             )
     return tuple(wanted)
 
 
-def _check_stage(axis: str, needs: tuple[str, ...], stage: str) -> None:
+def _check_stage(who: str, needs: tuple[str, ...], stage: str) -> None:
     blind = [name for name in needs if SIGNALS[name].stage not in (stage, "both")]
     if blind:
         where = (
@@ -221,7 +292,7 @@ def _check_stage(axis: str, needs: tuple[str, ...], stage: str) -> None:
             if stage == "loss"
             else "runs at scoring time, before the live forward pass"
         )
-        raise ValueError(f"The {axis} asks for {', '.join(blind)}, but it {where}.")
+        raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.")
 
 
 @contextmanager
@@ -241,7 +312,3 @@ def _default_dtype(rewards_B: Tensor | None):
 def _unwrapped(member):
     """A partial that binds nothing is the function itself."""
     return member.func if isinstance(member, partial) and not (member.args or member.keywords) else member
-
-
-def _name(member) -> str:
-    return getattr(member, "__name__", type(member).__name__)

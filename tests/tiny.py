@@ -34,3 +34,9 @@ def tiny_model(seed: int = 0, **config):
         bos_token_id=None,
     )
     return LlamaForCausalLM(LlamaConfig(**(settings | config))).float()
+
+
+def loaded(folder):
+    """The tiny model from a folder: TRL loads its reference policy from there."""
+    tiny_model().save_pretrained(folder)
+    return type(tiny_model()).from_pretrained(folder)

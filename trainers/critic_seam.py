@@ -6,9 +6,7 @@ live pass. Either way they are the first visit's: they stay with the rows when a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
 from trainers.critic import Critic, build_critic
 from trainers.critic_metrics import sums_of
+from trainers.kl_reward import KL_REWARDS
 
 VALUES = "credit_values_BT"
 _TEXT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
@@ -67,29 +66,21 @@ class CriticSeam:
         visible_BT = attention_mask[:, -width:].bool()
         return self.critic.catching(width, lambda states, rows: self.critic.values(states, visible_BT[rows]))
 
-    def _note_values(self, output: dict, passes: list) -> None:
-        """Puts the values of TRL's pass for old log-probs beside the rows; makes a pass where scoring needs one and TRL made
-        none. `passes` holds (log-probs, caught values) of every pass so far."""
+    def _note_before_update(self, output: dict, passes: list) -> None:
+        """Puts what scoring needs of the policy that sampled beside the rows: the KL penalty and a critic's values. Takes them from
+        TRL's pass for old log-probs; makes a pass where they are needed and TRL made none. `passes` holds (log-probs, caught
+        values) of every pass so far."""
         old_logps = output.get("old_per_token_logps")
         found = next((entry for entry in passes if entry[0] is old_logps), None)
-        scores_values = "scoring_values_BT" in self.credit.needs and not self.critic.at_scoring
-        scores_kl = self.credit.kl_in_reward and (self.critic.at_scoring or "scoring_values_BT" in self.credit.needs)
-        if found is None and (scores_kl or (scores_values and not self.critic.own_pass)):
-            self._passes = passes = []
-            try:
-                with torch.no_grad():
-                    self._one_more_pass(output)
-            finally:
-                self._passes = None
-            found = passes[-1]
-        if found is None and not scores_values:
+        critic = self.critic
+        scores_values = critic is not None and "scoring_values_BT" in self.credit.needs and not critic.at_scoring
+        if found is None and (self._scores_kl or (scores_values and not critic.own_pass)):
+            found = self._one_more_pass(output)
+        if self._scores_kl:
+            output[KL_REWARDS] = self._kl_rewards(found[0], output["ref_per_token_logps"], _mask(output))
+        if critic is None or critic.at_scoring or (found is None and not scores_values):
             return
-        if scores_kl:
-            output["credit_kl_rewards_BT"] = self._kl_rewards(found[0], output["ref_per_token_logps"], _mask(output))
-        if self.critic.own_pass:
-            output[VALUES] = self._values_by_own_pass(output)
-        elif not self.critic.at_scoring:
-            output[VALUES] = torch.cat(found[1])
+        output[VALUES] = self._values_by_own_pass(output) if critic.own_pass else torch.cat(found[1])
 
     def _values_by_own_pass(self, output: dict) -> Tensor:
         """(B, T) values of a generation batch, as many rows at a time as TRL puts through the policy."""
@@ -111,40 +102,19 @@ class CriticSeam:
         rollout = replace(rollout, scoring_values_BT=values_BT)
         return self.credit.score(rollout, advantages_B), rollout
 
-    def _one_more_pass(self, output: dict) -> None:
+    def _one_more_pass(self, output: dict) -> tuple:
+        """(log-probs, caught values) of the policy as it is, without gradient."""
         tokens = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
         extras = {name: output[name] for name in _FORWARD_EXTRAS if name in output}
-        self._get_per_token_logps_and_entropies(
-            self.model,
-            tokens,
-            mask,
-            output["completion_ids"].shape[1],
-            batch_size=self.args.per_device_train_batch_size,
-            **extras,
-        )
-
-    def _kl_rewards(self, sampler_logps_BT: Tensor, ref_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """(B, T) -beta log(pi / pi_ref) of the sampled tokens, as PPO puts it into the reward; 0 at masked tokens."""
-        return (-self._kl_beta * (sampler_logps_BT - ref_logps_BT)).masked_fill(~mask_BT, 0.0)
-
-    def _log_kl(self, kl_rewards_BT: Tensor, mask_BT: Tensor) -> None:
-        """TRL's metric `kl`, which it logs with its own term only: mean log(pi / pi_ref) over learning tokens, all ranks."""
-        sums = torch.stack([-kl_rewards_BT.sum() / self._kl_beta, mask_BT.sum().to(kl_rewards_BT.dtype)])
-        total, tokens = self.accelerator.reduce(sums.detach(), reduction="sum").tolist()
-        self._metrics["train" if self.model.training else "eval"]["kl"].append(total / tokens if tokens else math.nan)
-
-    @contextmanager
-    def _kl_out_of_loss(self) -> Iterator[None]:
-        """TRL leaves its own KL term out while the strategy has it in the reward."""
-        if not self.credit.kl_in_reward:
-            yield
-            return
-        self.beta = 0.0
+        width, size = output["completion_ids"].shape[1], self.args.per_device_train_batch_size
+        self._passes = passes = []
         try:
-            yield
+            with torch.no_grad():
+                self._get_per_token_logps_and_entropies(self.model, tokens, mask, width, batch_size=size, **extras)
         finally:
-            self.beta = self._kl_beta
+            self._passes = None
+        return passes[-1]
 
     def _critic_states(self, inputs: dict, caught: list) -> Tensor | None:
         """States of this micro-batch, with the graph that the fit needs, and the first visit's values beside the rows."""

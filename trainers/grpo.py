@@ -5,6 +5,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
     _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
     _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
     (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
+    (trainers/kl_reward.py)               the KL penalty into those signals, and out of TRL's loss
     _save_checkpoint                      marks checkpoints that are complete, so that a killed run can resume
 """
 
@@ -21,12 +22,14 @@ from trl import GRPOTrainer
 
 from credit.baseline import leave_one_out
 from credit.batch import Rollout
+from credit.checks import Doubts
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
 from trainers.boundaries import COMPLETE_MARK, SaveOnGenerationBoundary
 from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
+from trainers.kl_reward import KL_REWARDS, KLReward
 from trainers.refuse import refuse_inexact
 from trainers.spans import local_span_rewards
 
@@ -41,7 +44,7 @@ _ROW_LOCAL = {
 }
 
 
-class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -63,6 +66,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
 
     def __init__(self, *args, credit: Strategy | str | None = None, **kwargs):
         self.credit = _strategy(credit)
+        self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         self._visited: dict = {}  # the dict TRL keeps for reuse, of which `_loss_inputs` is this visit's copy
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
@@ -91,8 +95,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         finally:
             self._passes = None
         if self.credit is not None:
-            if self.critic is not None:
-                self._note_values(output, passes)
+            self._note_before_update(output, passes)
             output.update(self._score(output))
         self._rewards_BK = None
         return output
@@ -144,9 +147,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
             token_ids_BT=self._gather_tokens(output["completion_ids"]) if reads_tokens else None,
             span_rewards_BT=self._gather_spans(output) if "span_rewards_BT" in needs else None,
             scoring_values_BT=self._gather_tokens(output[VALUES]) if VALUES in output else None,
-            kl_rewards_BT=self._gather_tokens(output["credit_kl_rewards_BT"])
-            if "credit_kl_rewards_BT" in output
-            else None,
+            kl_rewards_BT=self._gather_tokens(output[KL_REWARDS]) if KL_REWARDS in output else None,
         )
 
     def _gather_tokens(self, values_BT: Tensor) -> Tensor:
@@ -170,11 +171,20 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         try:
             with self._kl_out_of_loss():
                 loss = super()._compute_loss(model, self._loss_inputs)
+            self._settle_doubts()
             if self._policy_stands_still:
                 loss = loss * 0.0
             return loss if self._shared_loss is None else loss + self._shared_loss
         finally:
             self._loss_inputs, self._visited, self._shared_loss = None, {}, None
+
+    def _settle_doubts(self) -> None:
+        """Before the last backward of an optimiser step, so before the weights move: stops all ranks at once if a live member
+        returned NaN or inf on one of them."""
+        if self.model.training and not self.accelerator.sync_gradients:
+            return
+        flags = self._doubts.flags()
+        self._doubts.settle(None if flags is None else self.accelerator.reduce(flags, reduction="sum"))
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         with self._watched(attention_mask, logits_to_keep) as caught:
@@ -184,7 +194,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         if self._loss_inputs is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(self._loss_inputs, result[0].detach(), result[1], caught)
-        elif self.critic is not None and self._passes is not None:
+        elif self.credit is not None and self._passes is not None:
             self._passes.append((result[0], caught))
         return result
 
@@ -194,11 +204,13 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
         mask_BT = _mask(inputs)
         states_BTD = None if self.critic is None else self._critic_states(inputs, caught)
         signals = self._live_signals(inputs, mask_BT, policy_logps_BT, entropies_BT)
-        advantages_BT = self.credit.live_advantages(signals) if self.credit.is_live else inputs["credit_advantages_BT"]
+        advantages_BT = inputs.get("credit_advantages_BT")
+        if self.credit.is_live:
+            advantages_BT = self.credit.live_advantages(signals, self._doubts)
         if self.critic is not None:
             self._fit_critic(inputs, states_BTD, signals, advantages_BT)
         if self.credit.uses_own_ratio:
-            log_ratio_BT = self.credit.log_ratio(signals).masked_fill(~mask_BT, 0.0)
+            log_ratio_BT = self.credit.log_ratio(signals, self._doubts).masked_fill(~mask_BT, 0.0)
             inputs["old_per_token_logps"] = policy_logps_BT - log_ratio_BT
         if torch.is_tensor(inputs.get("num_items_in_batch")):
             inputs["num_items_in_batch"] = inputs["num_items_in_batch"].clamp(min=1)
@@ -222,8 +234,7 @@ class CreditGRPOTrainer(CriticSeam, GRPOTrainer):
             **{name: inputs.get(key) for key, name in _ROW_LOCAL.items()},
         }
         if self.credit.kl_in_reward:
-            arguments = (signals["sampler_logps_BT"], inputs["ref_per_token_logps"], mask_BT)
-            signals["kl_rewards_BT"] = self._kl_rewards(*arguments)
+            signals["kl_rewards_BT"] = self._kl_of(inputs, signals["sampler_logps_BT"], mask_BT)
             self._log_kl(signals["kl_rewards_BT"], mask_BT)
         return {name: value for name, value in signals.items() if value is not None}
 

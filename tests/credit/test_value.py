@@ -151,11 +151,6 @@ def test_only_lambda_and_gamma_of_one_declare_to_be_unbiased():
     )
 
 
-def test_a_penalty_that_no_member_would_read_is_refused():
-    with pytest.raises(ValueError, match="credit/spread=value"):
-        Strategy(constant, none, value_prompt, critic=HeadCritic(at="prompt"), kl_in_reward=True)
-
-
 def test_a_warm_up_without_a_critic_is_refused():
     with pytest.raises(ValueError, match="credit/critic=head"):
         Strategy(constant, none, critic_warmup_steps=3)

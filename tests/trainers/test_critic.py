@@ -9,7 +9,7 @@ import torch
 from critics import ADAPTER, CASES, HEAD, SEPARATE, SUMS, farthest, fit, learned, value, whitened
 from fixed import distance, gradient, made_rollouts
 from peft import LoraConfig
-from tiny import tiny_model, tiny_tokenizer
+from tiny import loaded, tiny_model, tiny_tokenizer
 
 from credit import Strategy
 from credit.baseline import none
@@ -189,12 +189,6 @@ def test_the_policy_stands_still_while_its_critic_warms_up():
 
 
 # ---- PPO's penalty
-
-
-def loaded(folder):
-    """The tiny model from a folder: TRL loads its reference policy from there."""
-    tiny_model().save_pretrained(folder)
-    return type(tiny_model()).from_pretrained(folder)
 
 
 def test_the_penalty_goes_into_the_reward_and_out_of_the_loss(tmp_path):

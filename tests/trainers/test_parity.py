@@ -8,7 +8,7 @@ from datasets import Dataset
 from fixed import distance
 from tiny import LETTERS, tiny_model, tiny_tokenizer
 from transformers import LlamaForCausalLM
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from trainers.grpo import CreditGRPOTrainer
 
@@ -24,7 +24,7 @@ def vowels(completions, **columns):
     return [sum(text.count(letter) for letter in "ae") / 4 - len(text) / 40 for text in completions]
 
 
-def trained(trainer_class, folder, **options) -> torch.Tensor:
+def trained(trainer_class, folder, config_class=GRPOConfig, **options) -> torch.Tensor:
     """The update: parameters after training minus before."""
     credit = {"credit": options.pop("credit")} if "credit" in options else {}
     tiny_model().save_pretrained(folder / "model")
@@ -38,7 +38,6 @@ def trained(trainer_class, folder, **options) -> torch.Tensor:
         max_completion_length=6,
         max_steps=4,
         learning_rate=1e-2,
-        scale_rewards="none",
         bf16=False,
         gradient_checkpointing=False,
         save_strategy="no",
@@ -47,11 +46,12 @@ def trained(trainer_class, folder, **options) -> torch.Tensor:
         disable_tqdm=True,
         use_cpu=True,
         seed=3,
+        **({"scale_rewards": "none"} if config_class is GRPOConfig else {}),
     )
     trainer = trainer_class(
         model=model,
         reward_funcs=vowels,
-        args=GRPOConfig(**(settings | options)),
+        args=config_class(**(settings | options)),
         train_dataset=Dataset.from_dict({"prompt": [a + b for a in LETTERS for b in LETTERS]}),
         processing_class=tiny_tokenizer(),
         **credit,
@@ -69,6 +69,17 @@ def test_the_matching_strategy_trains_what_trl_trains(loss_type, num_iterations,
     ours = trained(CreditGRPOTrainer, tmp_path / "ours", credit=MATCHING[loss_type], **options)
     assert stock.norm() > 0.01
     assert distance(stock, ours) <= 1e-6
+
+
+def test_rloo_with_the_penalty_in_the_reward_trains_what_trls_rloo_trains(tmp_path):
+    """On-policy, where TRL's ratio of the whole sequence is 1 as ours of the token."""
+    options = dict(beta=0.5, max_steps=3)
+    theirs = trained(RLOOTrainer, tmp_path / "trl", RLOOConfig, **options)
+    ours = trained(CreditGRPOTrainer, tmp_path / "ours", credit="rloo credit.kl_in_reward=true", **options)
+    plain = trained(CreditGRPOTrainer, tmp_path / "plain", credit="rloo", **options)
+    assert theirs.norm() > 0.01
+    assert distance(theirs, ours) < 1e-4
+    assert distance(theirs, plain) > 1e-2  # TRL's GRPO has another estimate of the KL, in the loss
 
 
 def test_the_weights_survive_another_base_loss(tmp_path):
