@@ -12,6 +12,8 @@ Options (key=value):
     rows     at most so many completions in the terminal
     out      the page (default: <run>/credit.html)
     --config-dir DIR   your own YAMLs, as for training
+The run folder is read as data: nothing that its files name is imported, called or looked up. Code runs for the strategies
+of this command line only (credit=, --config-dir).
 Recomputed columns see the recorded completions only: weights that count tokens or rows of the batch are those of the
 sample, the same factor for every completion. docs/viewer.md.
 """
@@ -27,9 +29,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from credit import Strategy
-from lab.view_data import find_records, read_rows, view_of_step, visible
+from lab.untrusted import read_object, write_file
+from lab.view_data import Row, find_records, read_rows, view_of_step
 from lab.view_page import page
-from trainers.compose import compose_strategy, make_strategy
+from trainers.compose import compose_config, make_strategy
+from trainers.visible import visible
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
 DEFAULT_STEPS = 12
@@ -86,7 +90,7 @@ def build_view(request: Request) -> dict[str, Any]:
         ValueError: no records, no such step, or no such strategy.
     """
     files = find_records(request.run)
-    steps = {step: read_rows(files[step]) for step in choose_steps(list(files), request.steps)}
+    steps = _readable({step: files[step] for step in choose_steps(list(files), request.steps)})
     own = {row.get("strategy") for rows in steps.values() for row in rows}
     names = [name for name in DEFAULT_CREDIT if name not in own] if request.credit is None else request.credit
     critic = critic_of(request.run)
@@ -117,21 +121,41 @@ def choose_steps(recorded: list[int], wanted: str) -> list[int]:
     return steps
 
 
-def critic_of(run: Path) -> Any:
-    """What fitted the recorded values: the `credit.critic` of the run's config.yaml; None without either."""
-    path = run / "config.yaml"
-    node = OmegaConf.select(OmegaConf.load(path), "credit") if path.is_file() else None
-    return make_strategy(node).critic if node else None
+def _readable(files: dict[int, Path]) -> dict[int, list[Row]]:
+    """The rows of each file; broken ones are named and left out, unless all are."""
+    steps, broken = {}, []
+    for step, path in files.items():
+        try:
+            steps[step] = read_rows(path)
+        except ValueError as error:
+            broken.append(str(error))
+    if broken and not steps:
+        raise ValueError(broken[0])
+    for line in broken:
+        print(f"lab.view: {visible(line)}", file=sys.stderr)
+    return steps
 
 
-def _maker(name: str, config_dirs: Sequence[str], critic: Any) -> Callable[[], Strategy]:
+def critic_of(run: Path) -> dict[str, Any] | None:
+    """What fitted the recorded values: `credit.critic` of the run's config.yaml, as plain data; None without either."""
+    try:
+        credit = (read_object(run / "config.yaml") or {}).get("credit")
+    except ValueError as error:
+        print(f"lab.view: {run}: {visible(str(error))}; values go to no column.", file=sys.stderr)
+        return {"unknown": str(error)}
+    critic = credit.get("critic") if isinstance(credit, dict) else None
+    return critic if isinstance(critic, dict) else None
+
+
+def _maker(name: str, config_dirs: Sequence[str], critic: dict[str, Any] | None) -> Callable[[], Strategy]:
     """Composes now, so that a wrong name stops the command; a strategy that cannot score these rows only loses its
-    column."""
+    column. Whether its critic is the run's is told by comparing settings: the run's are never built."""
     first, *changes = name.split()
-    strategy = compose_strategy([first if "=" in first else f"credit={first}", *changes], config_dirs)
+    node = compose_config("strategy", [first if "=" in first else f"credit={first}", *changes], config_dirs).credit
+    strategy, own = make_strategy(node), OmegaConf.to_container(node, resolve=True)
 
     def make() -> Strategy:
-        if critic is not None and strategy.needs_values and strategy.critic != critic:
+        if critic is not None and strategy.needs_values and own.get("critic") != critic:
             raise ValueError("Its critic is another than the run's, whose values were recorded.")
         return strategy
 
@@ -148,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
             request.steps = "last" if request.steps == "some" else request.steps
         view = build_view(request)
     except ValueError as error:
-        print(f"lab.view: {error}", file=sys.stderr)
+        print(f"lab.view: {visible(str(error))}", file=sys.stderr)
         return 2
     if request.terminal:
         from rich.console import Console
@@ -158,9 +182,8 @@ def main(arguments: Sequence[str]) -> int:
         print_view(view, Console(), request.rows)
         return 0
     out = request.out or request.run / "credit.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(view), encoding="utf-8")
-    print(out)
+    write_file(out, page(view))
+    print(visible(str(out)))
     return 0
 
 

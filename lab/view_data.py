@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from credit import Credit, Rollout, Strategy
+from trainers.record import REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
+from trainers.visible import visible
 
 Row = dict[str, Any]
 RECORDED = "recorded"
+MOST_ROWS = 100_000  # of one file; a few bytes of Parquet can claim a billion
 _LIVE = {
     "policy_logps_BT": "policy_logps",
     "sampler_logps_BT": "sampler_logps",
@@ -32,23 +35,50 @@ def find_records(run: str | Path) -> dict[int, Path]:
     """
     run = Path(run)
     folder = run / "records" if (run / "records").is_dir() else run
-    files = {int(path.stem.removeprefix("step")): path for path in sorted(folder.glob("step*.parquet"))}
+    named = {path: path.stem.removeprefix("step") for path in sorted(folder.glob("step*.parquet"))}
+    files = {int(step): path for path, step in named.items() if step.isascii() and step.isdigit() and path.is_file()}
     if not files:
         raise ValueError(f"{run} holds no records. Train with record.every=10 (0 switches them off).")
-    return files
+    return dict(sorted(files.items()))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of one record file, rows of a group together.
+    """The rows of one record file, rows of a group together. Only the columns of docs/record_format.md are read, each as
+    the type that stands there.
 
     Raises:
-        ValueError: the file was written in another format.
+        ValueError: the file is broken, or no record of this format.
     """
-    table = pq.read_table(path)
-    version = (table.schema.metadata or {}).get(b"apportion_record_format")
-    if version != b"1":
-        raise ValueError(f"{path} is no record of format 1 (found {version!r}); it cannot be shown.")
-    return sorted(table.to_pylist(), key=lambda row: row["group"])
+    try:
+        file = pq.ParquetFile(path)
+        version = (file.schema_arrow.metadata or {}).get(b"apportion_record_format")
+        if version != b"1":
+            raise ValueError(f"no record of format 1 (found {version!r})")
+        if not 0 < file.metadata.num_rows <= MOST_ROWS:
+            raise ValueError(f"{file.metadata.num_rows} rows")
+        names = file.schema_arrow.names
+        types = {**ROW_COLUMNS, **TOKEN_COLUMNS} | {n: pa.float64() for n in names if n.startswith("reward/")}
+        if missing := [name for name in REQUIRED if name not in names]:
+            raise ValueError(f"no column {missing[0]}")
+        table = file.read(columns=[name for name in dict.fromkeys(names) if name in types])
+        rows = pa.table({name: table.column(name).cast(types[name]) for name in table.column_names}).to_pylist()
+        for row in rows:
+            _check_row(row)
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be shown: {str(error).splitlines()[0]}") from None
+    return sorted(rows, key=lambda row: row["group"])
+
+
+def _check_row(row: Row) -> None:
+    for name in REQUIRED:
+        if row[name] is None:
+            raise ValueError(f"{name} is null in a row")
+    for name in TOKEN_COLUMNS:
+        values = row.get(name)
+        if values is not None and len(values) != len(row["tokens"]):
+            raise ValueError(f"{name} has {len(values)} entries for {len(row['tokens'])} tokens")
+        if values is not None and None in values:
+            raise ValueError(f"{name} holds a null")
 
 
 def rollout_of(rows: Sequence[Row]) -> Rollout:
@@ -144,21 +174,6 @@ def _has_credit(group: Mapping[str, Any]) -> bool:
 
 def reward_columns(rows: Sequence[Row]) -> list[str]:
     return [name.removeprefix("reward/") for name in rows[0] if name.startswith("reward/")]
-
-
-def visible(text: str) -> str:
-    """Text that cannot act: control, format and surrogate characters (escape codes, bidirectional overrides, zero-width
-    marks) become \\x1b, \\u202e and so on. Newlines stay; the viewer marks them."""
-    return "".join(c if c == "\n" or unicodedata.category(c) not in _ACTIVE else _code(c) for c in text)
-
-
-_ACTIVE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-
-
-def _code(character: str) -> str:
-    names = {"\t": "\\t", "\r": "\\r"}
-    point = ord(character)
-    return names.get(character) or (f"\\x{point:02x}" if point < 256 else f"\\u{point:04x}")
 
 
 def _padded(rows: Iterable[Sequence[float]], length: int) -> torch.Tensor:

@@ -1,0 +1,95 @@
+"""Reads and writes inside a run folder that somebody sent: its files are data, and nothing that they name is imported,
+called, looked up or followed.
+
+No `_target_`, no interpolation (`${oc.env:...}` stays text), no YAML tag, no alias, no pickle; pipes and devices are not
+opened; a link that stands where a page is to be written is replaced, not followed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST = 256 * 2**20  # bytes of a file that is read whole
+DEEPEST = 100
+_OPEN = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_CLOSE = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_text(path: Path, largest: int = LARGEST) -> str | None:
+    """The file as text, None if there is no regular file; bytes that are no UTF-8 become U+FFFD.
+
+    Raises:
+        ValueError: it is too large, or cannot be read.
+    """
+    if not path.is_file():  # false for pipes and devices, which would never end
+        return None
+    try:
+        if (size := path.stat().st_size) > largest:
+            raise ValueError(f"{path.name} is {size / 2**20:.0f} MiB long")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from None
+
+
+def read_object(path: Path, largest: int = 16 * 2**20) -> dict[str, Any] | None:
+    """The mapping in a JSON or YAML file, as plain data; None if there is no file.
+
+    Raises:
+        ValueError: the file is broken, or holds something else.
+    """
+    text = read_text(path, largest)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path.name} cannot be read ({first})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no mapping")
+    return value
+
+
+def _yaml(text: str) -> Any:
+    """Safe YAML without aliases (a few of them name a billion values) and not nested beyond what a person writes."""
+    depth = 0
+    for token in yaml.scan(text, Loader=_LOADER):
+        depth += isinstance(token, _OPEN) - isinstance(token, _CLOSE)
+        if depth > DEEPEST or isinstance(token, yaml.AliasToken):
+            raise yaml.YAMLError("an alias" if depth <= DEEPEST else f"nested more than {DEEPEST} deep")
+    return yaml.load(text, _LOADER)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all. A link at `path` is replaced, so that it cannot lead the writing elsewhere."""
+    content = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(half, 0o666 & ~_umask())  # mkstemp's own mode lets nobody else read
+        os.replace(half, path)
+    except BaseException:
+        Path(half).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,135 @@
+"""A run folder is data that people send each other: looking at one imports, calls, looks up and follows nothing it names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lab import view
+from lab.untrusted import read_object, read_text, write_file
+from lab.view_data import find_records, read_rows
+from tests.lab.view_helpers import rows, write
+
+LAUGHS = "\n".join(
+    [f"a0: &a0 [{', '.join(['ha'] * 9)}]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))]
+)
+
+
+def named_code(marker: Path) -> dict[str, str]:
+    """config.yaml files that would leave `marker` behind, or give away a secret, if anything in them were obeyed."""
+    call = f"{{_target_: logging.FileHandler, filename: '{marker}'}}"
+    whole = f"{{_target_: credit.strategy.Strategy, name: own, critic: {call}, spread: {call}}}"
+    return {
+        "critic": f"credit: {{_target_: credit.strategy.Strategy, critic: {call}}}\ntask: {call}\nreward: {call}\n",
+        "strategy": f"credit: {whole}\nmodel: {call}\n",
+        "import": f"credit: {{_target_: {marker.stem}.boom, critic: {{_target_: {marker.stem}.boom}}}}\n",
+        "resolver": "credit: {critic: {_target_: '${oc.env:APPORTION_SECRET}'}}\nseed: ${oc.decode:${oc.env:HOME}}\n",
+        "tag": f"credit: !!python/object/apply:pathlib.Path.touch ['{marker}']\n",
+        "aliases": LAUGHS,
+        "deep": "credit: " + "[" * 5000,
+        "deeper": "credit:\n  " + "- " * 200_000,
+        "no mapping": "- 1\n- 2\n",
+        "bytes": "credit: \x00\x01\n",
+    }
+
+
+@pytest.mark.parametrize("kind", named_code(Path("x")))
+def test_viewing_a_run_calls_nothing_that_its_config_names(kind, tmp_path, monkeypatch, capsys):
+    marker = tmp_path / "pwned.py"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / marker.name).write_text(f"open({str(marker)!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path / "here")  # importable, were anybody to import it
+    monkeypatch.setenv("APPORTION_SECRET", "the secret")
+    values = {"values": [[0.2, 0.3], [0.4, 0.1]]}
+    folder = write(tmp_path / "run", rows([["a", "b"], ["c", "d"]], [0, 0], [1.0, 0.0], **values))
+    (folder / "config.yaml").write_text(named_code(marker)[kind])
+    assert view.main([str(folder), "credit=uniform,value"]) == 0
+    page = (folder / "credit.html").read_text()
+    assert not marker.exists()
+    assert "the secret" not in page + "".join(capsys.readouterr())
+    assert "critic is another" in page and '"recorded: mine","uniform"' in page
+
+
+def test_page_is_written_in_the_place_of_a_link_and_not_through_it(tmp_path):
+    folder = write(tmp_path / "run", rows([["a"]], [0], [1.0]))
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (folder / "credit.html").symlink_to(precious)
+    assert view.main([str(folder), "credit=uniform"]) == 0
+    assert precious.read_text() == "mine" and "uniform" in (folder / "credit.html").read_text()
+
+
+def test_written_files_appear_whole_and_leave_nothing_beside_them(tmp_path):
+    write_file(tmp_path / "new" / "page", "a\udcffb")
+    assert (tmp_path / "new" / "page").read_bytes() == b"a\\udcffb"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page"]
+
+
+def test_pipes_are_not_opened(tmp_path):
+    for name in ("config.yaml", "summary.json", "step00000001.parquet"):
+        os.mkfifo(tmp_path / name)
+    assert read_text(tmp_path / "summary.json") is None and read_object(tmp_path / "config.yaml") is None
+    with pytest.raises(ValueError, match="no records"):
+        find_records(tmp_path)
+
+
+def test_pickle_in_the_schema_of_a_record_is_not_loaded(tmp_path):
+    marker = tmp_path / "pwned"
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (marker,)
+
+    table = pq.read_table(find_records(write(tmp_path, rows([["a"]], [0], [1.0])))[1])
+    evil = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Evil())}
+    fields = [field.with_metadata(evil) for field in table.schema]
+    path = tmp_path / "records" / "step00000001.parquet"
+    pq.write_table(table.cast(pa.schema(fields, table.schema.metadata)), path)
+    read_rows(path)
+    assert not marker.exists()
+
+
+def broken_records(good: pa.Table) -> dict[str, pa.Table | bytes]:
+    meta = good.schema.metadata
+    shorter = good.set_column(
+        good.schema.get_field_index("credit"), "credit", pa.array([[0.5]], pa.list_(pa.float32()))
+    )
+    words = good.set_column(good.schema.get_field_index("group"), "group", pa.array(["a"]))
+    null = good.set_column(good.schema.get_field_index("tokens"), "tokens", pa.array([None], pa.list_(pa.string())))
+    return {
+        "not Parquet": b"PAR1 no, not at all PAR1",
+        "empty file": b"",
+        "another format": good.replace_schema_metadata({"apportion_record_format": "2"}),
+        "no rows": good.slice(0, 0),
+        "no credit": good.drop_columns(["credit"]),
+        "credit of another length": shorter.replace_schema_metadata(meta),
+        "words for numbers": words.replace_schema_metadata(meta),
+        "null tokens": null.replace_schema_metadata(meta),
+    }
+
+
+KINDS = ("not Parquet", "empty file", "another format", "no rows", "no credit", "credit of another length",
+         "words for numbers", "null tokens")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_broken_record_is_named_and_the_others_are_shown(kind, tmp_path, capsys):
+    folder = write(tmp_path, rows([["a", "b"]], [0], [1.0]))
+    write(folder, rows([["c"]], [0], [1.0]), step=2)
+    bad = broken_records(pq.read_table(find_records(folder)[1]))
+    assert set(bad) == set(KINDS)
+    path = folder / "records" / "step00000001.parquet"
+    path.write_bytes(bad[kind]) if isinstance(bad[kind], bytes) else pq.write_table(bad[kind], path)
+    assert view.main([str(folder), "credit=uniform"]) == 0
+    said = capsys.readouterr().err
+    assert "step00000001.parquet cannot be shown" in said and said.count("\n") == 1
+    data = json.loads((folder / "credit.html").read_text().split('id="data">')[1].split("</script>")[0])
+    assert [step["step"] for step in data["steps"]] == [2]
+    (folder / "records" / "step00000002.parquet").unlink()
+    assert view.main([str(folder)]) == 2
