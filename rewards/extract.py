@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from rewards.form import marks
+
 
 class whole_text:
     """The completion itself, without surrounding white space; None if nothing is left."""
@@ -32,21 +34,41 @@ class last_boxed:
 
 
 class in_tag:
-    """What stands between the last `</tag>` and the last `<tag>` before it; None without such a pair.
+    """What stands between `<tag>` and `</tag>`: the last such pair with more than white space and no tag of these names
+    in it; None without one. What a format reward pays (rewards/form.py) has one such pair.
+
+    A closing tag too many, an empty pair behind, or a pair that a cut-off text leaves open takes nothing away:
+    "<answer>9</answer></answer><answer></answer><answer>1" gives "9". Tags in another spelling (`<Answer>`) are not read.
+
+    Args:
+        tag: the bare name.
+        outside: of the blocks of this other tag; an answer inside of `<think>...</think>` was a thought. A first
+            `</think>` that nothing opened closes what the prompt opened. None: pairs are read everywhere.
 
     Raises:
-        ValueError: the tag is given with its angle brackets, or empty.
+        ValueError: a tag is given with its angle brackets, or empty.
     """
 
-    def __init__(self, tag: str = "answer"):
-        if not tag or any(mark in tag for mark in "<>/"):
-            raise ValueError(f"tag={tag!r}: give the bare name, as in tag=answer.")
-        self.tag = tag
+    def __init__(self, tag: str = "answer", outside: str | None = "think"):
+        self.tag, self.outside = tag, None if outside == tag else outside
+        self._marks = marks([tag] if self.outside is None else [tag, self.outside])
 
     def __call__(self, text: str) -> str | None:
-        end = text.rfind(f"</{self.tag}>")
-        start = text.rfind(f"<{self.tag}>", 0, end) if end >= 0 else -1
-        return text[start + len(self.tag) + 2 : end].strip() or None if start >= 0 else None
+        found = before = None  # the answer so far, and the answer when the block to stay outside of began
+        opened: int | None = None  # where the content of a pair may begin
+        inside, begun = True, False  # a text may begin inside of a block that the prompt opened
+        for mark in self._marks(text):
+            start, opened = opened, None
+            if mark.name == self.tag:
+                if mark.exact and not mark.closing:
+                    opened = mark.end
+                elif mark.exact and start is not None:
+                    found = text[start : mark.start].strip() or found
+            elif not mark.closing:
+                before, inside, begun = before if begun else found, True, True
+            elif inside:
+                found, inside, begun = before, False, False
+        return found
 
 
 class after_marker:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import regex
 
 from rewards.base import SpanReward
+from rewards.form import FORMS
 from rewards.spans import Span
 
 MATCHES = ("full", "search")
@@ -21,9 +22,11 @@ class regex_format(SpanReward):
     """1 where the text matches the pattern, else 0.
 
     Args:
-        pattern: in the syntax of the package `regex` (a superset of `re`).
+        pattern: in the syntax of the package `regex` (a superset of `re`), or "think_answer": the well-formed answer
+            of rewards/form.py, with the groups "think" and "answer".
         match: "full", the whole text must match; "search", a match anywhere is enough.
-        flags: names of regex flags, "DOTALL|IGNORECASE" or a list; "" for none. Default: `.` matches newlines too.
+        flags: names of regex flags, "DOTALL|IGNORECASE" or a list; "" for none. Default: `.` matches newlines too. The
+            form think_answer has none.
         groups: for partial credit, named groups of the pattern and what each is worth. A text that matches earns the
             value of every group that took part and is not blank. Without it a match earns 1.
         timeout: seconds one text may take. A text that takes longer (catastrophic backtracking) is not scored (None)
@@ -57,7 +60,8 @@ class regex_format(SpanReward):
         if not timeout > 0:
             raise ValueError(f"timeout={timeout} must be positive seconds; a text without a limit can stall the run.")
         try:
-            self.pattern = regex.compile(pattern, regex_flags(flags))
+            number = regex_flags(flags)
+            self.pattern = regex.compile(FORMS[pattern]) if pattern in FORMS else regex.compile(pattern, number)
         except regex.error as error:
             raise ValueError(f"The pattern of reward {name!r} does not compile: {error}\n  {pattern}") from None
         self.groups = dict(groups or {})

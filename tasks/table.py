@@ -16,7 +16,6 @@ from tasks.columns import nearest, prompt_of, to_rows
 logger = logging.getLogger(__name__)
 Raw = list[tuple[str, Row]]  # (place, cells); the place ("data.jsonl, line 3") is for messages
 
-THINK_ANSWER = r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*"
 EXTRACT: dict[str, Callable] = {
     "tag": lambda: in_tag("answer"),
     "boxed": last_boxed,
@@ -43,7 +42,7 @@ def table_task(
     answer_marker: str | None = None,
     match: str = "exact",
     extract: str = "tag",
-    pattern: str | None = THINK_ANSWER,
+    pattern: str | None = "think_answer",
     format_weight: float = 0.2,
     seed: int = 0,
 ) -> Task:
@@ -64,7 +63,8 @@ def table_task(
         match: exact (text), number (numeric, with tolerance) or choice (letters A to E).
         extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
             text (all of it), any (the first of these that is found).
-        pattern: regular expression of the format reward over the whole completion; None: no format reward.
+        pattern: of the format reward over the whole completion: "think_answer" (the well-formed answer of
+            rewards/form.py) or a regular expression of your own; None: no format reward.
         format_weight: weight of the format reward; the answer reward has the rest of 1.
         seed: of the held-out choice.
 

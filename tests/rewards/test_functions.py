@@ -213,7 +213,7 @@ def test_only_the_tags_in_order_earn_every_rule(order, blank):
             {"think: close", "think: filled", "answer: open", "answer: order", "answer: close", "answer: filled"},
         ),
         ("<think></think><answer>4</answer>", {"think: filled"}),
-        ("<think>a</think><answer>4</answer></answer>", {"answer: close"}),
+        ("<think>a</think><answer>4</answer></answer>", {"answer: close", "answer: order"}),
         ("<think><think>a</think><answer>4</answer>", {"think: open"}),
     ],
 )

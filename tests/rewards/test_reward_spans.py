@@ -21,9 +21,11 @@ from rewards.tags import tag_structure, think_answer
 PATTERN = r"<think>[^<]*</think>\s*<answer>(?P<answer>[^<]*)</answer>"
 CAUSAL = {
     "regex full": regex_format(PATTERN),
+    "form": regex_format("think_answer"),
     "regex search": regex_format(r"</think>\s", match="search"),
     "tags": think_answer(),
     "tags all": think_answer(credit="all"),
+    "tags, text outside": tag_structure(["think", "answer"], credit="all"),
     "one tag": tag_structure(["think"]),
     "required": required_phrases(["think", "4"], words=False),
     "forbidden": forbidden_phrases(["answer", "a"], words=False),
