@@ -25,6 +25,7 @@ from credit.batch import SIGNALS, Credit, Rollout
 from credit.checks import Doubts, Hands, member_name
 from credit.critic import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
+from credit.requires import check_requires
 from credit.settings import check_types
 from credit.value import last_token_rewards
 
@@ -47,6 +48,7 @@ class Strategy:
         kl_in_reward: the KL penalty -beta (sampler_logps - ref_logps) joins the reward, beta being the trainer's, and TRL's own KL
             term is left out of the loss. Members that read `token_rewards_BT` or `kl_rewards_BT` get it token by token, as in
             PPO; where none does, its sum over the row joins `rewards_B`, as in RLOO.
+        requires: settings that the trainer must have, as in `{beta: "> 0"}`; see credit/requires.py.
 
     Raises:
         ValueError: a member asks for a signal that does not exist, or that its stage cannot see; a setting is of another type
@@ -63,6 +65,7 @@ class Strategy:
     critic: CriticSpec | None = None
     critic_warmup_steps: int = 0
     kl_in_reward: bool = False
+    requires: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if isinstance(self.critic, Mapping):  # configs/credit/critic/none.yaml, and what a strategy sets of its critic
@@ -84,6 +87,7 @@ class Strategy:
             _check_stage(self._called(axis), self._needs[axis], stage)
         self._check_penalty()
         check_types(self)
+        check_requires(self.requires)
         if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
             raise ValueError(
                 f"critic_warmup_steps={self.critic_warmup_steps} needs a critic (credit/critic=head) and a number >= 0."
@@ -310,5 +314,7 @@ def _default_dtype(rewards_B: Tensor | None):
 
 
 def _unwrapped(member):
-    """A partial that binds nothing is the function itself."""
-    return member.func if isinstance(member, partial) and not (member.args or member.keywords) else member
+    """A partial that binds nothing is the function itself; one of Hydra's own kind is an ordinary one."""
+    if not isinstance(member, partial):
+        return member
+    return partial(member.func, *member.args, **member.keywords) if member.args or member.keywords else member.func

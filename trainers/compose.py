@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from credit.strategy import Strategy
+from trainers.layers import MEMBERS, Layers, layers_of, separate_members
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
@@ -41,6 +43,14 @@ def compose_config(
     Raises:
         ConfigError: unknown choice, unknown key (with the nearest right name), wrong type, or broken grammar.
     """
+    config, choices, _ = compose_layers(name, overrides, config_dirs)
+    return (config, choices) if with_choices else config
+
+
+def compose_layers(
+    name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
+) -> tuple[DictConfig, dict[str, str], Layers]:
+    """As `compose_config`; the configuration, the choices, and who said what."""
     # `guard: {}` stands for defaults that rewards.guard knows and checks; Hydra would refuse keys it has not seen.
     overrides = [f"++{override}" if override.startswith("reward.guard.") else override for override in overrides]
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
@@ -53,43 +63,117 @@ def compose_config(
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         try:
-            config = compose(config_name=name, overrides=overrides, return_hydra_config=with_choices)
-        except (HydraException, OmegaConfBaseException) as error:
+            config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
+            layers = layers_of(GlobalHydra.instance().config_loader(), name, overrides, [CONFIG_DIR, *folders])
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(error, name, overrides, folders)) from None
         finally:
             GlobalHydra.instance().clear()
-    if not with_choices:
-        return config
     choices = {key: value for key, value in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
     with open_dict(config):
         del config["hydra"]
-    return config, choices
+    separate_members(config, layers)
+    _name_by_file(config, choices.get("credit"), layers)
+    return config, choices, layers
+
+
+def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
+    """A strategy whose YAML says no `name` is called by its file, and not by the parent it started from."""
+    node, source = config.get("credit"), layers.source("credit.name")
+    if (
+        choice
+        and isinstance(node, DictConfig)
+        and source != f"credit/{choice}"
+        and (not source or source.startswith("credit/"))
+    ):
+        with open_dict(node):
+            node.name = Path(choice).name
 
 
 def compose_strategy(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> Strategy:
     """The credit strategy of e.g. `["credit=dr_grpo", "credit/weight=seq_mean"]`."""
-    return make_strategy(compose_config("strategy", overrides, config_dirs).credit)
+    return make_strategy(OmegaConf.select(compose_config("strategy", overrides, config_dirs), "credit"))
 
 
-def make_strategy(node: DictConfig) -> Strategy:
+def named_strategy(words: str, config_dirs: Iterable[str | Path] = ()) -> Strategy:
+    """The strategy that a string stands for: a name and overrides, as in "dr_grpo credit/weight=seq_mean", or the path of a
+    YAML of one's own, as in "my_configs/credit/mine.yaml".
+
+    Raises:
+        ConfigError: no such name or file.
+    """
+    name, *overrides = words.split()
+    folders = [Path(folder) for folder in config_dirs]
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file() or path.suffix != ".yaml" or "credit" not in path.parts[:-1]:
+            raise ConfigError(
+                f"credit={name!r}: must be a .yaml file in a folder `credit`, as my_configs/credit/mine.yaml."
+            )
+        above = len(path.parts) - 1 - path.parts[::-1].index("credit")
+        folders.append(Path(*path.parts[:above]))
+        name = "/".join(path.with_suffix("").parts[above + 1 :])
+    try:
+        return compose_strategy([f"credit={name}", *overrides], folders)
+    except ConfigError as error:
+        if folders or "no such choice" not in str(error):
+            raise
+        raise ConfigError(f"{error} One of your own: config_dirs=[...], or the path of its YAML.") from None
+
+
+def make_strategy(node: DictConfig | None) -> Strategy:
     """Instantiates the `credit` node. Functions named by `_target_` become members, their other keys bound.
 
     Raises:
         ConfigError: a `_target_` cannot be imported, or the pieces do not fit together.
     """
-    plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
-    for key, child in plain.items():
-        if isinstance(child, DictConfig) and "_target_" in child and inspect.isroutine(locate(child._target_)):
-            plain[key]["_partial_"] = True
+    whole = None if node is None else OmegaConf.to_container(node, resolve=True)
+    if not isinstance(whole, dict) or "_target_" not in whole:
+        raise ConfigError(
+            "credit must name a strategy: credit=seq_norm, or a YAML with `_target_: credit.strategy.Strategy`."
+        )
+    whose = f" (credit strategy {whole.get('name', 'without a name')!r})"
+    check_keys("credit", whole, whose)
+    for axis, child in whole.items():
+        if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
+            raise ConfigError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.{whose}")
+        if isinstance(child, dict) and "_target_" in child:
+            check_keys(f"credit.{axis}", child, whose)
+            if inspect.isroutine(locate(child["_target_"])):
+                child["_partial_"] = True
     try:
-        strategy = instantiate(plain)
+        strategy = instantiate(OmegaConf.create(whole))
     except HydraException as error:
         raise ConfigError(f"credit: {error.__cause__ or error}") from error
     if not isinstance(strategy, Strategy):
         raise ConfigError(
-            f"credit must build a credit.Strategy (or a subclass), `{node._target_}` built {type(strategy)}."
+            f"credit must build a credit.Strategy (or a subclass), `{whole['_target_']}` built {type(strategy)}."
         )
     return strategy
+
+
+def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
+    """Whether the function or class behind `_target_` takes the keys that stand beside it.
+
+    Raises:
+        ConfigError: it does not, or takes a number where a text was given; names the place, the key and the function.
+    """
+    target = node["_target_"]
+    try:
+        parameters = inspect.signature(locate(target)).parameters
+    except (TypeError, ValueError):
+        return  # written in C, without a signature
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in node.items():
+        if key.startswith("_"):
+            continue  # Hydra's own
+        if key not in parameters:
+            takes = _nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
+            raise ConfigError(f"{place}.{key}: `{target}` takes no {key!r}.{takes}{whose}")
+        default = parameters[key].default
+        if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+            raise ConfigError(f"{place}.{key}={value}: `{target}` takes a number here, as {default}.{whose}")
 
 
 def locate(target: str):
@@ -126,6 +210,9 @@ def config_choices(group: str, config_dirs: Iterable[str | Path] = ()) -> dict[s
 def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """Hydra's message, plus the nearest right name where a name was wrong."""
     text = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
+    if "Config group override must be" in text:
+        empty = next((o for o in overrides if o.split("=")[-1] in ("null", "")), "a config group")
+        return f"{empty}: must name a choice, see --help."
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
     if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
         group, choice = found.groups()

@@ -12,7 +12,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -49,7 +49,9 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
 
     Args:
         credit: a `credit.Strategy`, the name of one in configs/credit/ (or overrides such as
-            "dr_grpo credit/weight=seq_mean"), or None: TRL's own credit, untouched.
+            "dr_grpo credit/weight=seq_mean"), the path of a YAML of your own ("my_configs/credit/mine.yaml"), or None:
+            TRL's own credit, untouched.
+        config_dirs: folders of your own YAMLs, laid out like configs/, in which a name is looked up too.
         *args, **kwargs: as `trl.GRPOTrainer`.
 
     Raises:
@@ -64,8 +66,8 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
     _passes: list | None = None
     _shared_loss: Tensor | None = None
 
-    def __init__(self, *args, credit: Strategy | str | None = None, **kwargs):
-        self.credit = _strategy(credit)
+    def __init__(self, *args, credit: Strategy | str | None = None, config_dirs: Sequence[str | Path] = (), **kwargs):
+        self.credit = _strategy(credit, config_dirs)
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         self._visited: dict = {}  # the dict TRL keeps for reuse, of which `_loss_inputs` is this visit's copy
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
@@ -246,13 +248,11 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
             (folder / COMPLETE_MARK).touch()
 
 
-def _strategy(credit: Strategy | str | None) -> Strategy | None:
+def _strategy(credit: Strategy | str | None, config_dirs: Sequence[str | Path]) -> Strategy | None:
     if credit is None or isinstance(credit, Strategy):
         return credit
-    if isinstance(credit, str):
-        from trainers.compose import compose_strategy  # Hydra only where a name has to be looked up
+    if isinstance(credit, str) and credit.strip():
+        from trainers.compose import named_strategy  # Hydra only where a name has to be looked up
 
-        return compose_strategy([f"credit={credit.split()[0]}", *credit.split()[1:]])
-    raise ValueError(
-        f"credit must be a credit.Strategy, a name in configs/credit/ or None, got {type(credit).__name__}."
-    )
+        return named_strategy(credit, config_dirs)
+    raise ValueError(f"credit must be a credit.Strategy, the name or file of one, or None, got {credit!r}.")

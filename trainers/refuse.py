@@ -6,6 +6,7 @@ import logging
 from functools import partial
 
 from credit import baseline as baselines
+from credit.requires import unmet
 from credit.strategy import Strategy
 from trainers.fold import KNOWN, LUSPO_NEEDS_SEQUENCE_LEVEL
 
@@ -40,6 +41,7 @@ def _rules(args, strategy: Strategy):
     spg, accumulation = args.steps_per_generation, args.gradient_accumulation_steps
     sequence_level = args.importance_sampling_level == "sequence"
     own_ratio = strategy.uses_own_ratio
+    yield from ((True, f"the strategy {sentence}") for sentence in unmet(strategy.requires, vars(args)))
     yield (
         args.loss_type == "bnpo",
         "loss_type='bnpo' divides by the tokens of each micro-batch, so its gradient depends on how the batch is cut. "

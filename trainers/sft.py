@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,14 +45,21 @@ class CreditSFTTrainer(SFTTrainer):
     Args:
         weight: a member of credit/weight.py or a function of your own with the signals above; a `credit.Strategy`, of
             which only weight and unit_mass are used; or a name in configs/credit/weight/.
+        config_dirs: folders of your own YAMLs, laid out like configs/, in which a name is looked up too.
         *args, **kwargs: as `trl.SFTTrainer`.
 
     Raises:
         ValueError: an option of TRL with which the weights would not be exact; the message names the remedy.
     """
 
-    def __init__(self, *args, weight: Callable | Strategy | str = weights.token_mean, **kwargs):
-        self.weight = sft_strategy(weight)
+    def __init__(
+        self,
+        *args,
+        weight: Callable | Strategy | str = weights.token_mean,
+        config_dirs: Sequence[str | Path] = (),
+        **kwargs,
+    ):
+        self.weight = sft_strategy(weight, config_dirs)
         config = kwargs.get("args", args[1] if len(args) > 1 else None)
         config = SFTConfig("unused", report_to="none") if config is None else config
         if self.weight.weight is not weights.token_mean:
@@ -233,7 +240,7 @@ def _starts(places: list) -> list[int]:
     return starts
 
 
-def sft_strategy(weight: Callable | Strategy | str) -> Strategy:
+def sft_strategy(weight: Callable | Strategy | str, config_dirs: Sequence[str | Path] = ()) -> Strategy:
     """The strategy whose weight the trainer asks; its other members are never used.
 
     Raises:
@@ -243,7 +250,8 @@ def sft_strategy(weight: Callable | Strategy | str) -> Strategy:
         from trainers.compose import compose_strategy  # Hydra only where a name has to be looked up
 
         name, *bound = weight.split()
-        weight = compose_strategy([f"credit/weight={name}", *(f"credit.weight.{entry}" for entry in bound)])
+        overrides = [f"credit/weight={name}", *(f"credit.weight.{entry}" for entry in bound)]
+        weight = compose_strategy(overrides, config_dirs)
     if isinstance(weight, Strategy):
         weight, unit_mass, name = weight.weight, weight.unit_mass, weight.name
     else:
