@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from credit.baseline import leave_one_out
 from credit.batch import Rollout
@@ -73,8 +73,8 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
         # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
         self.credit_observers: list[Callable] = []
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
-        if self.credit is not None and config is not None:  # TRL's defaults are never refused
-            refuse_inexact(config, self.credit)
+        if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
+            refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
         super().__init__(*args, **kwargs)
         self._kl_beta = self.beta
         self._build_critic()
