@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import parse_flag_from_env
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -92,6 +93,9 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
             f"trainer: the chosen YAML does not belong to this command, whose {config_class.__name__} has no "
             f"{', '.join(strange[:3])}; leave trainer=... out, or set its fields (trainer.key=...)."
         )
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        # transformers looks at its own option only and, where there is a GPU, would put the batches there.
+        fixed["use_cpu"] = True
     try:
         return config_class(**{**departures(config_class, values), **fixed})
     except (ValueError, TypeError, ImportError) as error:

@@ -86,6 +86,17 @@ def test_only_departures_reach_trl():
     )
 
 
+@pytest.mark.parametrize("asked", ["true", "false"])
+def test_the_cpu_that_accelerate_was_told_to_use_is_the_trainers_too(asked, monkeypatch):
+    """transformers reads its own option only: on a machine with a GPU, batches went there and the model stayed behind."""
+    from trl import GRPOConfig
+
+    from trainers.build import build_args
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", asked)
+    assert build_args(composed().config, GRPOConfig, output_dir="x").use_cpu is (asked == "true")
+
+
 # ---- the run folder
 
 

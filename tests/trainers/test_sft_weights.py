@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from credit import weight as weights
+from tests.fixed import distance
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.trainers.sft_runs import completions, rows, train
 from trainers.sft import CreditSFTTrainer, sft_strategy
@@ -94,7 +95,7 @@ def test_cutting_the_batch_differently_changes_nothing(weight, tmp_path):
             per_device_train_batch_size=size,
             gradient_accumulation_steps=accumulation,
         )
-        assert (cut - whole).abs().max() < 1e-6
+        assert distance(cut, whole) < 1e-5  # float32's promise; relative, as seq_sum's gradient is 16 times seq_mean's
 
 
 def test_the_last_shorter_batch_of_an_epoch_has_its_own_denominator(tmp_path):
