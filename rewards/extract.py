@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from rewards.fences import Code, code_blocks
 from rewards.form import marks
 
 
@@ -20,7 +21,7 @@ class whole_text:
 
 
 class last_boxed:
-    r"""The content of the last complete `\boxed{...}`, braces balanced; None without one."""
+    r"""The content of the last complete `\boxed{...}` with something in it, braces balanced; None without one."""
 
     def __call__(self, text: str) -> str | None:
         open_braces: list[int | None] = []  # where the content of a box begins; None for any other brace
@@ -29,8 +30,8 @@ class last_boxed:
             if mark.group() != "}":
                 open_braces.append(mark.end() if len(mark.group()) > 1 else None)
             elif open_braces and (start := open_braces.pop()) is not None and (last is None or start > last[0]):
-                last = (start, mark.start())
-        return text[last[0] : last[1]].strip() or None if last else None
+                last = (start, mark.start()) if _blanks(text, start) < mark.start() else last
+        return text[last[0] : last[1]].strip() if last else None
 
 
 class in_tag:
@@ -72,7 +73,7 @@ class in_tag:
 
 
 class after_marker:
-    """What follows the last marker, up to the end of its line; None without the marker.
+    """What follows the last marker that something follows, up to the end of its line; None without one.
 
     Args:
         marker: as in GSM8K's "####" or "Answer:".
@@ -88,10 +89,10 @@ class after_marker:
         self.marker, self.whole = marker, whole
 
     def __call__(self, text: str) -> str | None:
-        _, found, rest = text.rpartition(self.marker)
-        if not found:
-            return None
-        return (rest if self.whole else rest.strip().partition("\n")[0]).strip() or None
+        for rest in reversed(text.rsplit(self.marker)[1:]):
+            if rest := rest.strip():
+                return rest if self.whole else rest.partition("\n")[0].strip()
+        return None
 
 
 class last_number:
@@ -103,25 +104,33 @@ class last_number:
 
 
 class last_code_block:
-    """The content of the last closed block between lines of three backquotes; None without one.
+    """The content of the last closed code block with something in it (rewards/fences.py: CommonMark's fences, and three
+    backquotes on one line); None without one.
 
     Args:
-        language: only blocks marked so ("json"), in any case; None: any block.
+        language: only blocks marked so ("json"), in any case; "": only unmarked ones; None: any block.
     """
 
     def __init__(self, language: str | None = None):
-        self.language = language
+        self.language = None if language is None else language.lower()
 
     def __call__(self, text: str) -> str | None:
-        opened, last = None, None
-        for fence in _FENCE.finditer(text):
-            if opened is None:
-                opened = fence
-            elif not fence.group(1):
-                if self.language is None or opened.group(1).lower() == self.language.lower():
-                    last = text[opened.end() : fence.start()]
-                opened = None
-        return (last or "").strip() or None
+        last = None
+        for code in code_blocks(text):
+            last = self._content(code).strip() or last
+        return last
+
+    def _content(self, code: Code) -> str:
+        """The text; "" for a block of another language."""
+        if self.language is None or code.language == self.language:
+            return code.text
+        if code.language is not None:
+            return ""
+        if not self.language:
+            return code.text
+        # On one line the first word is the language only where it is the one asked for.
+        word, *rest = code.text.split(maxsplit=1)[:2] or [""]
+        return "".join(rest) if word.lower() == self.language else ""
 
 
 class first_of:
@@ -143,8 +152,15 @@ class first_of:
         return None
 
 
-_BRACE = re.compile(r"\\boxed\{|[{}]")
-_FENCE = re.compile(r"^[ \t]*```([\w+#.-]*)[ \t]*$", re.MULTILINE)
+def _blanks(text: str, start: int) -> int:
+    """Where the white space from `start` on ends."""
+    found = _SPACE.match(text, start)
+    assert found is not None
+    return found.end()
+
+
+_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
+_SPACE = re.compile(r"\s*")
 # No part can match the same characters in two ways, so a scan is linear.
 _NUMBER = re.compile(
     r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?!\.?\d)(?:[eE][-+]?\d+)?(?:/\d+)?%?|"
