@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from credit.critic import AdapterCritic, GradientCritic, HeadCritic, SeparateCritic
+from trainers.adapters import active_adapters, without_adapter
 
 ADAPTER = "critic"
 
@@ -114,37 +114,20 @@ class AdapterTrunk:
     @contextmanager
     def active(self) -> Iterator[None]:
         """The critic's adapter in place of all that the policy trains, which is left out (adapters, whole modules, tokens) or,
-        like biases, frozen. peft's `set_adapter` forgets which weights of the policy were trained, so names are exchanged."""
-        from peft.tuners.tuners_utils import BaseTunerLayer
-        from peft.utils.other import AuxiliaryTrainingWrapper
-
-        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-        layers = [module for module in self._policy.modules() if isinstance(module, kinds)]
-        before = [layer._active_adapter for layer in layers]
+        like biases, frozen."""
         trained = [parameter for parameter in self._policy.parameters() if parameter.requires_grad]
-        for layer in layers:
-            has_own = any(ADAPTER in getattr(layer, name, ()) for name in layer.adapter_layer_names)
-            layer._active_adapter = [ADAPTER] if has_own else []
-        _set_trained(trained, False)
-        _set_trained(self._own.values(), True)
-        try:
-            yield
-        finally:
-            for layer, names in zip(layers, before, strict=True):
-                layer._active_adapter = names
-            _set_trained(self._own.values(), False)
-            _set_trained(trained, True)
+        with active_adapters(self._policy, ADAPTER):
+            _set_trained(trained, False)
+            _set_trained(self._own.values(), True)
+            try:
+                yield
+            finally:
+                _set_trained(self._own.values(), False)
+                _set_trained(trained, True)
 
-    @contextmanager
-    def left_out(self) -> Iterator[None]:
-        """Saving the policy leaves the critic's adapter out: peft would write every adapter it knows."""
-        policy = self._policy
-        others = [name for name in policy.peft_config if name != ADAPTER]
-        policy.save_pretrained = partial(policy.save_pretrained, selected_adapters=others)
-        try:
-            yield
-        finally:
-            del policy.save_pretrained
+    def left_out(self):
+        """Saving the policy leaves the critic's adapter out."""
+        return without_adapter(self._policy, ADAPTER)
 
 
 TRUNKS = {HeadCritic: PolicyTrunk, AdapterCritic: AdapterTrunk, SeparateCritic: SeparateTrunk}

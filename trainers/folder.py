@@ -5,6 +5,7 @@ runs/<task>/<credit>[,<changes>]/seed<k>/
     metrics.jsonl   one object per optimiser step, TRL's names
     checkpoints/    what resume=true continues from
     model/          the final model, in Hugging Face layout
+    base/           the model that an adapter belongs to, where that stands nowhere else
     curves.png      pictures
     summary.json    written last: the run is finished
 """

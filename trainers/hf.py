@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.base import Task
+from trainers.adapters import base_of, commit_of, fit_embeddings, with_adapter
 from trainers.policy import Policy
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,8 +25,6 @@ TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
-# What an adapter by train_lhts.py was trained for; whole models have it in their config.
-LHTS_FILE = "lhts.json"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear", "bias": "none"}
 
 
@@ -40,18 +38,21 @@ def hf(
     trust_remote_code: bool = False,
     chat_template: str | None = None,
     peft: str | Mapping | Any | None = None,
+    merge_adapter: bool = False,
 ) -> Policy:
     """A causal language model and its tokenizer; nothing is loaded before the cheap checks have passed.
 
     Args:
-        name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder; a folder with an adapter is loaded with its base model and
-            merged into it.
+        name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder; a folder with an adapter is loaded with its base model, and
+            the adapter is what is trained on.
         revision: branch, tag or commit on the hub.
         dtype: auto, float32, bfloat16 or float16.
         attn_implementation: as in `from_pretrained`; None: the library's choice.
         trust_remote_code: lets the model's repository run its own code here.
         chat_template: a Jinja file, put in the place of the tokenizer's own.
-        peft: None, "lora" (see `LORA`), fields of `peft.LoraConfig`, or a `peft.PeftConfig`.
+        peft: None, "lora" (see `LORA`), fields of `peft.LoraConfig`, or a `peft.PeftConfig`: a new adapter. An adapter that
+            the folder holds is merged first.
+        merge_adapter: adds the folder's adapter to the weights, to train them all.
 
     Raises:
         ValueError: whatever keeps this model from being trained on this task, with the remedy.
@@ -60,11 +61,14 @@ def hf(
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype}: choose one of {', '.join(DTYPES)}.{_near(dtype, DTYPES)}")
     adapter = adapter_config(peft)
-    base = _base_of(folder)
-    origin = base or str(folder or name)
-    local = Path(origin).expanduser().is_dir()
+    base = base_of(folder)
+    if merge_adapter and base is None:
+        raise ValueError(f"model.merge_adapter=true: model.name={name} is no folder with an adapter. Leave it out.")
+    origin = base.name if base else str(folder or name)
+    local = Path(origin).is_dir()
+    revision = revision or (base.revision if base else None)
     source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local}
-    config = _asked(f"{name} (adapter of {base})" if base else name, AutoConfig.from_pretrained, origin, **source)
+    config = _asked(f"{name} (adapter of {origin})" if base else name, AutoConfig.from_pretrained, origin, **source)
     tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
@@ -73,10 +77,22 @@ def hf(
     model = _asked(
         name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **attention, **source
     )
-    _check_pair(name, model, tokenizer)
+    merge = base is not None and (merge_adapter or adapter is not None)
     if base:
-        model = _merged(name, model, folder)
-    return Policy(model=model, tokenizer=tokenizer, peft_config=adapter)
+        fit_embeddings(model, tokenizer)
+        model = with_adapter(name, model, folder, base, merge=merge)
+    _check_pair(name, model, tokenizer)
+    commit = commit_of(origin, revision)
+    if adapter is not None and not merge:
+        adapter.revision = commit
+    return Policy(
+        model=model,
+        tokenizer=tokenizer,
+        peft_config=adapter,
+        unsaved=merge,
+        loaded_from=(str(folder), origin) if base else (origin,),
+        revision=commit,
+    )
 
 
 def adapter_config(peft: str | Mapping | Any | None) -> Any | None:
@@ -92,7 +108,7 @@ def adapter_config(peft: str | Mapping | Any | None) -> Any | None:
     except ImportError:
         raise ValueError("model.peft needs the package peft: pip install peft") from None
     if isinstance(peft, PeftConfig):
-        return peft
+        return _reloadable(peft)
     if isinstance(peft, str):
         if peft.lower() != "lora":
             raise ValueError(f"model.peft={peft}: there is `lora`; other kinds by class in a YAML, see docs/models.md.")
@@ -104,7 +120,19 @@ def adapter_config(peft: str | Mapping | Any | None) -> Any | None:
         if key not in known:
             raise ValueError(f"model.peft.{key} is no field of peft.LoraConfig.{_near(key, known)}")
     settings = {key: list(value) if _is_list(value) else value for key, value in peft.items()}
-    return LoraConfig(**{"task_type": "CAUSAL_LM", **settings})
+    return _reloadable(LoraConfig(**{"task_type": "CAUSAL_LM", **settings}))
+
+
+def _reloadable(adapter: Any) -> Any:
+    """Raises ValueError for an adapter whose folder would not load to the model that was trained: its first weights are drawn
+    again at every loading, or need data, and change the weights of the base."""
+    init = getattr(adapter, "init_lora_weights", None)
+    if isinstance(init, str) and (init.startswith("pissa_niter") or init in ("corda", "loftq", "lora_ga")):
+        raise ValueError(
+            f"model.peft.init_lora_weights={init} changes the base in a way that loading the saved adapter does not repeat. Use "
+            "pissa, olora or true."
+        )
+    return adapter
 
 
 def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -146,12 +174,12 @@ def _local_folder(name: str) -> Path | None:
     files = {child.name for child in folder.iterdir()}
     if "config.json" not in files:
         if "adapter_config.json" in files:
-            if _base_of(folder) is None:
+            if base_of(folder) is None:
                 raise ValueError(
                     f"model.name={name} is an adapter, and its adapter_config.json does not say of which model: write it "
                     "there as base_model_name_or_path."
                 )
-            return folder
+            return folder.absolute()
         inner = sorted(str(child.parent) for child in folder.glob("*/config.json"))
         hint = f" Did you mean {inner[-1]}?" if inner else ""
         raise ValueError(f"model.name={name}: the folder has no config.json, so it is no saved model.{hint}")
@@ -160,30 +188,11 @@ def _local_folder(name: str) -> Path | None:
             f"model.name={name}: the folder has no tokenizer. Save the one the model was trained with beside it: "
             f'AutoTokenizer.from_pretrained(...).save_pretrained("{name}").'
         )
-    return folder
+    return folder.absolute()  # it is written down as an adapter's base, and is to be found from anywhere
 
 
 def _has_tokenizer(folder: Path) -> bool:
     return any((folder / file).is_file() for file in TOKENIZER_FILES)
-
-
-def _base_of(folder: Path | None) -> str | None:
-    """The model that an adapter's folder belongs to; None for a whole model, or if the adapter does not say."""
-    if folder is None or (folder / "config.json").is_file() or not (folder / "adapter_config.json").is_file():
-        return None
-    return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-
-
-def _merged(name: str, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The base model with the adapter's weights added to its own, and what train_lhts.py left beside them."""
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise ValueError(f"model.name={name} is an adapter, which needs the package peft: pip install peft") from None
-    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    if (folder / LHTS_FILE).is_file():
-        merged.config.lhts = json.loads((folder / LHTS_FILE).read_text(encoding="utf-8"))
-    return merged
 
 
 def _tokenizer(name: str, origin: str, source: Mapping[str, Any]) -> PreTrainedTokenizerBase:

@@ -1,7 +1,8 @@
 """`LHTSTrainer`: fine-tunes a model so that plain sampling from it approximates sequence temperature.
 
-The mathematics is in sampling/horizon.py. The frozen scorer p is the model as it was given (with an adapter: the model
-with the adapter switched off; else a copy). Loss of an optimiser batch, with a weight of credit/weight.py over tokens:
+The mathematics is in sampling/horizon.py. The frozen scorer p is the model as it was given (with a new adapter: the
+model with the adapter switched off; with an adapter that is trained on: a copy of it; else a copy of the model).
+Loss of an optimiser batch, with a weight of credit/weight.py over tokens:
 
     sum w[b,t] * (-W_t log q(x_t|x_<t) + kl * KL(q_t || p_t)),   W_t = exp(min(log W_t, clamp)), no gradient through it
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from sampling.draws import check_counts
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights, horizon_sums
 from sampling.particles import Particles
 from sampling.tempering import alpha_of
-from trainers.hf import LHTS_FILE
+from trainers.adapters import LHTS_FILE, REFERENCE, active_adapters, add_reference, is_adapted, without_adapter
 from trainers.sft import CreditSFTTrainer
 from trainers.temperature import TauInput, attach_tau_input
 
@@ -113,8 +114,12 @@ class LHTSTrainer(CreditSFTTrainer):
             raise ValueError(
                 "LHTS weighs tokens by what follows in their own text: set packing=False and padding_free=False."
             )
+        given = kwargs.get("model", args[0] if args else None)
+        self._trained_on = is_adapted(given)
+        if self._trained_on:
+            add_reference(given)
         super().__init__(*args, **kwargs)
-        self._adapter = hasattr(self.accelerator.unwrap_model(self.model), "disable_adapter")
+        self._adapter = is_adapted(self.accelerator.unwrap_model(self.model))
         if self.lhts.is_conditioned and self._adapter:
             raise ValueError(
                 "A range of tau adds an input to the model, which adapter files do not hold. Train without PEFT."
@@ -233,7 +238,7 @@ class LHTSTrainer(CreditSFTTrainer):
             return
         was_training = inner.training
         inner.eval()
-        with inner.disable_adapter():
+        with active_adapters(inner, REFERENCE) if self._trained_on else inner.disable_adapter():
             yield inner
         inner.train(was_training)
 
@@ -289,11 +294,12 @@ class LHTSTrainer(CreditSFTTrainer):
             logs["num_tokens"] = [self._total_train_tokens]
 
     def save_model(self, *args, **kwargs):
-        super().save_model(*args, **kwargs)
+        inner = self.accelerator.unwrap_model(self.model)
+        with without_adapter(inner, REFERENCE) if self._trained_on else nullcontext():
+            super().save_model(*args, **kwargs)
         if self._adapter and self.args.should_save:  # an adapter's folder holds no config of the model
             folder = Path((args[0] if args else kwargs.get("output_dir")) or self.args.output_dir)
-            lhts = self.accelerator.unwrap_model(self.model).config.lhts
-            (folder / LHTS_FILE).write_text(json.dumps(lhts), encoding="utf-8")
+            (folder / LHTS_FILE).write_text(json.dumps(inner.config.lhts), encoding="utf-8")
 
     def _save_beside(self, folder: Path) -> None:
         self._fold_baseline()

@@ -25,6 +25,7 @@ from trainers.record_run import CreditRecords
 from trainers.refuse import refuse_inexact
 from trainers.schema import register
 from trainers.show import print_results
+from trainers.start import check_start, keep_start, reference_options
 from trainers.verb import Command
 
 LAST_STEPS = 10
@@ -56,7 +57,11 @@ def run_grpo(command: Command) -> None:
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return
+    check_start(policy, folder, config.overwrite, with_reference=args.beta != 0)
     checkpoint = _start(folder, config, state)
+    start = keep_start(policy, folder, state, with_reference=args.beta != 0)
+    if args.beta and not args.model_init_kwargs:
+        args.model_init_kwargs = reference_options(policy)
     if checkpoint:
         args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
     trainer = CreditGRPOTrainer(
@@ -75,7 +80,7 @@ def run_grpo(command: Command) -> None:
     if config.record.every:
         recorder = Recorder(folder.path / "records", config.record.every, config.record.completions, seed=config.seed)
         CreditRecords(recorder, reward_names(rewards)).attach(trainer)
-    state.print(announcement(trainer, command, folder, checkpoint))
+    state.print(announcement(trainer, command, folder, checkpoint, start))
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
@@ -111,7 +116,9 @@ def reward_names(rewards: Rewards) -> list[str]:
     return [getattr(func, "__name__", type(func).__name__) for func in rewards.funcs]
 
 
-def announcement(trainer: CreditGRPOTrainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
+def announcement(
+    trainer: CreditGRPOTrainer, command: Command, folder: RunFolder, checkpoint: str | None, start: str | None = None
+) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
     parameters = count_parameters(trainer.model)
     declared = trainer.credit.declaration
@@ -122,6 +129,7 @@ def announcement(trainer: CreditGRPOTrainer, command: Command, folder: RunFolder
             f"credit   {trainer.credit.name} ({bias}; weight depends on: {declared.weight_class or 'unknown'})",
             f"task     {command.choices['task']}: {len(trainer.train_dataset)} prompts",
             f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
+            *([start] if start else []),
             f"batch    {rows} completions a step = {ranks} process(es) x {args.gradient_accumulation_steps} "
             f"micro-batch(es) x {args.per_device_train_batch_size}, {args.num_generations} per prompt",
             f"folder   {folder.path}"

@@ -21,6 +21,7 @@ from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
 from tasks.files import read_rows
+from trainers.adapters import for_sampling
 from trainers.build import build_policy, build_sampler, build_task
 from trainers.compose import ConfigError
 from trainers.launch import world_size
@@ -49,7 +50,7 @@ def run_sample(command: Command) -> None:
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)
     policy = build_policy(config, task)
-    model = policy.model.to(device)
+    model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     lm = CausalLM(model, policy.tokenizer)
     ids = [encoded(prompt, policy.tokenizer) for prompt in prompts]

@@ -29,6 +29,7 @@ from trainers.progress import MetricsFile
 from trainers.schema import register
 from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 from trainers.show_sft import LossProgress, draw_loss_curves, print_learnt
+from trainers.start import check_start, keep_start
 from trainers.verb import Command
 
 logger = logging.getLogger(__name__)
@@ -83,9 +84,9 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return
-    if lhts is None and getattr(policy.model.config, "lhts", None):
-        policy.model.config.lhts = None  # further training moves it away from the temperature it was made for
+    check_start(policy, folder, config.overwrite, with_reference=lhts is not None)
     checkpoint = _start(folder, config, state)
+    start = keep_start(policy, folder, state)
     if checkpoint:
         args.eval_on_start = False
     options: dict[str, Any] = {"lhts": lhts} if lhts is not None else {}
@@ -102,7 +103,7 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    state.print(_announcement(trainer, command, folder, checkpoint))
+    state.print(_announcement(trainer, command, folder, checkpoint, start))
     if not args.packing and (cut := _cut_texts(trainer)):
         state.print(
             f"{cut} of {len(trainer.train_dataset)} texts are cut at trainer.max_length={args.max_length} tokens: they end "
@@ -224,7 +225,7 @@ def _cut_texts(trainer) -> int:
     return sum(len(ids) == longest and ids[-1] != end for ids in rows)
 
 
-def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None) -> str:
+def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None, start: str | None) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
     parameters = count_parameters(trainer.model)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
@@ -232,6 +233,7 @@ def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str 
         f"weight   {trainer.weight.name}",
         f"task     {command.choices['task']}: {len(trainer.train_dataset)} texts",
         f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
+        *([start] if start else []),
         f"batch    {rows} texts a step = {ranks} process(es) x {args.gradient_accumulation_steps} micro-batch(es) x "
         f"{args.per_device_train_batch_size}",
         f"folder   {folder.path}" + (f" (resuming after step {checkpoint.rsplit('-', 1)[1]})" if checkpoint else ""),

@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 
 from tasks.base import Task
 from tasks.chain import chain
+from tests.models_saved import save_model
 from trainers.compose import compose_config
-from trainers.embedded import byte_tokenizer, closed_tokenizer, decoder_config, initial_model
+from trainers.embedded import byte_tokenizer, closed_tokenizer
 from trainers.hf import LORA, adapter_config, hf
 from trainers.run import register_schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SIZES = {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 16, "position": "rope", "max_positions": 256}
 CHAT = [{"role": "user", "content": "2+2?"}]
 
 
@@ -27,12 +27,6 @@ def no_reward(completions, **_):
 
 def asking(*prompts):
     return Task("mine", [{"prompt": prompt} for prompt in prompts], [], [no_reward], [1.0])
-
-
-def save_model(folder, tokenizer, **sizes):
-    initial_model(decoder_config(tokenizer, **{**SIZES, **sizes}, initializer_range=0.1), 0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
