@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
 from omegaconf import DictConfig
 from transformers import PrinterCallback, ProgressCallback
@@ -64,6 +64,7 @@ def run_grpo(command: Command) -> None:
         args.model_init_kwargs = reference_options(policy)
     if checkpoint:
         args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
+    set_seed(args.seed)  # an adapter's first weights are random; trl 1.8 draws them before it sets the seed
     trainer = CreditGRPOTrainer(
         model=policy.model,
         reward_funcs=rewards.funcs,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from transformers import PrinterCallback, ProgressCallback
@@ -90,6 +90,7 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     if checkpoint:
         args.eval_on_start = False
     options: dict[str, Any] = {"lhts": lhts} if lhts is not None else {}
+    set_seed(args.seed)  # as in trainers/run.py
     trainer = (CreditSFTTrainer if lhts is None else LHTSTrainer)(
         model=policy.model,
         args=args,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from runs import SMALL, killed, lasting_rows, train
+from runs import LIVELY, SMALL, killed, lasting_rows, train
 from safetensors.torch import load_file
 
 from trainers.critic import load_head
@@ -26,7 +26,7 @@ def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
     if case == "adapter":
         train(*SMALL, "credit=dr_grpo", "trainer.max_steps=1", f"run_dir={tmp_path / 'base'}")
         small = [f"model.name={tmp_path / 'base' / 'model'}"]
-    choices = [*small, *CHOICES[case], "trainer.max_steps=8", "trainer.save_steps=3", "trainer.learning_rate=1e-2"]
+    choices = [*small, *CHOICES[case], LIVELY, "trainer.max_steps=8", "trainer.save_steps=3", "trainer.learning_rate=1e-2"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(*choices, f"run_dir={whole}")
     killed(*choices, f"run_dir={cut}", when=cut / "metrics.jsonl", rows=6)
@@ -37,6 +37,7 @@ def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
         ours, theirs = (load_file(folder / "model" / name) for folder in (whole, cut))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+        assert all(ours[key].any() for key in ours if "lora_B" in key), f"{name}: nothing was learnt"
     assert not any("critic" in key or "readout" in key for key in load_file(whole / "model" / weights))
     assert lasting_rows(whole) == lasting_rows(cut)
     row = lasting_rows(whole)[2]
