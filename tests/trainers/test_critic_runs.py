@@ -26,7 +26,14 @@ def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
     if case == "adapter":
         train(*SMALL, "credit=dr_grpo", "trainer.max_steps=1", f"run_dir={tmp_path / 'base'}")
         small = [f"model.name={tmp_path / 'base' / 'model'}"]
-    choices = [*small, *CHOICES[case], LIVELY, "trainer.max_steps=8", "trainer.save_steps=3", "trainer.learning_rate=1e-2"]
+    choices = [
+        *small,
+        *CHOICES[case],
+        LIVELY,
+        "trainer.max_steps=8",
+        "trainer.save_steps=3",
+        "trainer.learning_rate=1e-2",
+    ]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(*choices, f"run_dir={whole}")
     killed(*choices, f"run_dir={cut}", when=cut / "metrics.jsonl", rows=6)
