@@ -66,5 +66,5 @@ def _panel(axis, rows: list[dict], series: dict[str, str], title: str) -> None:
     axis.set_title(title, loc="left", fontsize=11, color=INK)
     axis.grid(color=GRID, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    if len(series) > 1:
+    if len(series) > 1 and axis.lines:
         axis.legend(frameon=False, loc="best")

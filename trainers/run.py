@@ -14,9 +14,18 @@ from omegaconf import DictConfig
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig
 
+from trainers.before import (
+    check_disk,
+    check_evaluation,
+    check_length,
+    check_trackers,
+    prompts_left_out,
+    say_left_out,
+)
 from trainers.build import Rewards, build_args, build_policy, build_rewards, build_strategy, build_task
 from trainers.curves import draw_curves
-from trainers.folder import RunFolder, read_metrics, run_folder, write_text
+from trainers.ending import Ending
+from trainers.folder import RunFolder, before_and_after, read_metrics, run_folder, say_finished, write_text
 from trainers.grpo import CreditGRPOTrainer
 from trainers.policy import count_parameters
 from trainers.progress import MetricsFile, Progress
@@ -47,50 +56,61 @@ def run_grpo(command: Command) -> None:
     config = command.config
     folder = run_folder(config, command.choices, command.overrides)
     folder.check(config)
+    if folder.nothing_left(config):
+        return say_finished(folder)
     strategy = build_strategy(config)
     task = build_task(config)
     rewards = build_rewards(config, task)
     args = _args(config, folder, rewards, has_evaluation=bool(task.evaluation))
     refuse_inexact(args, strategy)
+    check_length(args)
+    check_trackers(args)
+    left_out = prompts_left_out(args, len(task.train), command.choices["task"])
+    if task.evaluation:
+        check_evaluation(args)
     state = PartialState()
     policy = build_policy(config, task)
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return
     check_start(policy, folder, config.overwrite, with_reference=args.beta != 0)
-    checkpoint = _start(folder, config, state)
-    start = keep_start(policy, folder, state, with_reference=args.beta != 0)
-    if args.beta and not args.model_init_kwargs:
-        args.model_init_kwargs = reference_options(policy)
-    if checkpoint:
-        args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
-    set_seed(args.seed)  # an adapter's first weights are random; trl 1.8 draws them before it sets the seed
-    trainer = CreditGRPOTrainer(
-        model=policy.model,
-        reward_funcs=rewards.funcs,
-        args=args,
-        train_dataset=Dataset.from_list(task.train),
-        eval_dataset=Dataset.from_list(task.evaluation) if task.evaluation else None,
-        processing_class=policy.tokenizer,
-        peft_config=policy.peft_config,
-        callbacks=[MetricsFile(folder.metrics), Progress(reward_names(rewards))],
-        credit=strategy,
-    )
+    with folder.as_it_was_if_refused(state.is_main_process):
+        checkpoint = _start(folder, config, state)
+        start = keep_start(policy, folder, state, with_reference=args.beta != 0)
+        if args.beta and not args.model_init_kwargs:
+            args.model_init_kwargs = reference_options(policy)
+        if checkpoint:
+            args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
+        set_seed(args.seed)  # an adapter's first weights are random; trl 1.8 draws them before it sets the seed
+        trainer = CreditGRPOTrainer(
+            model=policy.model,
+            reward_funcs=rewards.funcs,
+            args=args,
+            train_dataset=Dataset.from_list(task.train),
+            eval_dataset=Dataset.from_list(task.evaluation) if task.evaluation else None,
+            processing_class=policy.tokenizer,
+            peft_config=policy.peft_config,
+            callbacks=[MetricsFile(folder.metrics), Progress(reward_names(rewards))],
+            credit=strategy,
+        )
+        warning = check_disk(folder.path, trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if config.record.every:
         recorder = Recorder(folder.path / "records", config.record.every, config.record.completions, seed=config.seed)
         CreditRecords(recorder, reward_names(rewards)).attach(trainer)
-    state.print(announcement(trainer, command, folder, checkpoint, start))
+    state.print(announcement(trainer, command, folder, checkpoint, left_out, start))
+    if warning:
+        state.print(warning)
+    ending = Ending(trainer, folder.path)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    ending.train(checkpoint)
     seconds = time.perf_counter() - started
-    if task.evaluation:
-        trainer.evaluate()
-    trainer.save_model(str(folder.model))
+    ending.save(folder.model)
+    ending.evaluate()
     if state.is_main_process:
-        finish(folder, trainer, command, rewards, seconds)
-    state.wait_for_everyone()
+        finish(folder, trainer, command, rewards, seconds, ending)
+    ending.close()
 
 
 def _args(config: DictConfig, folder: RunFolder, rewards: Rewards, has_evaluation: bool) -> GRPOConfig:
@@ -118,9 +138,14 @@ def reward_names(rewards: Rewards) -> list[str]:
 
 
 def announcement(
-    trainer: CreditGRPOTrainer, command: Command, folder: RunFolder, checkpoint: str | None, start: str | None = None
+    trainer: CreditGRPOTrainer,
+    command: Command,
+    folder: RunFolder,
+    checkpoint: str | None,
+    left_out: int = 0,
+    start: str | None = None,
 ) -> str:
-    args, ranks = trainer.args, trainer.accelerator.num_processes
+    args, ranks, prompts = trainer.args, trainer.accelerator.num_processes, len(trainer.train_dataset)
     parameters = count_parameters(trainer.model)
     declared = trainer.credit.declaration
     bias = {True: "unbiased in direction", False: "biased in direction", None: "bias unknown"}[declared.unbiased]
@@ -128,7 +153,8 @@ def announcement(
     return "\n".join(
         [
             f"credit   {trainer.credit.name} ({bias}; weight depends on: {declared.weight_class or 'unknown'})",
-            f"task     {command.choices['task']}: {len(trainer.train_dataset)} prompts",
+            f"task     {command.choices['task']}: {prompts} prompts"
+            + say_left_out(left_out, prompts, "prompts, which fill no batch", trainer.shuffle_dataset),
             f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
             *([start] if start else []),
             f"batch    {rows} completions a step = {ranks} process(es) x {args.gradient_accumulation_steps} "
@@ -139,22 +165,23 @@ def announcement(
     )
 
 
-def finish(folder: RunFolder, trainer, command: Command, rewards: Rewards, seconds: float) -> None:
+def finish(folder: RunFolder, trainer, command: Command, rewards: Rewards, seconds: float, ending: Ending) -> None:
     """Pictures, the table on the terminal, and summary.json last: it says that the run is whole."""
     rows = read_metrics(folder.metrics)
     summary = summarise(rows, command, trainer, seconds)
-    draw_curves(
-        rows, f"{command.choices['task']}, credit={trainer.credit.name}, seed {command.config.seed}", folder.curves
-    )
-    print_results(rows, summary, trainer, reward_names(rewards), command.config.show)
-    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    title = f"{command.choices['task']}, credit={trainer.credit.name}, seed {command.config.seed}"
+    with ending.part("curves.png"):
+        draw_curves(rows, title, folder.curves)
+    with ending.part("the table of results"):
+        print_results(rows, summary, trainer, reward_names(rewards), command.config.show)
+    write_text(folder.summary, json.dumps(summary | ending.note(), indent=2) + "\n")
     print(f"\n{folder.path}: summary.json, metrics.jsonl, curves.png, config.yaml, model/")
 
 
 def summarise(rows: list[dict], command: Command, trainer, seconds: float) -> dict[str, Any]:
     """The numbers a report needs. `seconds` counts training of this process, without evaluation of the end."""
     train = [row for row in rows if row.get("reward") is not None]
-    evals = [row["eval_reward"] for row in rows if row.get("eval_reward") is not None]
+    before, after = before_and_after(rows, "eval_reward", trainer.state.global_step)
     rewards = [row["reward"] for row in train]
     times = [row["step_time"] for row in train if row.get("step_time") is not None]
     return {
@@ -163,11 +190,11 @@ def summarise(rows: list[dict], command: Command, trainer, seconds: float) -> di
         "choices": command.choices,
         "overrides": list(command.overrides),
         "seed": command.config.seed,
-        "steps": train[-1]["step"] if train else 0,
+        "steps": trainer.state.global_step,
         "initial_reward": _mean(rewards[:1]),
         "final_reward": _mean(rewards[-LAST_STEPS:]),
-        "eval_reward_before": evals[0] if len(evals) > 1 else None,
-        "eval_reward_after": evals[-1] if evals else None,
+        "eval_reward_before": before,
+        "eval_reward_after": after,
         "tokens": int(train[-1].get("num_tokens") or 0) if train else 0,
         "seconds": round(seconds, 3),
         "seconds_per_step": _mean(times),

@@ -19,9 +19,11 @@ from trl import SFTConfig
 from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Row, Task
+from trainers.before import check_disk, check_length, check_trackers, say_left_out, texts_left_out
 from trainers.build import build_args, build_policy, build_task
 from trainers.compose import ConfigError, make_strategy
-from trainers.folder import RunFolder, read_metrics, run_folder, write_text
+from trainers.ending import Ending
+from trainers.folder import RunFolder, before_and_after, read_metrics, run_folder, say_finished, write_text
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.policy import count_parameters
 from trainers.probe import Probe, probe
@@ -70,11 +72,17 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
     check_counts(0, probe=config.probe, eval_examples=config.get("eval_examples") or 0)
     folder = _folder(command, label)
     folder.check(config)
+    if folder.nothing_left(config):
+        return say_finished(folder)
     strategy = build_weight(config.weight, command.choices["weight"])
     task = build_task(config)
     args = build_args(config, SFTConfig, output_dir=str(folder.checkpoints), seed=config.seed, disable_tqdm=True)
     refuse_inexact_sft(args, strategy, {})
+    check_length(args)
+    check_trackers(args)
     train, evaluation = texts_of(task, config)
+    if not args.packing:
+        texts_left_out(args, len(train), command.choices["task"])
     if not evaluation or lhts is not None:
         args.eval_on_start = False
     if lhts is not None and config.max_new_tokens is None and task.max_completion_length:
@@ -85,49 +93,58 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
         state.print("The model is built and cached; build_only=true stops here.")
         return
     check_start(policy, folder, config.overwrite, with_reference=lhts is not None)
-    checkpoint = _start(folder, config, state)
-    start = keep_start(policy, folder, state)
-    if checkpoint:
-        args.eval_on_start = False
-    options: dict[str, Any] = {"lhts": lhts} if lhts is not None else {}
-    set_seed(args.seed)  # as in trainers/run.py
-    trainer = (CreditSFTTrainer if lhts is None else LHTSTrainer)(
-        model=policy.model,
-        args=args,
-        train_dataset=Dataset.from_list(train),
-        eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
-        processing_class=policy.tokenizer,
-        peft_config=policy.peft_config,
-        callbacks=[MetricsFile(folder.metrics), LossProgress()],
-        weight=strategy,
-        **options,
-    )
+    with folder.as_it_was_if_refused(state.is_main_process):
+        checkpoint = _start(folder, config, state)
+        start = keep_start(policy, folder, state)
+        if checkpoint:
+            args.eval_on_start = False
+        options: dict[str, Any] = {"lhts": lhts} if lhts is not None else {}
+        set_seed(args.seed)  # as in trainers/run.py
+        trainer = (CreditSFTTrainer if lhts is None else LHTSTrainer)(
+            model=policy.model,
+            args=args,
+            train_dataset=Dataset.from_list(train),
+            eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
+            processing_class=policy.tokenizer,
+            peft_config=policy.peft_config,
+            callbacks=[MetricsFile(folder.metrics), LossProgress()],
+            weight=strategy,
+            **options,
+        )
+        left_out = texts_left_out(args, len(trainer.train_dataset), command.choices["task"])
+        warning = check_disk(folder.path, trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    state.print(_announcement(trainer, command, folder, checkpoint, start))
+    state.print(_announcement(trainer, command, folder, checkpoint, len(train), left_out, start))
+    if warning:
+        state.print(warning)
     if not args.packing and (cut := _cut_texts(trainer)):
         state.print(
             f"{cut} of {len(trainer.train_dataset)} texts are cut at trainer.max_length={args.max_length} tokens: they end "
             "without an end-of-text token, and weigh as texts of that length."
         )
     before = _probe(trainer, task, evaluation or train, config) if lhts is not None else None
+    ending = Ending(trainer, folder.path)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    ending.train(checkpoint)
     seconds = time.perf_counter() - started
-    if evaluation and lhts is None:
-        trainer.evaluate()
-    trainer.save_model(str(folder.model))
-    after = _probe(trainer, task, evaluation or train, config)
+    ending.save(folder.model)
+    ending.evaluate(is_wanted=lhts is None)
+    after = None
+    with ending.part("the probe of what the model writes"):
+        after = _probe(trainer, task, evaluation or train, config)
     if state.is_main_process:
         rows = read_metrics(folder.metrics)
         summary = _summary(rows, command, label, trainer, seconds, train, policy.tokenizer, before, after)
-        draw_loss_curves(rows, f"{command.choices['task']}, {label}, seed {config.seed}", folder.curves)
-        print_learnt(rows, summary, after, config.show)
+        with ending.part("curves.png"):
+            draw_loss_curves(rows, f"{command.choices['task']}, {label}, seed {config.seed}", folder.curves)
+        with ending.part("the table of results"):
+            print_learnt(rows, summary, after, config.show)
         if after:
             write_text(folder.path / "written.jsonl", "".join(json.dumps(row) + "\n" for row in after.rows()))
-        write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+        write_text(folder.summary, json.dumps(summary | ending.note(), indent=2) + "\n")
         print(f"\n{folder.path}: summary.json, written.jsonl, metrics.jsonl, curves.png, config.yaml, model/")
-    state.wait_for_everyone()
+    ending.close()
 
 
 def build_weight(node: DictConfig, name: str) -> Strategy:
@@ -226,13 +243,18 @@ def _cut_texts(trainer) -> int:
     return sum(len(ids) == longest and ids[-1] != end for ids in rows)
 
 
-def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str | None, start: str | None) -> str:
+def _announcement(
+    trainer, command: Command, folder: RunFolder, checkpoint: str | None, texts: int, left_out: int, start: str | None
+) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
+    kept = len(trainer.train_dataset)
+    made = "" if kept == texts else f", packed into {kept} rows" if args.packing else f", {kept} of which fit"
     parameters = count_parameters(trainer.model)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
     lines = [
         f"weight   {trainer.weight.name}",
-        f"task     {command.choices['task']}: {len(trainer.train_dataset)} texts",
+        f"task     {command.choices['task']}: {texts} texts{made}"
+        + say_left_out(left_out, kept, "rows, which fill no batch", is_shuffled=True),
         f"model    {command.choices['model']}: {parameters / 1e6:.2f} M parameters",
         *([start] if start else []),
         f"batch    {rows} texts a step = {ranks} process(es) x {args.gradient_accumulation_steps} micro-batch(es) x "
@@ -248,7 +270,7 @@ def _announcement(trainer, command: Command, folder: RunFolder, checkpoint: str 
 
 def _summary(rows, command: Command, label, trainer, seconds, train, tokenizer, before, after) -> dict[str, Any]:
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
-    evals = [row["eval_loss"] for row in rows if row.get("eval_loss") is not None]
+    eval_before, eval_after = before_and_after(rows, "eval_loss", trainer.state.global_step)
     sample = [row["completion"] for row in train[:2000] if isinstance(row["completion"], str)]
     lengths = [len(ids) + 1 for ids in tokenizer(sample)["input_ids"]] if sample else []
     return {
@@ -261,8 +283,8 @@ def _summary(rows, command: Command, label, trainer, seconds, train, tokenizer, 
         "steps": trainer.state.global_step,
         "initial_loss": losses[0] if losses else None,
         "final_loss": _mean(losses[-LAST_STEPS:]),
-        "eval_loss_before": evals[0] if len(evals) > 1 else None,
-        "eval_loss_after": evals[-1] if evals else None,
+        "eval_loss_before": eval_before,
+        "eval_loss_after": eval_after,
         "data_mean_length": _mean(lengths),
         "written_before": before.numbers() if before else None,
         "written": after.numbers() if after else None,

@@ -21,7 +21,6 @@ def print_results(rows: list[dict], summary: dict[str, Any], trainer, reward_nam
 def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[str]) -> Table:
     """First and last steps side by side; held-out prompts where they were evaluated."""
     train = [row for row in rows if row.get("reward") is not None]
-    evals = [row for row in rows if row.get("eval_reward") is not None]
     table = Table(
         title=f"credit={summary['credit']}  task={summary['task']}  seed={summary['seed']}", title_justify="left"
     )
@@ -31,9 +30,10 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
     keys |= {"length (tokens)": "completions/mean_length", "entropy (nats)": "entropy"}
     for label, key in keys.items():
         table.add_row(label, _number(_mean(train[:1], key)), _number(_mean(train[-EDGE:], key)))
-    if len(evals) > 1:
+    held_out = summary["eval_reward_before"], summary["eval_reward_after"]
+    if held_out != (None, None):
         table.add_section()
-        table.add_row("held-out reward", _number(evals[0]["eval_reward"]), _number(evals[-1]["eval_reward"]))
+        table.add_row("held-out reward", *map(_number, held_out))
     table.add_section()
     table.add_row("tokens", "", f"{summary['tokens']:,}")
     table.add_row("seconds per step", "", _number(summary["seconds_per_step"]))

@@ -6,7 +6,9 @@ python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -14,9 +16,11 @@ from pkgutil import resolve_name
 from omegaconf import DictConfig, OmegaConf
 
 from rewards.terminal import steady_output
+from rewards.tracebacks import LOG, explain, is_refusal
 from trainers.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
-from trainers.launch import check_launch, is_main_process
+from trainers.launch import check_launch, is_main_process, world_size
 
+WAIT_FOR_MAIN = 5.0  # seconds
 EXAMPLES = {
     "train_grpo": "accelerate launch train_grpo.py credit=seq_norm",
     "train_sft": "accelerate launch train_sft.py weight=seq_mean",
@@ -38,7 +42,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     """Parses the command line of the verb `name` (configs/<name>.yaml), checks the launch and calls `run(command)`.
 
     `run` and `register` (called first; makes schemas known) are "module:function", imported when needed: `--help` and a
-    wrong launch answer at once. A ValueError ends the process with its message and exit code 2, on every rank, before anything is written.
+    wrong launch answer at once. A refusal ends the process with its message and exit code 2; any other exception with the
+    user's frames, or the whole traceback, and exit code 1 (rewards/tracebacks.py).
     """
     steady_output()
     script = f"{name}.py"
@@ -66,10 +71,23 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
             return
         check_launch(command.config.get("processes"))
         resolve_name(run)(command)
-    except ValueError as error:
+    except Exception as error:
+        raise SystemExit(_report(script, error)) from None
+    except KeyboardInterrupt:
         if is_main_process():
-            print(f"\n{script}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from (None if isinstance(error, ConfigError) else error)
+            print(f"\n{script}: stopped. resume=true goes on from the last checkpoint.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _report(script: str, error: Exception) -> int:
+    """Prints what this process has to say of its error, once; returns the exit code."""
+    log = getattr(error, LOG, None)
+    refused = is_refusal(error, libraries=log is None)
+    if refused and not is_main_process():
+        time.sleep(WAIT_FOR_MAIN)  # all processes refuse the same; if the first has, its launcher ends us meanwhile
+    who = f"[rank {os.environ.get('RANK', 0)}] " if world_size() > 1 and not (refused and is_main_process()) else ""
+    print(f"\n{who}{script}: {explain(error, log)}", file=sys.stderr, flush=True)
+    return 2 if refused else 1
 
 
 def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Command:

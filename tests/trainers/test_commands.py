@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -135,10 +136,52 @@ def test_a_finished_run_is_never_touched_unless_told(tmp_path):
     folder.start(composed().config, overwrite=False)
     folder.metrics.write_text('{"step": 1}\n')
     folder.summary.write_text("{}")
-    for overrides in ([], ["resume=true"]):
-        with pytest.raises(ValueError, match="overwrite=true"):
-            folder.check(composed(*overrides).config)
+    with pytest.raises(ValueError, match="overwrite=true"):
+        folder.check(composed().config)
     folder.check(composed("overwrite=true").config)
+    with pytest.raises(ValueError, match="contradict"):
+        folder.check(composed("overwrite=true", "resume=true").config)
+
+
+def test_resume_on_a_finished_run_has_nothing_left_to_do(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.start(composed().config, overwrite=False)
+    folder.metrics.write_text('{"step": 1}\n')
+    config = composed("resume=true").config
+    folder.check(config)
+    assert not folder.nothing_left(config)
+    folder.summary.write_text("{}")
+    folder.check(config)
+    assert folder.nothing_left(config) and not folder.nothing_left(composed().config)
+    with pytest.raises(ValueError, match="other settings"):  # it finished another run than the one asked for
+        folder.check(composed("resume=true", "trainer.max_steps=500").config)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_else(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "deeper" / "run", Path("/proc/nowhere")):
+        with pytest.raises(ValueError, match="run_dir="):
+            RunFolder(place).check(composed().config)
+    RunFolder(tmp_path / "deep" / "deeper").check(composed().config)
+    assert not (tmp_path / "deep").exists() and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("was_there", [True, False])
+def test_what_is_refused_before_the_first_step_leaves_no_folder_and_costs_no_older_run(overwrite, was_there, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    if was_there:
+        folder.path.mkdir()
+        folder.summary.write_text("the older run")
+    with pytest.raises(ValueError, match="refused"), folder.as_it_was_if_refused(True):
+        folder.start(composed().config, overwrite)
+        assert folder.is_finished is (was_there and not overwrite)
+        folder.checkpoints.mkdir()
+        raise ValueError("refused")
+    assert folder.path.exists() is folder.is_finished is was_there
+    with folder.as_it_was_if_refused(True):
+        folder.start(composed().config, overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and folder.is_finished is (was_there and not overwrite)
 
 
 def test_an_unfinished_run_asks_and_resume_wants_the_same_settings(tmp_path):
