@@ -16,6 +16,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -153,6 +154,30 @@ class Guard:
         if self._pool is not None:
             self._pool.close()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on from a checkpoint needs: counts, the window of the limit, what was said already, and the
+        function's own state where it has `state_dict` and `load_state_dict` (not with worker processes)."""
+        own = self._stateful_func()
+        return {
+            "counts": asdict(self.counts),
+            "limit": self._limit.state_dict(),
+            "told": sorted(self._told),
+            "metrics": sorted(self._metrics_seen),
+            "func": None if own is None else own.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for kind, count in state["counts"].items():
+            setattr(self.counts, kind, count)  # in place: an async function hands the object on
+        self._limit.load_state_dict(state["limit"])
+        self._told, self._metrics_seen = set(state["told"]), set(state["metrics"])
+        own = self._stateful_func()
+        if own is not None and state["func"] is not None:
+            own.load_state_dict(state["func"])
+
+    def _stateful_func(self) -> Any | None:
+        return None if self._pool is not None else stateful(self.func)
+
     def _sheet(self, prompts: list | None, completions: Sequence, columns: dict[str, Any]) -> Sheet:
         given = {} if prompts is None else {"prompts": prompts}
         slices = self._pool.workers if self._pool is not None else 1
@@ -244,6 +269,18 @@ def guard_of(func: Any) -> Guard | None:
     guard = func if isinstance(func, Guard) else getattr(func, "guard", None)
     # A function may have a `guard` of its own, and a mock has every attribute.
     return guard if isinstance(guard, Guard) else None
+
+
+def stateful(func: Any) -> Any | None:
+    """What has states to keep behind a reward function: its guard, or itself if it has `state_dict` and `load_state_dict`. A
+    model that gives rewards has weights, which do not change."""
+    thing = guard_of(func) or func
+    has_both = callable(getattr(thing, "state_dict", None)) and callable(getattr(thing, "load_state_dict", None))
+    return thing if has_both and not _is_model(thing) else None
+
+
+def _is_model(thing: Any) -> bool:
+    return any(kind.__module__ == "torch.nn.modules.module" for kind in type(thing).__mro__)
 
 
 def report_failures(reward_funcs: Iterable[Any]) -> None:

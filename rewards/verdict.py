@@ -56,6 +56,12 @@ class FailureLimit:
         if self.window < 1:
             raise ValueError(f"window={self.window} must be at least one row.")
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": [list(call) for call in self._calls]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._calls = deque((rows, failed) for rows, failed in state["calls"])
+
     def exceeded(self, rows: int, failed: int) -> bool:
         """Takes in one more call and says whether the limit is passed now."""
         self._calls.append((rows, failed))

@@ -10,6 +10,8 @@ from pathlib import Path
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from trainers.members import refuse_lost
+
 # Written last into a checkpoint folder; a folder without it was cut off half-way and is not resumed from.
 COMPLETE_MARK = "complete"
 
@@ -41,10 +43,39 @@ def last_complete_checkpoint(folder: str | Path, end: int = 0) -> Path | None:
     end: the run's last step if it is known, else 0. A checkpoint there is passed over too: transformers, resumed at
     `max_steps`, trains one step more, so a run that died in its last evaluation does its last steps again.
     """
-    found = sorted(
-        (path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rsplit("-", 1)[1].isdigit()),
-        key=lambda path: int(path.name.rsplit("-", 1)[1]),
-    )
-    while found and (not (found[-1] / COMPLETE_MARK).exists() or 0 < end <= int(found[-1].name.rsplit("-", 1)[1])):
+    found = _checkpoints(folder)
+    while found and not _is_whole(found[-1], end):
         shutil.rmtree(found.pop())
     return found[-1] if found else None
+
+
+def refuse_unresumable(folder: str | Path, end: int = 0) -> None:
+    """Raises ValueError if the checkpoint that `last_complete_checkpoint` would find lacks what resuming exactly needs.
+
+    Deletes nothing: it is asked before a model is loaded."""
+    whole = [path for path in _checkpoints(folder) if _is_whole(path, end)]
+    if not whole:
+        return
+    if not any(whole[-1].glob("rng_state*.pth")):
+        raise ValueError(
+            f"{whole[-1]} holds a model but neither its optimiser nor its random states (trainer.save_only_model=true leaves them "
+            "out), so the run cannot go on from there. Start it again with overwrite=true, and save_only_model=false if it is to "
+            "be resumed."
+        )
+    refuse_lost(whole[-1])
+
+
+def _checkpoints(folder: str | Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(
+        (path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rsplit("-", 1)[1].isdigit()),
+        key=_step_of,
+    )
+
+
+def _is_whole(checkpoint: Path, end: int) -> bool:
+    return (checkpoint / COMPLETE_MARK).exists() and not 0 < end <= _step_of(checkpoint)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])

@@ -26,7 +26,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainers.boundaries import last_complete_checkpoint
+from trainers.boundaries import last_complete_checkpoint, refuse_unresumable
 from trainers.launch import is_main_process
 
 # Overrides that say where and how to run, not what: they do not name the run.
@@ -97,6 +97,7 @@ class RunFolder:
                 f"{self.path} was started with other settings (see its config.yaml); resume needs the same. "
                 "Repeat them, or name another run_dir=..."
             )
+        refuse_unresumable(self.checkpoints, end=max(0, config.trainer.max_steps))
 
     def nothing_left(self, config: DictConfig) -> bool:
         """Whether resume=true finds the run finished: a requeued job must not fail. Call `check` first."""

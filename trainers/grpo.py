@@ -6,7 +6,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
     _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
     (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
     (trainers/kl_reward.py)               the KL penalty into those signals, and out of TRL's loss
-    _save_checkpoint                      marks checkpoints that are complete, so that a killed run can resume
+    (trainers/resume.py)                  states of the run that TRL keeps in no checkpoint
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from credit.checks import Doubts
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
-from trainers.boundaries import COMPLETE_MARK, SaveOnGenerationBoundary
+from trainers.boundaries import SaveOnGenerationBoundary
 from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
 from trainers.kl_reward import KL_REWARDS, KLReward
 from trainers.refuse import refuse_inexact
+from trainers.resume import ResumesExactly
 from trainers.spans import local_span_rewards
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ _ROW_LOCAL = {
 }
 
 
-class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(ResumesExactly, KLReward, CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -79,6 +80,7 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
         self._kl_beta = self.beta
         self._build_critic()
         report_failures(self.reward_funcs)
+        self._note_states(self.credit)
         if self.credit is not None:
             self.add_callback(SaveOnGenerationBoundary(self))
 
@@ -98,7 +100,8 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
             self._passes = None
         if self.credit is not None:
             self._note_before_update(output, passes)
-            output.update(self._score(output))
+            with self.members.batch(self.model.training):
+                output.update(self._score(output))
         self._rewards_BK = None
         return output
 
@@ -171,7 +174,7 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
             return super()._compute_loss(model, inputs)
         self._loss_inputs, self._visited = dict(inputs), inputs
         try:
-            with self._kl_out_of_loss():
+            with self._kl_out_of_loss(), self.members.batch(self.model.training):
                 loss = super()._compute_loss(model, self._loss_inputs)
             self._settle_doubts()
             if self._policy_stands_still:
@@ -239,13 +242,6 @@ class CreditGRPOTrainer(KLReward, CriticSeam, GRPOTrainer):
             signals["kl_rewards_BT"] = self._kl_of(inputs, signals["sampler_logps_BT"], mask_BT)
             self._log_kl(signals["kl_rewards_BT"], mask_BT)
         return {name: value for name, value in signals.items() if value is not None}
-
-    def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save and folder.is_dir():
-            (folder / COMPLETE_MARK).touch()
 
 
 def _strategy(credit: Strategy | str | None, config_dirs: Sequence[str | Path]) -> Strategy | None:

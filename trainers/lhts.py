@@ -180,7 +180,8 @@ class LHTSTrainer(CreditSFTTrainer):
         taus = self.lhts.taus
         if not self.lhts.is_conditioned:
             return labels_BS.new_full((len(labels_BS),), 1 / taus[0], dtype=torch.float32)
-        share_B = torch.rand(len(labels_BS), generator=self._generator(2, labels_BS.device), device=labels_BS.device)
+        use = 2 if self.model.training else 3  # an evaluation between two steps takes nothing from the second's stream
+        share_B = torch.rand(len(labels_BS), generator=self._generator(use, labels_BS.device), device=labels_BS.device)
         return 1 / taus[1] + (1 / taus[0] - 1 / taus[1]) * share_B
 
     def _generator(self, use: int, device) -> torch.Generator:

@@ -32,9 +32,11 @@ class MetricsFile(TrainerCallback):
         self._generated, self._counted = 0, 0  # tokens so far, and the step up to which they are counted
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._counted = state.global_step
-        before = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []  # a resumed run
-        self._generated = max((json.loads(line).get("generated_tokens") or 0 for line in before), default=0)
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        rows = [row for row in map(json.loads, lines) if row.get("generated_tokens")]  # of a run that is resumed
+        last = max(rows, key=lambda row: row["step"], default={"step": 0, "generated_tokens": 0})
+        # Where a row stands for several steps, those since the last row are counted with the next.
+        self._generated, self._counted = last["generated_tokens"], last["step"]
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:

@@ -79,10 +79,24 @@ class Recorder:
             max_bytes,
         )
         self._seed = seed
+        self._first_every = every
+        self._sizes: dict[int, int] = {}  # bytes of each step's file that is kept
         if every and (self.folder / "index.json").is_file():
             index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
             while self.every < index["every"]:
                 self.every *= 2  # an earlier part of this run grew too large; keep its pace
+            self._sizes = {_step_of(file): file.stat().st_size for file in record_files(self.folder)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pace and sizes, so that a run that goes on from here thins its records when an undisturbed one does."""
+        return {"every": self.every, "sizes": dict(self._sizes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.every, self._sizes = state["every"], dict(state["sizes"])
+
+    def start(self) -> None:
+        """Forgets an earlier life of a run that starts at step 0 again."""
+        self.every, self._sizes = self._first_every, {}
 
     def due(self, first: int, last: int | None = None, final: int | None = None) -> bool:
         """Whether any optimiser step from `first` to `last` (default: first; counted from 1) is to be recorded.
@@ -112,17 +126,18 @@ class Recorder:
         half = path.with_name(f".{path.name}.half")
         pq.write_table(table, half, compression="zstd")
         os.replace(half, path)
+        self._sizes[step] = path.stat().st_size
         self._bound()
         self._write_index()
         return path
 
     def _bound(self) -> None:
-        files = record_files(self.folder)
-        while len(files) > 2 and sum(file.stat().st_size for file in files) > self.max_bytes:
-            for file in files[1:-1:2]:
-                file.unlink()
+        while len(self._sizes) > 2 and sum(self._sizes.values()) > self.max_bytes:
+            for step in sorted(self._sizes)[1:-1:2]:
+                del self._sizes[step]
+                # A life that was killed later may have deleted it before.
+                (self.folder / f"step{step:08d}.parquet").unlink(missing_ok=True)
             self.every *= 2
-            files = record_files(self.folder)
 
     def _write_index(self) -> None:
         half = self.folder / ".index.json.half"
@@ -138,8 +153,12 @@ def record_files(folder: str | Path) -> list[Path]:
 def drop_after(folder: str | Path, step: int) -> None:
     """Removes records of steps after `step`: a run that resumes there will write them again."""
     for file in record_files(folder):
-        if int(file.stem.removeprefix("step")) > step:
+        if _step_of(file) > step:
             file.unlink()
+
+
+def _step_of(file: Path) -> int:
+    return int(file.stem.removeprefix("step"))
 
 
 def _first_groups(rows: Mapping[str, Sequence[Any]], limit: int) -> dict[str, list[Any]]:

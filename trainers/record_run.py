@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -47,9 +47,12 @@ class CreditRecords(TrainerCallback):
         """Hooks into a `CreditGRPOTrainer`."""
         self._trainer = trainer
         trainer.credit_observers.append(self.observe)
+        trainer.carried["records"] = self._recorder
         trainer.add_callback(self)
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._recorder.start()
         if state.is_world_process_zero:
             drop_after(self._recorder.folder, state.global_step)
 
@@ -80,6 +83,10 @@ class CreditRecords(TrainerCallback):
             shared = {"batch_rows": args.generation_batch_size, "batch_tokens": sum(tokens)}
             rows = [row | shared for row in rows]
             self._recorder.record(last, {name: [row[name] for row in rows] for name in rows[0]})
+        if self._trainer.accelerator.num_processes > 1:
+            self._recorder.every = broadcast_object_list([self._recorder.every])[
+                0
+            ]  # it doubles where files are written
 
     def _is_wanted(self, step: int) -> bool:
         first, last, final = self._window(step)

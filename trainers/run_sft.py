@@ -25,6 +25,7 @@ from trainers.compose import ConfigError, make_strategy
 from trainers.ending import Ending
 from trainers.folder import RunFolder, before_and_after, read_metrics, run_folder, say_finished, write_text
 from trainers.lhts import LHTS, LHTSTrainer
+from trainers.members import untouched
 from trainers.policy import count_parameters
 from trainers.probe import Probe, probe
 from trainers.progress import MetricsFile
@@ -160,7 +161,8 @@ def build_weight(node: DictConfig, name: str) -> Strategy:
     except ConfigError as error:
         raise ConfigError(str(error).replace("credit:", "weight:", 1)) from error
     try:  # two texts of one and two tokens: gamma=fast and the like are found before a model is loaded
-        weigh(strategy, torch.tensor([1, 2]), 4, torch.tensor([[1, 0], [1, 1]]))
+        with untouched(strategy):
+            weigh(strategy, torch.tensor([1, 2]), 4, torch.tensor([[1, 0], [1, 1]]))
     except Exception as error:
         given = {key: value for key, value in plain.items() if key != "_target_"}
         raise ConfigError(f"weight={name} with {given or 'its defaults'} fails on a batch: {error}") from error

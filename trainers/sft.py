@@ -14,7 +14,6 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from credit import weight as weights
 from credit.baseline import none as no_baseline
 from credit.batch import Rollout
 from credit.strategy import Strategy
-from trainers.boundaries import COMPLETE_MARK
+from trainers.resume import ResumesExactly
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ _FUSED = "fused_lm_head" in inspect.getsource(SFTTrainer.compute_loss)
 _KEY = "credit_weights"
 
 
-class CreditSFTTrainer(SFTTrainer):
+class CreditSFTTrainer(ResumesExactly, SFTTrainer):
     """SFTTrainer plus `weight`.
 
     A row is a sequence, its tokens those with a label (with completion-only loss: the completion, end token included).
@@ -71,6 +70,7 @@ class CreditSFTTrainer(SFTTrainer):
                 config.loss_type = "nll"
         super().__init__(*args, **kwargs)
         self._max_length = config.max_length
+        self._note_states(self.weight)
 
     def get_batch_samples(self, *args, **kwargs):
         batches, num_items = super().get_batch_samples(*args, **kwargs)
@@ -100,17 +100,6 @@ class CreditSFTTrainer(SFTTrainer):
         finally:
             self.compute_loss_func = None
 
-    def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        self._save_beside(folder)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save and folder.is_dir():
-            (folder / COMPLETE_MARK).touch()
-
-    def _save_beside(self, folder: Path) -> None:
-        """What a subclass adds to a checkpoint, before it counts as complete. Called on all ranks."""
-
     def _attach_weights(self, batches: list) -> None:
         """Gives every micro-batch its (B, S-1) weights times the tokens of the optimiser batch, for each predicted
         position; nothing where all of them are 1, which is TRL's own loss."""
@@ -119,7 +108,8 @@ class CreditSFTTrainer(SFTTrainer):
         mine_B = torch.cat([lengths_B for lengths_B, _, _, _ in places])
         lengths_B, first = self._gather_rows(mine_B)
         ids_BT = self._gather_labels(batches, places, lengths_B) if "token_ids_BT" in self.weight.needs else None
-        weights_BT, mask_BT = weigh(self.weight, lengths_B, self._max_length, ids_BT)
+        with self.members.batch(training=True):  # evaluation asks no weight
+            weights_BT, mask_BT = weigh(self.weight, lengths_B, self._max_length, ids_BT)
         self._log_weights(weights_BT, lengths_B)
         scaled_BT = (weights_BT * lengths_B.sum()).float()
         if torch.equal(scaled_BT, mask_BT.float()):
