@@ -97,7 +97,8 @@ class RunFolder:
                 f"{self.path} was started with other settings (see its config.yaml); resume needs the same. "
                 "Repeat them, or name another run_dir=..."
             )
-        refuse_unresumable(self.checkpoints, end=max(0, config.trainer.max_steps))
+        if not self.is_finished:
+            refuse_unresumable(self.checkpoints, end=max(0, config.trainer.max_steps))
 
     def nothing_left(self, config: DictConfig) -> bool:
         """Whether resume=true finds the run finished: a requeued job must not fail. Call `check` first."""
