@@ -105,6 +105,11 @@ def check_columns(func: Any, name: str, columns: Iterable[str]) -> None:
         ValueError: one is missing; the nearest of those there are is named.
     """
     there = sorted(set(columns) - {"prompt", "completion"})
+    if bound := sorted(set(getattr(func, "keywords", None) or ()) & set(there)):
+        raise ValueError(
+            f"Reward {name!r} has the argument {bound[0]!r} of its own, and the dataset a column of that name, which would "
+            f"take its place. Rename the column, or leave it out (task.drop_columns=[{bound[0]}])."
+        )
     for column in needed_columns(func):
         if column not in there:
             near = difflib.get_close_matches(column, there, n=1)

@@ -3,8 +3,9 @@
     python -m rewards.score reward=think_answer --text "<think>2+2</think><answer>4</answer>"
     python -m rewards.score reward.funcs=[my_rewards.py:polite] --file completions.jsonl --column answer=4
 
-`--file`: .jsonl with the keys completion (or text), prompt, and one per dataset column; or any text file, one
-completion a line. `--text` may be repeated; `--text -` reads standard input. `--json` prints one JSON object a row.
+`--file`: .jsonl, .json, .csv or .parquet with the columns completion (or text), prompt, and one per dataset column; or
+any other text file, one completion a line. `--text` may be repeated; `--text -` reads standard input. `--json` prints
+one JSON object a row.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 from rewards.build import check_reward_columns, check_weights, choose_rewards, guard_rewards, resolve_rewards
 from rewards.clock import run_within
 from rewards.guard import callable_name, guard_of, is_async
+from rewards.load import GIVEN
+from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from rewards.text import completion_text
 
 _PART_SECONDS = 10.0  # for the parts of one row
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--text", action="append", default=[], help="a completion; repeat for more; - is standard input"
     )
-    parser.add_argument("--file", type=Path, help="completions: .jsonl, or one a line")
+    parser.add_argument("--file", type=Path, help="completions: .jsonl, .json, .csv, .parquet, or one a line")
     parser.add_argument("--prompt", default="", help="the prompt of every --text")
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=VALUE", help="a dataset column, as JSON or text"
@@ -87,22 +90,33 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     texts = [sys.stdin.read() if text == "-" else text for text in options.text]
     rows = [{"prompt": options.prompt, "completion": text, **shared} for text in texts]
     if options.file is not None:
-        if not options.file.is_file():
-            raise ValueError(f"There is no file {options.file.absolute()}.")
-        lines = options.file.read_text(encoding="utf-8").splitlines()
-        rows += [{"prompt": options.prompt, **shared, **_row(line, options.file)} for line in lines if line.strip()]
+        rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file)]
     names = {name for row in rows for name in row}
+    if clash := names & (set(GIVEN) - {"completion_ids"} | {"self"}):
+        raise ValueError(
+            f"Rename the column {sorted(clash)[0]!r}: rewards are called with something else by that name."
+        )
     return [{name: row.get(name) for name in sorted(names)} for row in rows]
 
 
-def _row(line: str, file: Path) -> dict[str, Any]:
-    if file.suffix != ".jsonl":
-        return {"completion": line}
-    try:
-        row = json.loads(line)
-        return {("completion" if name == "text" else name): value for name, value in row.items()}
-    except (ValueError, AttributeError):
-        raise ValueError(f"{file}: not a JSON object: {line[:60]}") from None
+def _file_rows(file: Path) -> list[dict[str, Any]]:
+    if kind_of(file) not in SUFFIXES:
+        return [{"completion": line} for _, line in read_lines(file, "--file") if line.strip()]
+    rows = []
+    for place, row in read_rows(file, "--file"):
+        if "completion" not in row and "text" in row:
+            row = {("completion" if name == "text" else name): value for name, value in row.items()}
+        if "completion" not in row:
+            names = ", ".join(row) or "nothing"
+            raise ValueError(
+                f'{place}: no column "completion" (nor "text"); there is: {names}.{nearest("completion", row)}'
+            )
+        try:
+            completion_text(row["completion"])
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
+        rows.append(row)
+    return rows
 
 
 def _json_or_text(value: str) -> Any:

@@ -12,7 +12,8 @@ from rewards.extract import whole_text
 
 
 class json_valid(TextReward):
-    """1 where the text is one JSON value in the sense of RFC 8259 (no NaN, no trailing text), else 0.
+    """1 where the text is one JSON value in the sense of RFC 8259 (no NaN, no trailing text), else 0. Of a key that
+    stands twice in an object the last value counts.
 
     Args:
         extract: rewards/extract.py; default the whole text. `last_code_block` reads the last fenced block.
@@ -100,7 +101,7 @@ def _schema(schema: Any) -> Any:
         if not path.is_file():
             raise ValueError(f"There is no schema file {path.absolute()}.")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise ValueError(f"Schema file {path} is not JSON: {error}") from None
     return json.loads(json.dumps(_plain(schema)))

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewards.load import GIVEN
+
 Row = dict[str, Any]
+# What a reward function is called with besides the columns; a column of such a name would collide.
+RESERVED = (*GIVEN, "self")
 
 
 @dataclass
@@ -27,7 +31,8 @@ class Task:
             `vocabulary`; a suggestion.
 
     Raises:
-        ValueError: no training rows, weights that do not pair with rewards, rewards of one name, or a prompt in both.
+        ValueError: no training rows, weights that do not pair with rewards, rewards of one name, a column
+            whose name is taken, or a prompt in both.
     """
 
     name: str
@@ -45,6 +50,10 @@ class Task:
         for row in (*self.train, *self.evaluation):
             if "prompt" not in row:
                 raise ValueError(f'task {self.name}: a row has no "prompt": {row!r:.200}')
+            if clash := [name for name in RESERVED if name in row]:
+                raise ValueError(
+                    f"task {self.name}: rename the column {clash[0]!r}, rewards are called with something else by that name."
+                )
         if len(self.reward_funcs) != len(self.reward_weights):
             raise ValueError(
                 f"task {self.name}: {len(self.reward_funcs)} reward functions but {len(self.reward_weights)} weights; "

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rewards.read import nearest
 from rewards.text import completion_text
-from tasks.base import Row
+from tasks.base import RESERVED, Row
 
-# What TRL itself passes to rewards; a column of that name would collide.
-RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
+# TRL takes these for pictures that belong to the prompt.
+PICTURES = ("image", "images")
 
 
 def to_rows(
@@ -20,6 +20,7 @@ def to_rows(
     prompt: Callable[[Any, str], Any],
     columns: Mapping[str, str | None],
     answer_marker: str | None = None,
+    drop: Sequence[str] = (),
 ) -> list[Row]:
     """Rows with the task's own column names; every row has every column (None where it had none).
 
@@ -27,11 +28,16 @@ def to_rows(
         raw: (place, row) pairs; the place ("data.jsonl, line 3") is for messages.
         prompt: turns a cell into a prompt, see `prompt_of`.
         columns: our name -> the table's name, or None where it is not used.
+        drop: columns to leave out.
 
     Raises:
-        ValueError: a column that no row has, an empty prompt or completion, a reserved column name.
+        ValueError: a column that no row has, an empty prompt or completion, a reserved column name, a column (other
+            than the answers) whose cells have different types.
     """
     names = list(dict.fromkeys(key for _, row in raw for key in row))
+    for name in drop:
+        if name not in names:
+            raise ValueError(f"{source} has no column {name!r} (task.drop_columns).{nearest(name, names)}")
     for ours, theirs in columns.items():
         if theirs is not None and theirs not in names:
             fix = " Without an answer, set task.answer_column=null." if ours == "answer" else ""
@@ -40,9 +46,15 @@ def to_rows(
                 f"{nearest(theirs, names)}{fix}"
             )
     taken = {theirs for theirs in columns.values() if theirs is not None}
-    others = [name for name in names if name not in taken]
-    if clash := set(others) & {*RESERVED, *columns}:
-        raise ValueError(f"{source}: rename the column {sorted(clash)[0]!r}, its name has a meaning here.")
+    others = [name for name in names if name not in taken and name not in drop]
+    if clash := sorted(set(others) & {*RESERVED, *PICTURES, *columns}):
+        raise ValueError(
+            f"{source}: rename the column {clash[0]!r}, its name has a meaning here"
+            + (f" (task.{clash[0]}_column={clash[0]} would use it)" if clash[0] in columns else "")
+            + f"; or leave it out: task.drop_columns={[*drop, *clash]}.".replace("'", "")
+        )
+    for name in others:
+        _check_one_type(raw, name)
     rows = []
     for place, cells in raw:
         row: Row = {"prompt": prompt(cells.get(columns["prompt"]), place)}
@@ -51,6 +63,14 @@ def to_rows(
         if columns.get("completion"):
             row["completion"] = _completion(cells.get(columns["completion"]), place)
         rows.append(row | {name: cells.get(name) for name in others})
+    chats = [isinstance(row["prompt"], list) for row in rows]
+    if len(set(chats)) > 1:
+        place = raw[chats.index(not chats[0])][0]
+        kinds = ("a chat", "a text") if chats[0] else ("a text", "a chat")
+        raise ValueError(
+            f"{place}: column {columns['prompt']!r} holds {kinds[1]}, but {kinds[0]} at {raw[0][0]}; write one kind, or "
+            "task.chat=true makes chats of texts."
+        )
     return rows
 
 
@@ -76,9 +96,35 @@ def prompt_of(chat: bool, system_prompt: str | None) -> Callable[[Any, str], Any
     return prompt
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def _check_one_type(raw: list[tuple[str, Mapping]], name: str) -> None:
+    first: tuple[str, str, Any] | None = None
+    for place, cells in raw:
+        if (cell := cells.get(name)) is None:
+            continue
+        kind = _kind(cell)
+        if first is None:
+            first = (kind, place, cell)
+        elif kind != first[0]:
+            raise ValueError(
+                f"{place}: column {name!r} holds {kind} ({cell!r:.40}), but {first[0]} ({first[2]!r:.40}) at {first[1]}; "
+                "write all its cells as one type (null where there is none)."
+            )
+
+
+def _kind(cell: Any) -> str:
+    for types, kind in _KINDS:
+        if isinstance(cell, types):
+            return kind
+    return f"a value of type {type(cell).__name__}"
+
+
+_KINDS = (
+    (bool, "a truth value"),
+    ((int, float), "a number"),
+    (str, "a text"),
+    ((list, tuple), "a list"),
+    (Mapping, "an object"),
+)
 
 
 def _answer(cell: Any, marker: str | None) -> str | list[str] | None:

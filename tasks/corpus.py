@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from pathlib import Path
+from itertools import groupby
 
+from rewards.read import SUFFIXES, TEXT, existing, kind_of, nearest, read_lines, read_rows
 from tasks.base import Row, Task
-from tasks.columns import nearest
-from tasks.files import SUFFIXES, read_rows
 
 PROMPT = "story:"
 NOUNS = ("fox", "hen", "dog", "cat", "cow", "owl", "pig", "bee", "ant", "elk")
@@ -41,7 +40,8 @@ def corpus(
     """Texts as completions of one fixed prompt, which stands where a beginning-of-text token would.
 
     Args:
-        path: .txt (see `unit`), or .jsonl, .json, .csv, .parquet with a column of texts; None: made-up stories.
+        path: .txt (see `unit`), or .jsonl, .json, .csv, .parquet with a column of texts, .gz or not; None: made-up
+            stories.
         unit: what one text of a .txt file is: a "line" that is not empty, or a "paragraph" between empty lines.
         text_column: where a table has the texts.
         prompt: None: "story:" for the stories, a line break for a file.
@@ -113,10 +113,16 @@ def _story(rng: random.Random) -> str:
 
 
 def _texts(path: str, unit: str, column: str) -> list[str]:
-    if Path(path).suffix != ".txt":
-        if Path(path).suffix not in SUFFIXES:
-            raise ValueError(f"task.path={path}: .txt, {', '.join(SUFFIXES)} can be read.")
-        table = read_rows(path, "task.path")
+    if kind_of(path) not in (TEXT, *SUFFIXES):
+        raise ValueError(f"task.path={path}: .txt, {', '.join(SUFFIXES)} can be read.")
+    file = existing(path, "task.path")
+    if kind_of(file) == TEXT:
+        if unit not in UNITS:
+            raise ValueError(f"task.unit={unit}: choose one of {', '.join(UNITS)}.{nearest(unit, UNITS)}")
+        lines = [line for _, line in read_lines(file, "task.path")]
+        texts = lines if unit == "line" else _paragraphs(lines)
+    else:
+        table = read_rows(file, "task.path")
         names = list(dict.fromkeys(key for _, row in table for key in row))
         if column not in names:
             raise ValueError(f"{path} has no column {column!r} (task.text_column).{nearest(column, names)}")
@@ -124,19 +130,15 @@ def _texts(path: str, unit: str, column: str) -> list[str]:
         for (place, _), text in zip(table, texts, strict=True):
             if not isinstance(text, str):
                 raise ValueError(f"{place}: {column!r} must be a text, got {text!r:.100}.")
-    else:
-        if unit not in UNITS:
-            raise ValueError(f"task.unit={unit}: choose one of {', '.join(UNITS)}.{nearest(unit, UNITS)}")
-        file = Path(path).expanduser()
-        if not file.is_file():
-            there = [child.name for child in file.parent.iterdir() if child.is_file()] if file.parent.is_dir() else []
-            raise ValueError(f"task.path: no file {file} (looked in {Path.cwd()}).{nearest(file.name, there)}")
-        whole = file.read_text(encoding="utf-8-sig")
-        texts = whole.splitlines() if unit == "line" else whole.replace("\r\n", "\n").split("\n\n")
     kept = [text.strip() for text in texts if text.strip()]
     if len(kept) < 2:
         raise ValueError(f"task.path={path} has {len(kept)} texts; at least two are needed, one of them held out.")
     return kept
+
+
+def _paragraphs(lines: list[str]) -> list[str]:
+    """What stands between empty lines."""
+    return ["\n".join(part) for blank, part in groupby(lines, key=lambda line: not line.strip()) if not blank]
 
 
 def _split(texts: list[str], n_eval: int, seed: int) -> tuple[list[str], list[str]]:

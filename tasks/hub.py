@@ -43,11 +43,13 @@ def hub(
 
 def _rows(dataset: str, config: str | None, split: str, revision: str | None, limit: int | None) -> Raw:
     from datasets import DatasetDict, load_dataset  # slow to import, so only where it is needed
+    from datasets.exceptions import DatasetsError
 
     try:
         loaded = load_dataset(dataset, config, revision=revision)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        told = error.__cause__ if isinstance(error, DatasetsError) and error.__cause__ else error
+        reason = next((line for line in str(told).splitlines() if line.strip()), type(told).__name__)
         raise ValueError(
             f"task.dataset={dataset} cannot be loaded ({reason}). Check the name and task.config; for private data, "
             "`hf auth login`; without a network, download it first or use task=jsonl with a file."

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rewards.read import kind_of, read_rows
 from tasks.base import Task
-from tasks.files import read_rows
 from tasks.table import table_task
 
 
@@ -21,7 +21,8 @@ def jsonl(
     """A `Task` from a file.
 
     Args:
-        path: .jsonl, .json (a list of objects), .csv or .parquet; relative to the folder the command is given in.
+        path: .jsonl, .json (a list of objects), .csv or .parquet, or one of these packed as .gz; relative to the folder
+            the command is given in.
         eval_path: evaluation rows with the same columns; None: some of `path` are held out.
         limit: at most so many rows of each file.
         name: of the task; None: the file's name.
@@ -33,4 +34,4 @@ def jsonl(
     """
     raw = read_rows(path, "task.path", limit)
     raw_evaluation = read_rows(eval_path, "task.eval_path", limit) if eval_path else None
-    return table_task(path, raw, raw_evaluation, name=name or Path(path).stem, **table)
+    return table_task(path, raw, raw_evaluation, name=name or Path(path).name.split(kind_of(path))[0], **table)

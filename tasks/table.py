@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rewards.accuracy import exact_match, multiple_choice, numeric_match
 from rewards.extract import after_marker, first_of, in_tag, last_boxed, last_number, whole_text
@@ -40,6 +40,7 @@ def table_task(
     chat: bool | None = None,
     system_prompt: str | None = None,
     answer_marker: str | None = None,
+    drop_columns: Sequence[str] = (),
     match: str = "exact",
     extract: str = "tag",
     pattern: str | None = "think_answer",
@@ -60,6 +61,7 @@ def table_task(
         chat: True wraps string prompts as a user message. None: only if there is a system prompt.
         system_prompt: first message of every chat prompt that has no system message.
         answer_marker: keep what follows it in the answer column (GSM8K: "####").
+        drop_columns: columns to leave out, such as one whose name has a meaning for TRL.
         match: exact (text), number (numeric, with tolerance) or choice (letters A to E).
         extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
             text (all of it), any (the first of these that is found).
@@ -91,6 +93,7 @@ def table_task(
             prompt=prompt_of(chat=bool(chat or (chat is None and system_prompt)), system_prompt=system_prompt),
             columns={"prompt": prompt_column, "answer": answer_column, "completion": completion_column},
             answer_marker=answer_marker,
+            drop=list(drop_columns),
         )
 
     rows = rows_of(raw)

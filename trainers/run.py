@@ -9,7 +9,6 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, set_seed
-from datasets import Dataset
 from omegaconf import DictConfig
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig
@@ -32,6 +31,7 @@ from trainers.progress import MetricsFile, Progress
 from trainers.record import Recorder
 from trainers.record_run import CreditRecords
 from trainers.refuse import refuse_inexact
+from trainers.rows import as_dataset
 from trainers.schema import register
 from trainers.show import print_results
 from trainers.start import check_start, keep_start, reference_options
@@ -86,8 +86,8 @@ def run_grpo(command: Command) -> None:
             model=policy.model,
             reward_funcs=rewards.funcs,
             args=args,
-            train_dataset=Dataset.from_list(task.train),
-            eval_dataset=Dataset.from_list(task.evaluation) if task.evaluation else None,
+            train_dataset=as_dataset(task.train),
+            eval_dataset=as_dataset(task.evaluation) if task.evaluation else None,
             processing_class=policy.tokenizer,
             peft_config=policy.peft_config,
             callbacks=[MetricsFile(folder.metrics), Progress(reward_names(rewards))],

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rewards.read import TEXT, kind_of, read_lines, read_rows
 from sampling.ancestral import TokenTemperature
 from sampling.causal_lm import CausalLM
 from sampling.draws import Draws, check_counts
 from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
-from tasks.files import read_rows
 from trainers.adapters import for_sampling
 from trainers.build import build_policy, build_sampler, build_task
 from trainers.compose import ConfigError
@@ -77,24 +77,27 @@ def prompts_of(config: DictConfig, task: Task) -> list:
         raise ConfigError(f"limit={config.limit} must be at least 1, or null for all prompts.")
     if config.prompts is None:
         found = list({json.dumps(row["prompt"]): row["prompt"] for row in (task.evaluation or task.train)}.values())
-    elif str(config.prompts).endswith(".txt"):
-        file = Path(config.prompts).expanduser()
-        if not file.is_file():
-            raise ConfigError(f"prompts={config.prompts}: no such file (looked in {Path.cwd()}).")
-        found = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    elif kind_of(str(config.prompts)) == TEXT:
+        found = [line for _, line in read_lines(str(config.prompts), "prompts") if line.strip()]
         if not found:
             raise ConfigError(f"prompts={config.prompts} is empty: write one prompt a line.")
     else:
         rows = read_rows(str(config.prompts), "prompts")
-        if any("prompt" not in row for _, row in rows):
-            raise ConfigError(f'prompts={config.prompts}: every row needs a column "prompt".')
+        for place, row in rows:
+            if "prompt" not in row:
+                raise ConfigError(f'{place}: every row of prompts={config.prompts} needs a column "prompt".')
+            _check_prompt(row["prompt"], place)
         found = [row["prompt"] for _, row in rows]
     for prompt in found:
-        if not isinstance(prompt, str | list) or not prompt:
-            raise ConfigError(
-                f"a prompt must be a text or a chat (a list of messages), not empty; got {prompt!r:.100}."
-            )
+        _check_prompt(prompt, "sample.py")
     return found[: config.limit]
+
+
+def _check_prompt(prompt: Any, place: str) -> None:
+    if not isinstance(prompt, str | list) or not prompt:
+        raise ConfigError(
+            f"{place}: a prompt must be a text or a chat (a list of messages), not empty; got {prompt!r:.100}."
+        )
 
 
 def device_of(name: str | None) -> torch.device:

@@ -300,7 +300,7 @@ def test_scoring_shows_the_parts_of_a_composition_that_fails(folder, capsys, mon
         (["reward=math", "--text", "a"], "needs the dataset column 'answer'; there are: none."),
         (["reward=regex", "reward.weights=2", "--text", "a"], "list of numbers"),
         (["reward=think_answer"], "Nothing to score"),
-        (["reward=think_answer", "--file", "none.txt"], "There is no file"),
+        (["reward=think_answer", "--file", "none.txt"], "--file: no file none.txt"),
         (["reward=task", "--text", "a"], "rewards of a task"),
         (["reward.funcs=[none.py:f]", "--text", "a"], "There is no file"),
         (["reward=think_answer", "--column", "answer", "--text", "a"], "NAME=VALUE"),

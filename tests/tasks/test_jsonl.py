@@ -163,7 +163,7 @@ def test_what_is_wrong_is_said_with_its_remedy(write, settings, message):
         ("a.jsonl", '{"prompt": [{"role": "user"}], "answer": 1}\n', 'line 1: a chat message needs "role"'),
         ("a.jsonl", '{"prompt": "a", "answer": 1, "completions": 2}\n', "rename the column 'completions'"),
         ("a.json", "[]", "has no rows"),
-        ("a.json", '{"prompt": "a"}', "must hold a list"),
+        ("a.json", '"prompt"', "must hold a list"),
         ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', "line 2: not JSON.*name the file .jsonl"),
         ("a.csv", "prompt,answer\n", "has no rows"),
         ("a.csv", "prompt,answer\nx,1\ny\n", "line 3: not as many cells"),
@@ -181,3 +181,66 @@ def test_a_file_that_is_no_text_is_said_so(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not UTF-8"):
         jsonl(str(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            (1, "hard"),
+            r"data.jsonl, line 2: column 'level' holds a text \('hard'\), but a number \(1\) at data.jsonl, line 1",
+        ),
+        ((None, "1", 1), r"line 3: column 'level' holds a number \(1\), but a text \('1'\) at data.jsonl, line 2"),
+        ((True, 1), r"line 2: column 'level' holds a number"),
+        (({"a": 1}, "a"), r"line 2: column 'level' holds a text"),
+        (({"a": 1}, [1]), r"line 2: column 'level' holds a list"),
+        ((["a"], "a"), r"line 2: column 'level' holds a text"),
+    ],
+)
+def test_mixed_types_in_a_column_are_named_with_file_row_and_column(write, cells, message):
+    rows = [{"prompt": f"{n}", "answer": "1", "level": cell} for n, cell in enumerate(cells)]
+    with pytest.raises(ValueError, match=message):
+        jsonl(write(rows))
+
+
+def test_whole_and_broken_numbers_missing_cells_and_objects_of_any_keys_are_one_type(write):
+    levels = [1, 2.5, None, 10**30]
+    metas = [{"a": 1}, {"b": "x"}, None, {}]
+    rows = [
+        {"prompt": f"{n}", "answer": "1", "level": a, "meta": b}
+        for n, (a, b) in enumerate(zip(levels, metas, strict=True))
+    ]
+    task = jsonl(write(rows), eval_share=0)
+    assert [row["level"] for row in task.train] == levels and [row["meta"] for row in task.train] == metas
+    assert [type(row["level"]) for row in task.train] == [int, float, type(None), int]
+
+
+def test_prompts_are_all_texts_or_all_chats(write):
+    rows = [{"prompt": "a", "answer": "1"}, {"prompt": [{"role": "user", "content": "b"}], "answer": "1"}]
+    with pytest.raises(
+        ValueError, match=r"line 2: column 'prompt' holds a chat, but a text at data.jsonl, line 1.*chat=true"
+    ):
+        jsonl(write(rows))
+    assert all(isinstance(row["prompt"], list) for row in jsonl(write(rows), chat=True, eval_share=0).train)
+
+
+TAKEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments", "self")
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "image", "images", "completion"])
+def test_a_column_whose_name_has_a_meaning_is_refused_or_left_out(write, name):
+    rows = [row | {name: "x"} for row in ROWS]
+    with pytest.raises(ValueError, match=rf"rename the column '{name}'.*task.drop_columns=\[{name}\]"):
+        jsonl(write(rows))
+    task = jsonl(write(rows), drop_columns=[name])
+    assert all(name not in row for row in task.train + task.evaluation)
+    with pytest.raises(ValueError, match=r"no column 'levl' .task.drop_columns.*Did you mean 'level'"):
+        jsonl(write(ROWS), drop_columns=["levl"])
+
+
+def test_a_packed_file_names_the_task_by_its_first_part(write, tmp_path):
+    import gzip
+
+    write(ROWS)
+    (tmp_path / "questions.jsonl.gz").write_bytes(gzip.compress((tmp_path / "data.jsonl").read_bytes()))
+    assert jsonl("questions.jsonl.gz").name == "questions" and jsonl(write(ROWS, "a.b.jsonl")).name == "a.b"

@@ -51,3 +51,9 @@ def test_a_row_without_a_prompt_is_refused():
 
 def test_prompt_key_tells_roles_apart():
     assert prompt_key([{"role": "user", "content": "a"}]) != prompt_key([{"role": "system", "content": "a"}])
+
+
+@pytest.mark.parametrize("name", ["self", "completions", "log_metric"])
+def test_a_column_whose_name_trl_takes_is_refused_in_any_task(name):
+    with pytest.raises(ValueError, match=f"rename the column '{name}'"):
+        Task("mine", [{"prompt": "a"}, {"prompt": "b", name: 1}], [], [reward], [1.0])
