@@ -34,6 +34,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--config-dir", action="append", default=[], help="folder of your own YAMLs, laid out like configs/"
     )
+    parser.addoption(
+        "--set", action="append", default=[], help="trainer option of the exactness test, e.g. --set trainer.beta=0.1"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

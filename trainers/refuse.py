@@ -104,7 +104,7 @@ def _rules(args, strategy: Strategy):
         "credit/ratio=token or drop the threshold",
     )
     yield (
-        own_ratio and args.beta != 0.0 and args.use_bias_correction_kl,
+        own_ratio and args.beta != 0.0 and not strategy.kl_in_reward and args.use_bias_correction_kl,
         "use_bias_correction_kl multiplies the KL term by the ratio, which the strategy replaces. Set "
         "use_bias_correction_kl=False or credit/ratio=token",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from credit.strategy import Strategy
+from rewards.spans import Span
 from trainers.grpo import CreditGRPOTrainer
 
 
@@ -29,14 +30,16 @@ class FixedRollouts:
     Args:
         prompt_ids: P lists of token ids.
         completion_ids: P * G non-empty lists of token ids.
-        rewards: P * G numbers; None = unscorable.
+        rewards: P * G numbers, or P * G times one number for each of several reward functions; None = could not score.
         tool_mask: P * G lists of 0/1 as long as the completions; 0 = text of a tool, never learned from.
+        spans: P * G lists of `rewards.spans.Span`: where the first reward function gave what it gave.
     """
 
     prompt_ids: Sequence[Sequence[int]]
     completion_ids: Sequence[Sequence[int]]
-    rewards: Sequence[float | None]
+    rewards: Sequence[float | None] | Sequence[Sequence[float | None]]
     tool_mask: Sequence[Sequence[int]] | None = None
+    spans: Sequence[Sequence[Span]] | None = None
 
     @property
     def num_generations(self) -> int:
@@ -50,6 +53,7 @@ class FixedRollouts:
             [self.completion_ids[b] for b in rows],
             [self.rewards[b] for b in rows],
             None if self.tool_mask is None else [self.tool_mask[b] for b in rows],
+            None if self.spans is None else [self.spans[b] for b in rows],
         )
 
 
@@ -65,19 +69,20 @@ def replay_trainer(
     """A `CreditGRPOTrainer` that is given its rollouts instead of sampling them, every optimiser step the same ones.
 
     Under torchrun every rank calls this with the same arguments. `options` go to `GRPOConfig`; `peft_config` to the trainer. The
-    rows, P * G, must be divisible by ranks * accumulation.
+    rows, P * G, must be divisible by ranks * micro-batches; these are as many as `steps_per_generation` says, else `accumulation`.
 
     Raises:
         ValueError: rows cannot be cut that way, or the options make credit inexact.
     """
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     rows = len(rollouts.completion_ids)
-    if rows % (ranks * accumulation):
-        raise ValueError(f"{rows} rows cannot be cut into {ranks} ranks x {accumulation} micro-batches.")
+    cuts = options.get("steps_per_generation", accumulation)
+    if rows % (ranks * cuts):
+        raise ValueError(f"{rows} rows cannot be cut into {ranks} ranks x {cuts} micro-batches.")
     peft_config = options.pop("peft_config", None)
     defaults = dict(
         output_dir=folder,
-        per_device_train_batch_size=rows // (ranks * accumulation),
+        per_device_train_batch_size=rows // (ranks * cuts),
         gradient_accumulation_steps=accumulation,
         num_generations=rollouts.num_generations,
         max_completion_length=max(8, *(len(ids) for ids in rollouts.completion_ids)),
@@ -96,7 +101,7 @@ def replay_trainer(
     )
     trainer = CreditGRPOTrainer(
         model=model,
-        reward_funcs=_rewards_of(rollouts),
+        reward_funcs=[_Given(rollouts, k) for k in range(_functions(rollouts))],
         args=GRPOConfig(**(defaults | options)),
         train_dataset=Dataset.from_dict({"prompt": [str(p) for p in range(len(rollouts.prompt_ids))]}),
         processing_class=tokenizer,
@@ -115,12 +120,40 @@ def replay_gradient(
 
     Under torchrun every rank gets the same (averaged) gradient.
     """
-    gradients: dict[str, Tensor] = {}
+    return replay_gradients(model, tokenizer, rollouts, strategy, accumulation, **options)[0]
+
+
+def replay_gradients(
+    model,
+    tokenizer,
+    rollouts: FixedRollouts,
+    strategy: Strategy | str | None,
+    accumulation: int = 1,
+    drift: Sequence[float] = (),
+    observe: Callable | None = None,
+    **options: Any,
+) -> list[dict[str, Tensor]]:
+    """Gradients of all optimiser steps (`max_steps`) of `replay_trainer`, as `replay_gradient`.
+
+    Args:
+        drift: for each step, the size of the normal noise by which every parameter is moved before it, the same in each call. So
+            the policy leaves its reference, and with `num_iterations` > 1 its sampler, on the same way however the batch is cut.
+        observe: see `CreditGRPOTrainer.credit_observers`.
+    """
+    before = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
+    gradients: list[dict[str, Tensor]] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = replay_trainer(model, tokenizer, rollouts, strategy, folder, accumulation, **options)
         trainer.add_callback(_KeepGradients(gradients))
+        if drift:
+            trainer.add_callback(_Drift(drift))
+        if observe:
+            trainer.credit_observers.append(observe)
         trainer.train()
     model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for parameter, value in before:
+            parameter.copy_(value)
     return gradients
 
 
@@ -148,18 +181,52 @@ def _rollout_of(rollouts: FixedRollouts):
     return rollout
 
 
-def _rewards_of(rollouts: FixedRollouts):
-    def given(prompts, completions, row, **columns):
-        return [rollouts.rewards[b] for b in row]
+def _functions(rollouts: FixedRollouts) -> int:
+    first = rollouts.rewards[0]
+    return len(first) if isinstance(first, Sequence) else 1
 
-    return given
+
+class _Given:
+    """The reward function number k of the rollouts."""
+
+    def __init__(self, rollouts: FixedRollouts, k: int):
+        self._rollouts, self._k = rollouts, k
+        self.__name__ = f"given_{k}"
+        if rollouts.spans is not None and k == 0:
+            self.spans = lambda prompts, completions, row, **columns: [rollouts.spans[b] for b in row]
+
+    def __call__(self, prompts, completions, row, **columns):
+        given = [self._rollouts.rewards[b] for b in row]
+        return [each[self._k] if isinstance(each, Sequence) else each for each in given]
 
 
 class _KeepGradients(TrainerCallback):
-    def __init__(self, gradients: dict[str, Tensor]):
+    def __init__(self, gradients: list[dict[str, Tensor]]):
         self._gradients = gradients
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                self._gradients[name.removeprefix("module.")] = parameter.grad.detach().clone()
+        self._gradients.append(
+            {
+                name.removeprefix("module."): parameter.grad.detach().clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+
+
+class _Drift(TrainerCallback):
+    def __init__(self, sizes: Sequence[float]):
+        self._sizes, self._generator = iter(sizes), torch.Generator().manual_seed(0)
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self._move(model)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self._move(model)
+
+    def _move(self, model) -> None:
+        size = next(self._sizes, 0.0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                noise = torch.randn(parameter.shape, generator=self._generator, dtype=torch.float64)
+                parameter.add_((size * noise).to(parameter))

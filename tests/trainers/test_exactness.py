@@ -2,86 +2,112 @@
 padded or ordered. Held by every strategy in configs/credit/, and by yours:
 
     pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
+    pytest tests/trainers/test_exactness.py --credit "mine credit.spread.power=3" --config-dir my_configs --set trainer.beta=0.1
+
+What happens in the batches, and what is tried with them, stands in tests/exactness.py.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
-import torch
+from exactness import BATCHES, RANKS, Found, Whole, broken_ways, compared, message, nothing, on_two_ranks
 from fixed import distance, gradient, made_rollouts
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from runs import run_ranks
+from trainer_options import given_options
 
 from trainers.compose import compose_strategy, config_choices
 
-FLOAT32 = 1e-5
-SEEDS = (0, 1)
 # Single members beside the named strategies, so that no member goes untested.
 MEMBERS = [
     ["credit=dr_grpo", f"credit/{axis}={choice}"]
     for axis in ("baseline", "weight", "ratio")
     for choice in config_choices(f"credit/{axis}")
 ]
+MORE = [
+    ["credit=seq_norm", "credit.unit_mass=true"],
+    ["credit=rloo", "credit.kl_in_reward=true"],
+    ["credit=value", "credit.kl_in_reward=true", "credit/ratio=sequence"],
+    ["credit=value", "credit/spread=value_whitened", "credit.spread.lambda_=0.9"],
+]
+WHOLE = Whole()
+
+
+def _wanted(config) -> list[list[str]]:
+    """Overrides of the strategies that were asked for; of all of this repository if none was."""
+    asked = config.getoption("--credit")
+    words = [name.split() for name in asked or config_choices("credit")]
+    named = [[first if "=" in first else f"credit={first}", *rest] for first, *rest in words]
+    return named if asked else named + MORE
 
 
 def pytest_generate_tests(metafunc):
     if "overrides" not in metafunc.fixturenames:
         return
-    names = metafunc.config.getoption("--credit") or list(config_choices("credit"))
-    wanted = [name.split() for name in names]
-    wanted = [[words[0] if "=" in words[0] else f"credit={words[0]}", *words[1:]] for words in wanted]
-    if not metafunc.config.getoption("--credit") and metafunc.function.__name__ in _ALSO_MEMBERS:
-        wanted += MEMBERS + [["credit=seq_norm", "credit.unit_mass=true"]]
+    wanted = _wanted(metafunc.config)
+    if not metafunc.config.getoption("--credit") and "on_ranks" in metafunc.fixturenames:
+        wanted += MEMBERS
     metafunc.parametrize("overrides", wanted, ids=lambda words: ",".join(words))
 
 
-_ALSO_MEMBERS = {"test_two_real_ranks_give_the_gradient_of_one"}
+@pytest.fixture(scope="session")
+def given(request):
+    return given_options(request.config.getoption("--set"))
 
 
 @pytest.fixture
 def strategy(overrides, request):
-    return compose_strategy(overrides, request.config.getoption("--config-dir"))
+    try:
+        return compose_strategy(overrides, request.config.getoption("--config-dir"))
+    except ValueError as error:
+        pytest.fail(f"{' '.join(overrides)}: {error}", pytrace=False)
 
 
-@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(10, 10_000))
-def test_accumulation_padding_and_order_are_immaterial(strategy, overrides, seed):
-    rollouts = made_rollouts(seed)
-    whole = gradient(rollouts, strategy)
-    for other in (
-        gradient(rollouts, strategy, accumulation=4),
-        gradient(rollouts, strategy, accumulation=2, pad_to_multiple_of=8),
-        gradient(rollouts.permuted([2, 0, 3, 1]), strategy),
-    ):
-        assert distance(whole, other) < FLOAT32
+def test_accumulation_padding_and_order_are_immaterial(strategy, overrides, given, request):
+    label, broken, quick = " ".join(overrides), {}, not request.config.getoption("--credit")
+    wholes = {batch: WHOLE(label, batch, strategy, given) for batch in BATCHES}
+    if batches := nothing(wholes):
+        pytest.fail(
+            f"{label} learns nothing in batch {', '.join(map(repr, batches))}: its gradient is zero there, so there was nothing to "
+            "compare and nothing was shown. The batches hold graded rewards of several functions (tests/exactness.py); look for "
+            "credit that cancels, a condition that is never met, or a factor that is 0.",
+            pytrace=False,
+        )
+    for batch in BATCHES:
+        for way, where in broken_ways(batch, strategy, wholes[batch], given, quick).items():
+            broken.setdefault(way, []).append(where)
+    if broken:
+        pytest.fail(message(label, broken), pytrace=False)
 
 
 @pytest.fixture(scope="module")
-def on_two_ranks(request, tmp_path_factory):
+def on_ranks(request, given, tmp_path_factory):
     """Gradients of all strategies on two gloo processes, from one launch."""
-    names = request.config.getoption("--credit") or list(config_choices("credit"))
-    wanted = [
-        [f"credit={name.split()[0]}" if "=" not in name.split()[0] else name.split()[0], *name.split()[1:]]
-        for name in names
+    config = request.config
+    wanted = _wanted(config) + ([] if config.getoption("--credit") else MEMBERS)
+    cuts = dict(zip(BATCHES, (1, 3), strict=True))
+    folders = [str(config.invocation_params.dir / folder) for folder in config.getoption("--config-dir")]
+    jobs = [
+        {
+            "number": number,
+            "label": " ".join(overrides),
+            "overrides": overrides,
+            "config_dirs": folders,
+            "batches": cuts,
+            "given": given,
+        }
+        for number, overrides in enumerate(wanted)
     ]
-    if not request.config.getoption("--credit"):
-        wanted += MEMBERS + [["credit=seq_norm", "credit.unit_mass=true"]]
-    job = tmp_path_factory.mktemp("ranks") / "job.json"
-    folders = [str(Path(folder).resolve()) for folder in request.config.getoption("--config-dir")]
-    job.write_text(json.dumps({"strategies": wanted, "seeds": SEEDS, "accumulations": [1, 2], "config_dirs": folders}))
-    run_ranks(Path(__file__).with_name("exactness_ranks.py"), job)
-    return torch.load(job.with_suffix(".pt"))
+    return on_two_ranks(jobs, tmp_path_factory.mktemp("ranks"))
 
 
-def test_two_real_ranks_give_the_gradient_of_one(strategy, overrides, on_two_ranks):
-    for seed in SEEDS:
-        alone = gradient(made_rollouts(seed), strategy)
-        for accumulation in (1, 2):
-            assert distance(alone, on_two_ranks[f"{' '.join(overrides)}|{seed}|{accumulation}"]) < FLOAT32
+def test_two_real_ranks_give_the_gradient_of_one(strategy, overrides, given, on_ranks):
+    label = " ".join(overrides)
+    if isinstance(on_ranks[label], str):
+        pytest.fail(f"{label} on two processes: {on_ranks[label]}", pytrace=False)
+    broken = []
+    for batch, found in on_ranks[label].items():
+        broken.append(compared(WHOLE(label, batch, strategy, given), Found(*found), batch, RANKS))
+    if any(broken):
+        pytest.fail(message(label, {"ranks": [where for where in broken if where]}), pytrace=False)
 
 
 def test_the_promise_can_be_broken():
