@@ -4,10 +4,12 @@ which of the ways changed the gradient. Used by trainers/test_exactness.py on on
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 import torch
 from tiny import tiny_model, tiny_tokenizer
 from torch import Tensor
+from trainer_options import RESERVED, required_options
+from transformers.utils import logging as transformers_logging
 
 from credit.strategy import Strategy
 from rewards.spans import Span
@@ -35,23 +39,6 @@ COMMON = dict(
 )
 BATCHES = {"clipped": (0, dict(loss_type="dr_grpo")), "with KL": (1, dict(loss_type="dapo", beta=0.04))}
 KL_DEFAULT = 0.04  # for strategies that want the KL in the reward, where nothing else is asked for
-# Decided by the replay; another value would compare two different things.
-RESERVED = frozenset(
-    [
-        "output_dir",
-        "seed",
-        "optim",
-        "learning_rate",
-        "max_steps",
-        "num_train_epochs",
-        "use_cpu",
-        "bf16",
-        "fp16",
-        "report_to",
-    ]
-    + ["per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "generation_batch_size"]
-    + ["num_iterations", "num_generations", "shuffle_dataset", "pad_to_multiple_of"]
-)
 
 
 def rich_rollouts(seed: int) -> FixedRollouts:
@@ -107,7 +94,8 @@ class Found:
 
 def options_of(batch: str, strategy: Strategy, given: Mapping[str, object] = {}) -> dict:
     """Trainer options of a batch; `given` has the last word."""
-    options = {**COMMON, **BATCHES[batch][1], **given}
+    options = {**COMMON, **BATCHES[batch][1]}
+    options |= {**dict(required_options(strategy.requires, options)), **given}
     if strategy.kl_in_reward and not options.get("beta"):
         options["beta"] = KL_DEFAULT
     if strategy.uses_own_ratio:
@@ -132,13 +120,32 @@ def gradients(
     model = tiny_model()
     if options.get("beta"):
         model.config._name_or_path = reference().name
-    found = replay_gradients(model, tokenizer, rollouts, strategy, accumulation, observe=observe, **(options | changes))
+    with _quiet():
+        found = replay_gradients(
+            model, tokenizer, rollouts, strategy, accumulation, observe=observe, **(options | changes)
+        )
     return Found([flat(each) for each in found], pushes)
+
+
+@contextmanager
+def _quiet():
+    """TRL warns of each unscorable row, transformers draws bars: a failure's own words would be lost among them."""
+    logger = logging.getLogger("trl.trainer.grpo_trainer")
+    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def fresh(strategy: Strategy) -> Strategy:
     strategy = copy.deepcopy(strategy)
     strategy.critic_warmup_steps = 0  # in which the policy stands still
+    strategy.requires = {name: wanted for name, wanted in strategy.requires.items() if name not in RESERVED}
     critic = strategy.critic
     if is_dataclass(critic) and "init_std" in {entry.name for entry in fields(critic)}:
         strategy.critic = replace(critic, init_std=0.5)
@@ -149,7 +156,8 @@ def fresh(strategy: Strategy) -> Strategy:
 def reference() -> tempfile.TemporaryDirectory:
     """A folder with the tiny model: TRL loads the reference policy from there. On several processes: call it before they meet."""
     folder = tempfile.TemporaryDirectory(prefix="exactness")
-    tiny_model().save_pretrained(folder.name)
+    with _quiet():
+        tiny_model().save_pretrained(folder.name)
     return folder
 
 
@@ -226,7 +234,7 @@ def _noisy(strategy: Strategy) -> Strategy:
 WAYS = {
     "repetition": Way(
         "the same batch once more",
-        "random numbers that no seed fixes, or state outside of the member's object (a global, a class attribute).",
+        "state outside of the member's object (a global, a class attribute, a file), or random numbers that trainer.seed does not fix.",
         lambda *a: gradients(*a),
     ),
     "accumulation": Way(
@@ -257,7 +265,7 @@ WAYS = {
     ),
     "steps": Way(
         "the batch in one optimiser step, and dealt out over two",
-        "weights or credit are made anew from the rows of one step.",
+        "the rows of one optimiser step come in, mostly by what breaks accumulation too.",
         _in_two_steps,
         quick=("with KL",),
         first=True,

@@ -1,18 +1,38 @@
-"""`--set trainer.beta=0.1` of the exactness test."""
+"""Trainer options of the exactness test: what the command line gives, and what a strategy requires."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import fields
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 
 import yaml
-from exactness import RESERVED
 from trl import GRPOConfig
+
+from credit.requires import unmet
+
+# Decided by the replay; another value would compare two different things.
+RESERVED = frozenset(
+    [
+        "output_dir",
+        "seed",
+        "optim",
+        "learning_rate",
+        "max_steps",
+        "num_train_epochs",
+        "use_cpu",
+        "bf16",
+        "fp16",
+        "report_to",
+    ]
+    + ["per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "generation_batch_size"]
+    + ["num_iterations", "num_generations", "shuffle_dataset", "pad_to_multiple_of"]
+)
 
 
 def given_options(words: Sequence[str]) -> dict[str, object]:
-    """Trainer options by name.
+    """`--set trainer.beta=0.1` and so on, by name.
 
     Raises:
         ValueError: not of the form trainer.key=value, no such field, or one that the test decides itself.
@@ -34,3 +54,17 @@ def given_options(words: Sequence[str]) -> dict[str, object]:
             )
         options[name] = yaml.safe_load(value)
     return options
+
+
+def required_options(requires: Mapping[str, object], options: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Values that meet what a strategy requires and `options` do not, where one can be named; else the user has to give it."""
+    defaults = {entry.name: entry.default for entry in fields(GRPOConfig) if entry.default is not MISSING}
+    for name, wanted in requires.items():
+        if name in RESERVED or not any(unmet({name: wanted}, {name: {**defaults, **options}.get(name)})):
+            continue
+        bound = re.fullmatch(r"\s*([<>]=?)\s*(\S+)\s*", str(wanted))
+        if bound:
+            step = {">": 0.04, "<": -0.04}.get(bound.group(1), 0.0)
+            yield name, float(bound.group(2)) + step
+        elif wanted != "given":
+            yield name, wanted[0] if isinstance(wanted, Sequence) and not isinstance(wanted, str) else wanted

@@ -58,7 +58,8 @@ def strategy(overrides, request):
     try:
         return compose_strategy(overrides, request.config.getoption("--config-dir"))
     except ValueError as error:
-        pytest.fail(f"{' '.join(overrides)}: {error}", pytrace=False)
+        wrong = str(error)
+    pytest.fail(f"{' '.join(overrides)}: {wrong}", pytrace=False)
 
 
 def test_accumulation_padding_and_order_are_immaterial(strategy, overrides, given, request):
