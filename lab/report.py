@@ -10,8 +10,10 @@ Folders: runs, folders that hold runs, or a sweep. Options (key=value):
     threshold   for tokens-to-threshold (default: nine tenths of the reference's way)
     window      steps averaged for a score (default: a tenth of the run)
     level       of confidence (default: 0.95)
+    allow       settings that may differ although they decide what is measured: allow=task.n_train,reward.weights
     out         folder of the report (default: <first folder>/report)
-Writes report.html (self-contained), report.md, runs.csv, comparisons.csv and the pictures as PNG.
+Writes report.html (self-contained), report.md, runs.csv, comparisons.csv and the pictures as PNG. Runs are read as data:
+nothing that their files name is imported or called.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from pathlib import Path
 
 from lab.report_analysis import Analysis, Options, analyse
 from lab.report_read import Study, read_study
+from trainers.visible import visible
 
 _NUMBERS = {"threshold": float, "level": float, "window": int}
-_KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "out")
+_KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "allow", "out")
 
 
 def write_report(study: Study, options: Options, out: Path) -> Analysis:
@@ -61,8 +64,19 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path | None]:
         raise ValueError(f"level={chosen['level']} must lie between 0.5 and 1, e.g. 0.95.")
     if chosen.get("window", 1) < 1:  # type: ignore[operator]
         raise ValueError(f"window={chosen['window']} must be at least 1 step.")
+    if not chosen.get("threshold", 0.0) < float("inf"):  # type: ignore[operator]
+        raise ValueError(f"threshold={chosen['threshold']} must be a finite number.")
+    if "allow" in chosen:
+        chosen["allow"] = tuple(key.strip() for key in str(chosen["allow"]).split(",") if key.strip())
     out = chosen.pop("out", None)
     return folders, Options(**chosen), Path(str(out)) if out else None  # type: ignore[arg-type]
+
+
+def _default_out(folder: Path) -> Path:
+    """Raises ValueError if the folder's `report` is a link, which would lead the files elsewhere."""
+    if (folder / "report").is_symlink():
+        raise ValueError(f"{folder / 'report'} is a link to another place; name the folder of the report: out=...")
+    return folder / "report"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,16 +86,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         folders, options, out = parse(arguments)
         study = read_study(folders)
-        out = out or Path(folders[0]) / "report"
+        out = out or _default_out(Path(folders[0]))
         analysis = write_report(study, options, out)
     except ValueError as error:
-        print(f"lab.report: {error}", file=sys.stderr)
+        print(f"lab.report: {visible(str(error))}", file=sys.stderr)
         return 2
     from lab.report_words import conclusions
 
     for line in conclusions(analysis):
-        print(f"- {line}")
-    print(f"\n{out / 'report.html'}")
+        print(f"- {visible(line)}")
+    print(f"\n{visible(str(out / 'report.html'))}")
     return 0
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lab import stats
-from lab.report_read import Run, Study
+from lab.report_read import Run, Study, token_column
+from lab.report_select import Apart, Selection, evaluated, select
 from lab.stats_curves import Restricted, area_under_curve, restricted_mean, score_at, smoothed, time_to_threshold
 
 MEASURES = {
@@ -41,6 +41,7 @@ class Options:
     level: float = 0.95
     window: int | None = None
     threshold: float | None = None
+    allow: tuple[str, ...] = ()  # settings that may differ although they decide what is measured
 
 
 @dataclass(frozen=True)
@@ -75,66 +76,62 @@ class Analysis:
     arrivals: dict[str, dict[str, Restricted]]  # arm -> task
     comparisons: dict[str, tuple[Comparison, ...]]  # measure -> arms without the reference
     used: tuple[Run, ...]
-    left_out: tuple[Run, ...]  # unfinished runs
+    apart: tuple[Apart, ...]  # runs that are in no number, and why
+    selection: Selection
 
 
 def analyse(study: Study, options: Options) -> Analysis:
-    """All numbers of the report. The reference defaults to `uniform`, else the first arm. Only finished runs are
-    compared (if none is finished, all are, and the report says so).
+    """All numbers of the report, over the runs that `lab.report_select` lets be compared. The reference defaults to
+    `uniform`, else the first arm.
 
     Budget: per task the smallest number of tokens (steps) any compared run ended with, so every run is read at a point
-    it reached. Window: a tenth of the logged steps, at least 1. Threshold: per task nine tenths of the way from the
-    first to the final score of the reference's mean curve; NaN, reached by none, where that curve does not rise.
+    it reached. Window: a tenth of the steps, at least 1. Threshold: per task nine tenths of the way from the first to
+    the final score of the reference's mean curve; NaN, reached by none, where that curve does not rise.
 
     Raises:
-        ValueError: unknown reference or measure, or a run without the metric.
+        ValueError: unknown reference or measure, or no run with the metric.
     """
     if options.primary not in MEASURES:
         raise ValueError(f"primary={options.primary} is not one of {', '.join(MEASURES)}.")
-    used = tuple(run for run in study.runs if run.finished) or study.runs
-    left_out = tuple(run for run in study.runs if run not in used)
-    arms, tasks = _in_order(run.arm for run in used), tuple(sorted({run.task for run in used}))
-    reference = options.reference or ("uniform" if "uniform" in arms else arms[0])
-    if reference not in arms:
-        raise ValueError(f"reference={reference} is none of the arms; there are: {', '.join(arms)}.")
-    arms = (reference, *(arm for arm in arms if arm != reference))
-    x = study.tokens
-    curves = {(r.arm, r.task, r.seed): r.curve(x, options.metric) for r in used}
-    by_step = {(r.arm, r.task, r.seed): r.curve("step", options.metric) for r in used}
-    if empty := [key for key, (grid, _) in curves.items() if not len(grid)]:
-        raise ValueError(f"The run {empty[0]} logged no finite `{options.metric}`.")
+    held_out = options.primary == "held_out"
+    selection = select(study.runs, options.metric, options.reference, options.allow, held_out)
+    used, reference = selection.used, selection.reference
+    tasks = tuple(sorted({run.task for run in used}))
+    arms = (reference, *(arm for arm in dict.fromkeys(run.arm for run in used) if arm != reference))
+    x = token_column(used)
+    curves = {_key(run): run.curve(x, options.metric) for run in used}
+    by_step = {_key(run): run.curve("step", options.metric) for run in used}
     budget = {task: min(c[0][-1] for key, c in curves.items() if key[1] == task) for task in tasks}
     steps = {task: min(c[0][-1] for key, c in by_step.items() if key[1] == task) for task in tasks}
-    window = options.window or max(1, round(float(np.median([len(c[0]) for c in by_step.values()])) / 10))
+    window = options.window or max(1, round(float(np.median([_span(c[0]) for c in by_step.values()])) / 10))
+    rows = {key: rows_of(window, grid) for key, (grid, _) in by_step.items()}
     threshold = {}
     for task in tasks:
-        grid, mean, _ = mean_curve(
-            [c for key, c in curves.items() if key[:2] == (reference, task)], budget[task], window
-        )
+        own = [(grid, smoothed(y, rows[key])) for key, (grid, y) in curves.items() if key[:2] == (reference, task)]
+        grid, mean, _ = mean_curve(own, budget[task], 1)
         rose = len(grid) > 0 and mean[-1] > mean[0]  # else there is no way to go nine tenths of
         rule = mean[0] + 0.9 * (mean[-1] - mean[0]) if rose else np.nan
         threshold[task] = float(rule if options.threshold is None else options.threshold)
 
-    evaluated: dict[tuple[str, str, int], Any] = {
-        (r.arm, r.task, r.seed): r.summary.get("eval_reward_after") for r in used
-    }
-    measures = [name for name in MEASURES if name != "held_out" or None not in evaluated.values()]
-    if options.primary not in measures:
-        raise ValueError(f"primary={options.primary}: not every run has it in its summary.json. Train with evaluation.")
+    held = {_key(run): evaluated(run) for run in used}
+    measures = [name for name in MEASURES if name != "held_out" or None not in held.values()]
     values: dict[str, Table] = {name: {arm: {task: {} for task in tasks} for arm in arms} for name in measures}
     times: dict[tuple[str, str], list[float]] = {}
     arrived: dict[tuple[str, str], list[bool]] = {}
-    for (arm, task, seed), (grid, height) in curves.items():
-        arrival, reached = time_to_threshold(grid, height, threshold[task], min(window, len(grid)))
+    for key, (grid, height) in curves.items():
+        (arm, task, seed), (step_grid, step_height) = key, by_step[key]
+        arrival, reached = time_to_threshold(grid, height, threshold[task], min(rows[key], len(grid)))
         times.setdefault((arm, task), []).append(arrival)
         arrived.setdefault((arm, task), []).append(reached)
-        step_grid, step_height = by_step[arm, task, seed]
-        values["final"][arm][task][seed] = score_at(grid, height, budget[task], window)
-        values["auc"][arm][task][seed] = area_under_curve(grid, height, max(budget[task], grid[0]))
-        values["tokens"][arm][task][seed] = min(arrival, budget[task])
-        values["final_steps"][arm][task][seed] = score_at(step_grid, step_height, steps[task], window)
-        if "held_out" in values:
-            values["held_out"][arm][task][seed] = float(evaluated[arm, task, seed])
+        found: dict[str, float | None] = {
+            "final": score_at(grid, height, budget[task], rows[key]),
+            "auc": area_under_curve(grid, height, max(budget[task], grid[0])),
+            "tokens": min(arrival, budget[task]),
+            "final_steps": score_at(step_grid, step_height, steps[task], rows[key]),
+            "held_out": held[key],
+        }
+        for name in measures:
+            values[name][arm][task][seed] = float(found[name])  # type: ignore[arg-type]
     arrivals = {
         arm: {t: restricted_mean(times[arm, t], arrived[arm, t], budget[t]) for t in tasks if (arm, t) in times}
         for arm in arms
@@ -155,8 +152,25 @@ def analyse(study: Study, options: Options) -> Analysis:
         arrivals=arrivals,
         comparisons={name: compare(table, reference, name, options.level) for name, table in values.items()},
         used=used,
-        left_out=left_out,
+        apart=selection.apart,
+        selection=selection,
     )
+
+
+def rows_of(window: int, steps: NDArray[np.float64]) -> int:
+    """How many logged rows make a window of steps, for a run that logs every few steps."""
+    every = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    return max(1, round(window / max(every, 1.0)))
+
+
+def _span(steps: NDArray[np.float64]) -> float:
+    """Steps that the rows of a run stand for: its last, less those before its first row."""
+    every = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    return float(steps[-1] - steps[0] + every)
+
+
+def _key(run: Run) -> tuple[str, str, int]:
+    return run.arm, run.task, run.seed
 
 
 def compare(table: Table, reference: str, measure: str = "final", level: float = 0.95) -> tuple[Comparison, ...]:
@@ -212,7 +226,3 @@ def mean_curve(
 def _level(measure: str, by_task: dict[str, dict[int, float]], level: float) -> stats.Estimate:
     scores = [list(seeds.values()) for seeds in by_task.values() if seeds]
     return stats.mean_interval(scores, level) if measure == "tokens" else stats.iqm_interval(scores, level)
-
-
-def _in_order(names) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lab import report_words as words
 from lab.report_analysis import MEASURES, Analysis
 from lab.report_plots import draw, save
 from lab.report_read import Study
+from lab.untrusted import write_file
+from trainers.visible import visible
 
 Row = Sequence[str]
 _CSS = (Path(__file__).with_name("report_page.css")).read_text(encoding="utf-8")
@@ -40,10 +43,14 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
         n for n in names if _kind(n) not in ("differences", "final")
     ]
     tables = [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
+    if analysis.selection.factors:
+        tables.append(("What differs between the arms", *factors_table(analysis)))
+    if analysis.apart or study.skipped:
+        tables.append(("Not compared", *apart_table(study, analysis)))
     tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
     facts = provenance(study, analysis)
-    (out / "report.md").write_text(_markdown(study, analysis, tables, facts, names), encoding="utf-8")
-    (out / "report.html").write_text(_html(study, analysis, tables, facts, names, out), encoding="utf-8")
+    write_file(out / "report.md", _markdown(study, analysis, tables, facts, names))
+    write_file(out / "report.html", _html(study, analysis, tables, facts, names, out))
     _csv(out / "runs.csv", *runs_table(study, analysis))
     _csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
     _csv(out / "levels.csv", *levels_table(analysis, plain=True))
@@ -100,6 +107,24 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
     return header, rows
 
 
+def factors_table(analysis: Analysis) -> tuple[Row, list[Row]]:
+    """Settings in which arms differ, an arm a column; "?" for an arm without a config.yaml."""
+    told = analysis.selection.settings
+    rows: list[Row] = [
+        [key, *(told[arm].get(key, "?") if told.get(arm) else "?" for arm in analysis.arms)]
+        for key in analysis.selection.factors
+    ]
+    return ["setting", *analysis.arms], rows
+
+
+def apart_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        [one.run.task, one.run.arm, str(one.run.seed), one.reason, str(one.run.folder)] for one in analysis.apart
+    ]
+    rows += [["", "", "", one.reason, str(one.folder)] for one in study.skipped]
+    return ["task", "arm", "seed", "why", "folder"], rows
+
+
 def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
     header: Row = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
     rows: list[Row] = [
@@ -111,11 +136,22 @@ def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
 
 
 def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
-    header = ["task", "arm", "seed", "finished", "steps", analysis.x, *analysis.values, "folder"]
+    """Every run that was read; those that are not compared have no scores, but a reason."""
+    header = [
+        "task",
+        "arm",
+        "seed",
+        "finished",
+        "steps",
+        analysis.x,
+        *analysis.values,
+        "folder",
+        "not compared because",
+    ]
     rows = []
-    for run in study.runs:
-        scores = [analysis.values[m].get(run.arm, {}).get(run.task, {}).get(run.seed, np.nan) for m in analysis.values]
-        ends = [run.columns[name][np.isfinite(run.columns[name])][-1] for name in ("step", analysis.x)]
+    for run, why in [*((run, "") for run in analysis.used), *((one.run, one.reason) for one in analysis.apart)]:
+        scores = [np.nan if why else analysis.values[m][run.arm][run.task][run.seed] for m in analysis.values]
+        ends = [_last(run.columns.get(name)) for name in ("step", analysis.x)]
         rows.append(
             [
                 run.task,
@@ -124,9 +160,15 @@ def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
                 str(run.finished).lower(),
                 *map(_full, [*ends, *scores]),
                 str(run.folder),
+                why,
             ]
         )
     return header, rows
+
+
+def _last(column) -> float:
+    finite = column[np.isfinite(column)] if column is not None else ()
+    return float(finite[-1]) if len(finite) else np.nan
 
 
 def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
@@ -134,16 +176,17 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
     sweep = study.sweep
     facts = [("made", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))]
     facts += [(key, str(sweep[key])) for key in ("command", "commit", "machine", "wall clock") if sweep.get(key)]
-    versions = dict(sweep.get("versions") or {})
-    for run in study.runs:
-        versions.update(run.summary.get("versions") or {})
+    versions = dict(sweep["versions"]) if isinstance(sweep.get("versions"), dict) else {}
+    for run in analysis.used:
+        versions.update(words.versions_of(run))
     versions = versions or _installed(("torch", "trl", "transformers"))
     facts.append(("versions", ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))))
     facts.append(("runs", f"{len(analysis.used)} compared: {words.count(len(analysis.arms), 'arm')}, "
                           f"{words.count(len(analysis.tasks), 'task')}, "
                           f"seeds {', '.join(map(str, analysis.seeds))}"))  # fmt: skip
     facts.append(("folders", ", ".join(map(str, study.folders))))
-    if seconds := [run.summary["seconds"] for run in analysis.used if run.summary.get("seconds")]:
+    said = [run.summary.get("seconds") for run in analysis.used]
+    if seconds := [float(value) for value in said if isinstance(value, int | float) and 0 < value < 1e12]:
         facts.append(
             ("training time", f"{sum(seconds) / 60:.1f} min over all runs, {np.median(seconds):.0f} s a run (median)")
         )
@@ -151,7 +194,8 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out: Path) -> str:
-    e = escape
+    def e(text: object) -> str:
+        return escape(visible(str(text)))
 
     def bullets(lines: list[str]) -> str:
         return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
@@ -224,7 +268,7 @@ def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str])
 
 def _cell(text: str) -> str:
     """Markdown that shows `text` literally, inside or outside of a table; what stands between backticks is code."""
-    parts = text.replace("\n", " ").replace("|", "\\|").split("`")
+    parts = visible(text).replace("\n", " ").replace("|", "\\|").split("`")
     literal = [re.sub(r"([\\*_\[<])(?!\|)", r"\\\1", part) for part in parts[::2]]
     return "`".join(
         part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None
@@ -236,8 +280,15 @@ def _list(lines: list[str]) -> str:
 
 
 def _csv(path: Path, header: Row, rows: list[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+    text = StringIO(newline="")
+    csv.writer(text).writerows([[_inert(cell) for cell in row] for row in (header, *rows)])
+    write_file(path, text.getvalue())
+
+
+def _inert(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: names of folders are not ours."""
+    is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", cell)
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number else cell
 
 
 def _full(value: float) -> str:

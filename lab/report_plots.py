@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from lab.report_analysis import Analysis, mean_curve
+from lab.report_analysis import Analysis, mean_curve, rows_of
+from lab.stats_curves import smoothed
+from lab.untrusted import write_file
+from trainers.visible import visible
 
 # Okabe-Ito, told apart by colour-blind readers; line styles and end labels say the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
@@ -27,9 +32,9 @@ INK, GREY, GRID = "#1f2933", "#66727f", "#e4e7eb"
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """Every picture by file name (without ending). The caller saves and closes them."""
     with plt.rc_context(_STYLE):
-        figures = {}
+        figures, slugs = {}, _slugs(analysis.tasks)
         for task in analysis.tasks:
-            suffix = "" if len(analysis.tasks) == 1 else f"_{_slug(task)}"
+            suffix = "" if len(analysis.tasks) == 1 else f"_{slugs[task]}"
             figures[f"learning{suffix}"] = _curves(analysis, task, analysis.options.metric, analysis.x)
             if analysis.x != "step":
                 figures[f"learning_steps{suffix}"] = _curves(analysis, task, analysis.options.metric, "step")
@@ -44,7 +49,9 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
 def save(figures: dict[str, Figure], folder: Path) -> None:
     """PNG files at twice the screen's resolution. Closes the figures."""
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=160)
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=160, format="png")
+        write_file(folder / f"{name}.png", drawn.getvalue())
         plt.close(figure)
 
 
@@ -57,12 +64,14 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
     figure, axes = _axes()
     ends = []
     for i, arm in enumerate(analysis.arms):
-        curves = [run.curve(x, metric) for run in analysis.used if run.arm == arm and run.task == task]
-        curves = [curve for curve in curves if len(curve[0])]
+        runs = [run for run in analysis.used if run.arm == arm and run.task == task]
+        rows = [rows_of(analysis.window, run.curve("step", metric)[0]) for run in runs]
+        curves = [(run.curve(x, metric), k) for run, k in zip(runs, rows, strict=True)]
+        curves = [(grid, smoothed(y, k)) for (grid, y), k in curves if len(grid)]
         if not curves:
             continue
         until = min(curve[0][-1] for curve in curves)
-        grid, mean, half = mean_curve(curves, until, analysis.window)
+        grid, mean, half = mean_curve(curves, until, 1)
         colour = COLOURS[i % len(COLOURS)]
         axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.13, linewidth=0)
         axes.plot(grid, mean, color=colour, linestyle=STYLES[i % len(STYLES)], linewidth=2, label=_short(arm))
@@ -75,7 +84,7 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
     )
     axes.set_ylabel(metric if is_metric else "mean completion length (tokens)")
     axes.set_title(
-        f"{task}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}", loc="left"
+        f"{_short(task)}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}", loc="left"
     )
     if x == "step":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -170,7 +179,7 @@ def _spread(count: int) -> np.ndarray:
 def _short(text: str, width: int = 20) -> str:
     """At most three lines, broken where the settings of an arm are."""
     lines = [""]
-    for word in re.findall(r"[^,]+,?", text):
+    for word in re.findall(r"[^,]+,?", visible(text).replace("\n", " ")):
         if len(lines[-1] + word) <= width:
             lines[-1] += word
         else:
@@ -179,8 +188,13 @@ def _short(text: str, width: int = 20) -> str:
     return "\n".join(lines if len(lines) <= 3 else [*lines[:2], lines[2][: width - 1] + "\u2026"])
 
 
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in text)
+def _slugs(tasks: Sequence[str]) -> dict[str, str]:
+    """A file name for each task, no two alike."""
+    slugs: dict[str, str] = {}
+    for task in tasks:
+        slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in task)[:60]
+        slugs[task] = slug if slug not in slugs.values() else f"{slug}_{len(slugs)}"
+    return slugs
 
 
 _STYLE: Any = {

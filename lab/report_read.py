@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+
+from lab.untrusted import read_object, read_text
 
 # Generated tokens if the run counts them, else what TRL counts (prompt and completion tokens, all ranks).
 TOKEN_COLUMNS = ("generated_tokens", "num_tokens")
@@ -29,6 +30,7 @@ class Run:
     finished: bool
     summary: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what is wrong with its files
 
     def curve(self, x: str, y: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(x, y) at the steps that logged both.
@@ -54,6 +56,14 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A folder that looked like a run and is none."""
+
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Study:
     """Everything a report is made of."""
 
@@ -61,86 +71,138 @@ class Study:
     missing: tuple[Missing, ...]
     sweep: Mapping[str, Any]  # sweep.json; empty without a sweep
     folders: tuple[Path, ...]
+    skipped: tuple[Skipped, ...] = ()
 
-    @property
-    def tokens(self) -> str:
-        """The column that counts tokens in every run, or "step" if none does."""
-        return next((name for name in TOKEN_COLUMNS if all(name in run.columns for run in self.runs)), "step")
+
+def token_column(runs: Iterable[Run]) -> str:
+    """The column that counts tokens in every run, or "step" if none does."""
+    runs = tuple(runs)
+    return next((name for name in TOKEN_COLUMNS if all(name in run.columns for run in runs)), "step")
 
 
 def read_study(folders: Iterable[str | Path]) -> Study:
     """Reads every run below the folders; a folder with a sweep.json gives its cells, their arms and what is missing.
+    Nothing that a folder holds stops the others: what cannot be read is listed under `skipped`.
 
     Raises:
-        ValueError: a folder does not exist, there is no run with metrics below any of them, or two runs claim the same
-            place in the comparison.
+        ValueError: a folder does not exist, or there is no run with metrics below any of them.
     """
     folders = tuple(dict.fromkeys(Path(folder) for folder in folders))
     runs: list[Run] = []
     missing: list[Missing] = []
+    skipped: list[Skipped] = []
     sweep: dict[str, Any] = {}
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(
                 f"{folder}: no such folder. Give run folders, a folder that holds some, or a sweep folder."
             )
-        if (folder / "sweep.json").is_file():
-            sweep = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-            for cell in sweep["cells"]:
+        try:
+            manifest = _sweep(folder)
+        except ValueError as error:
+            manifest = None
+            skipped.append(Skipped(folder / "sweep.json", f"{error}; its runs are taken by their folders"))
+        found = [{"folder": path} for path in _runs_below(folder)]
+        if manifest is not None:
+            sweep, found = manifest, manifest["cells"]
+        for cell in found:
+            run = None
+            try:
+                run = read_run(**{"folder": folder / "cells" / cell.get("id", ""), **_named(cell)})
+            except ValueError as error:
+                skipped.append(Skipped(cell.get("folder", folder / "cells" / cell.get("id", "")), str(error)))
+            if run is not None:
+                runs.append(run)
+            if "id" in cell and (run is None or not run.finished):
                 state = read_json(folder / "state" / f"{cell['id']}.json")
-                run = read_run(folder / "cells" / cell["id"], cell["task"], cell["arm"], cell["seed"])
-                if run is not None:
-                    runs.append(run)
-                if run is None or not run.finished:
-                    missing.append(Missing(cell["id"], state.get("state", "not started"), state.get("error", "")))
-        else:
-            found = sorted({path.parent for path in folder.rglob("metrics.jsonl") if "report" not in path.parts})
-            runs += [run for path in found if (run := read_run(path)) is not None]
+                words = (str(state.get("state", "not started")), str(state.get("error", "")))
+                missing.append(Missing(cell["id"], *words))
     if not runs:
-        raise ValueError(f"No run with a non-empty metrics.jsonl below {', '.join(map(str, folders))}.")
+        why = f" {len(skipped)} cannot be read, e.g. {skipped[0].folder}: {skipped[0].reason}." if skipped else ""
+        raise ValueError(f"No run with a non-empty metrics.jsonl below {', '.join(map(str, folders))}.{why}")
     runs = list({run.folder.resolve(): run for run in runs}.values())  # folders may lie inside each other
-    places: dict[tuple[str, str, int], Path] = {}
-    for run in runs:
-        if (other := places.setdefault((run.task, run.arm, run.seed), run.folder)) != run.folder:
-            raise ValueError(
-                f"{other} and {run.folder} are both task {run.task}, arm {run.arm}, seed {run.seed}; leave one of them out."
-            )
-    return Study(tuple(runs), tuple(missing), sweep, folders)
+    return Study(tuple(runs), tuple(missing), sweep, folders, tuple(skipped))
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """Folders with a metrics.jsonl, reports left out."""
+    return sorted(p.parent for p in folder.rglob("metrics.jsonl") if "report" not in p.relative_to(folder).parts[:-1])
+
+
+def _sweep(folder: Path) -> dict[str, Any] | None:
+    """sweep.json, its cells checked; None if the folder is no sweep.
+
+    Raises:
+        ValueError: it is broken, or a cell leads out of the folder.
+    """
+    sweep = read_object(folder / "sweep.json")
+    if sweep is None:
+        return None
+    cells = sweep.get("cells")
+    for cell in cells if isinstance(cells, list) else [None]:
+        types = {"id": str, "task": str, "arm": str, "seed": int}
+        if not isinstance(cell, dict) or not all(isinstance(cell.get(key), kind) for key, kind in types.items()):
+            raise ValueError("sweep.json lists a cell without id, task, arm and seed")
+        if Path(cell["id"]).name != cell["id"] or cell["id"] in ("", ".", ".."):
+            raise ValueError(f"sweep.json names the cell {cell['id']!r}, which is no folder's name")
+    return sweep
+
+
+def _named(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: cell[key] for key in ("folder", "task", "arm", "seed") if key in cell}
 
 
 def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed: int | None = None) -> Run | None:
-    """One run folder; None if it has no metrics yet. Task, arm and seed default to what its path says
-    (`<task>/<credit>/seed<k>`), then to its summary, then to its config."""
+    """One run folder; None if it has not logged anything yet. Task, arm and seed default to what its path says
+    (`<task>/<credit>/seed<k>`), then to its summary, then to its config; a seed in its config counts before the path's.
+
+    Raises:
+        ValueError: metrics.jsonl cannot be read, or holds no number.
+    """
     columns = read_metrics(folder / "metrics.jsonl")
     if not columns:
-        return None
-    config, summary = _yaml(folder / "config.yaml"), read_json(folder / "summary.json")
+        if not (folder / "metrics.jsonl").is_file() or (folder / "metrics.jsonl").stat().st_size == 0:
+            return None
+        raise ValueError("metrics.jsonl holds no row with a step and numbers")
+    notes: list[str] = []
+    config, summary = (_read(folder / name, notes) for name in ("config.yaml", "summary.json"))
+    finished = summary is not None
+    config, summary = config or {}, summary or {}
     from_path = re.fullmatch(r"seed(\d+)", folder.name)
     parents = folder.resolve().parts[-3:-1]
     if seed is None:
-        seed = int(from_path[1]) if from_path else int(summary.get("seed", config.get("seed", 0)))
+        said = (config.get("seed"), int(from_path[1]) if from_path else None, summary.get("seed"))
+        seed = next((value for value in said if isinstance(value, int)), 0)
     if arm is None:
-        arm = parents[1] if from_path else summary.get("credit") or _name(config.get("credit")) or folder.name
+        arm = parents[1] if from_path else _name(summary.get("credit")) or _name(config.get("credit")) or folder.name
     if task is None:
-        task = parents[0] if from_path else summary.get("task") or _name(config.get("task")) or "task"
-    finished = (folder / "summary.json").is_file()
-    return Run(folder, str(task), str(arm), seed, columns, finished, summary, config)
+        task = parents[0] if from_path else _name(summary.get("task")) or _name(config.get("task")) or "task"
+    return Run(folder, str(task), str(arm), seed, columns, finished, summary, config, tuple(notes))
+
+
+def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    try:
+        return read_object(path)
+    except ValueError as error:
+        notes.append(str(error))
+        return None
 
 
 def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
     """metrics.jsonl as columns, sorted by step. A step logged twice (a resumed run) counts once, the last time; lines
     cut short by a crash and lines without a step are left out."""
     rows: dict[int, dict[str, float]] = {}
-    if not path.is_file():
-        return {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in (read_text(path) or "").split("\n"):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int | float):
+            if not isinstance(row, dict) or isinstance(row.get("step"), bool):
+                continue
+            step = int(row["step"])
             numbers = {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
-            rows.setdefault(int(row["step"]), {}).update(numbers)
+            numbers["step"] = float(step)
+        except (ValueError, OverflowError, RecursionError, KeyError, TypeError):
+            continue
+        rows.setdefault(step, {}).update(numbers)
     steps = sorted(rows)
     names = sorted({name for row in rows.values() for name in row})
     return {name: np.array([rows[step].get(name, np.nan) for step in steps]) for name in names}
@@ -149,19 +211,11 @@ def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; {} if it is missing or broken."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        return read_object(path) or {}
+    except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _name(node: Any) -> str:
-    return str(node.get("name", "")) if isinstance(node, dict) else str(node or "")
+    node = node.get("name") if isinstance(node, dict) else node
+    return node if isinstance(node, str) else ""

@@ -6,33 +6,51 @@ import numpy as np
 
 from lab import stats
 from lab.report_analysis import MEASURES, MIN_PAIRS, Analysis, Comparison
-from lab.report_read import Study
+from lab.report_factors import is_sampling
+from lab.report_read import Run, Study
+from lab.report_select import evaluated
 
-NAMED = 4  # cells that a sentence lists by name
+NAMED = 4  # cells or settings that a sentence lists by name
+MOST_DECIMALS = 6
 
 
-def number(value: float, scale: float | None = None, sign: bool = False) -> str:
-    """Three significant digits, or, given a `scale` (the width of an interval), two digits of it.
-    Thousands as k, millions as M; "n/a" if there is no number."""
+def number(value: float, scale: float | None = None, sign: bool = False, least: int = 1) -> str:
+    """Three significant digits, or, given a `scale` (the width of an interval), two digits of it, but never fewer than
+    `least` of the number's own: what is not zero does not read as zero. Thousands as k, millions as M; "n/a" if there is
+    no number."""
     if not np.isfinite(value):
         return "n/a"
+    value += 0.0  # no minus before a zero
     size = max(abs(value), scale or 0.0)
-    factor, unit = next(((f, u) for f, u in ((1e6, "M"), (1e3, "k")) if size >= 10 * f or size >= f == 1e6), (1.0, ""))
-    value, step = value / factor, (scale or abs(value) / 10) / factor
-    decimals = int(np.clip(1 - np.floor(np.log10(step)), 0, 6)) if step > 0 else 0
-    value = value if round(value, decimals) else 0.0  # no minus before a zero
-    text = f"{value:{'+' if sign and value else ''}.{decimals}f}"
+    units = ((1e6, "M"), (1e3, "k"))
+    factor, unit = next(((f, u) for f, u in units if size >= 10 * f or size >= f == 1e6), (1.0, ""))
+    if value and abs(value) < factor / 10:
+        factor, unit = 1.0, ""  # far below its scale: in a unit of its own
+    plus = "+" if sign and value else ""
+    step = (scale or abs(value) / 10) / factor
+    decimals = _decimals(step, 1) if step > 0 else 0
+    if scale and value:
+        decimals = max(decimals, _decimals(abs(value) / factor, least - 1))
+    if decimals > MOST_DECIMALS:
+        return f"{value:{plus}.{max(1, least - 1)}e}".replace("-", "\u2212")
+    text = f"{value / factor:{plus}.{decimals}f}"
     return (text.rstrip("0").rstrip(".") if "." in text and not scale else text).replace("-", "\u2212") + unit
 
 
+def _decimals(size: float, more: int) -> int:
+    """Decimals down to the first digit of `size`, and `more`."""
+    return max(0, int(more - np.floor(np.log10(size))))
+
+
 def with_interval(estimate: stats.Estimate, sign: bool = False) -> str:
-    """`value [low, high]`, all with the digits that the width of the interval supports; it does not break."""
+    """`value [low, high]` with the digits that the width of the interval supports, and the value with two of its own at
+    least, however wide the interval; it does not break."""
     width = estimate.high - estimate.low
     scale = width if np.isfinite(width) and width > 0 else None
     if not np.isfinite(estimate.low):
         return f"{number(estimate.value, sign=sign)} [no\u00a0interval]"
     low, high = number(estimate.low, scale, sign), number(estimate.high, scale, sign)
-    return f"{number(estimate.value, scale, sign)}\u00a0[{low},\u00a0{high}]"
+    return f"{number(estimate.value, scale, sign, least=2)}\u00a0[{low},\u00a0{high}]"
 
 
 def count(number: int, thing: str) -> str:
@@ -41,28 +59,55 @@ def count(number: int, thing: str) -> str:
 
 
 def conclusions(analysis: Analysis) -> list[str]:
-    """What the primary measure says, arm by arm."""
+    """What the primary measure says, arm by arm, and which arms it says nothing about."""
     rows = analysis.comparisons[analysis.options.primary]
     name = MEASURES[analysis.options.primary]
     lines = []
-    if declared := [row for row in rows if row.declared]:
-        for row in declared:
-            side = "higher" if row.difference.value > 0 else "lower"
-            lines.append(
-                f"{row.arm} differs from {analysis.reference}: {name} {with_interval(row.difference, sign=True)} "
-                f"({side}; Holm-adjusted p = {row.p_holm:.2g}, "
-                f"{len(row.pairs)} paired runs)."
-            )
+    declared = [row for row in rows if row.declared]
+    for row in declared:
+        side = "higher" if row.difference.value > 0 else "lower"
+        lines.append(
+            f"{row.arm} differs from {analysis.reference}: {name} {with_interval(row.difference, sign=True)} "
+            f"({side}; Holm-adjusted p = {row.p_holm:.2g}, "
+            f"{len(row.pairs)} paired runs).{_also(row.arm, analysis)}"
+        )
     for row in rows:
         if not row.declared:
-            lines.append(_undecided(row, analysis, len(rows)))
+            lines.append(_undecided(row, analysis, len(rows)) + _also(row.arm, analysis))
     if not rows:
         lines.append("Nothing to compare: there is one arm, or no seed that two arms share.")
     elif not declared:
         lines.insert(
             0, f"No arm is declared different from {analysis.reference}. That is not evidence that they are equal."
         )
-    return lines
+    return lines + _not_compared(analysis)
+
+
+def _also(arm: str, analysis: Analysis) -> str:
+    """What else than credit two arms differ in."""
+    told = analysis.selection.settings
+    mine, theirs = told.get(arm, {}), told.get(analysis.reference, {})
+    keys = [key for key in analysis.selection.factors if mine and theirs and mine[key] != theirs[key]]
+    others = [key for key in keys if not key.startswith("credit")]
+    if not others:
+        return ""
+    named = ", ".join(f"`{key}` ({_cut(mine[key])} against {_cut(theirs[key])})" for key in others[:NAMED])
+    named += f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    if len(others) < len(keys):
+        return f" Besides credit they differ in {named}, so the difference is not credit's alone."
+    return f" Their credit is the same; they differ in {named}."
+
+
+def _not_compared(analysis: Analysis) -> list[str]:
+    """Arms of which no run is left, with the reason."""
+    left = {run.arm for run in analysis.used} | {n for names in analysis.selection.merged.values() for n in names}
+    lines = {}
+    for one in analysis.apart:
+        if one.run.arm not in left and one.kind in ("measure", "short", "task"):
+            lines.setdefault(
+                (one.run.arm, one.reason), f"{one.run.arm} is not compared with {analysis.reference}: {one.reason}."
+            )
+    return list(lines.values())
 
 
 def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
@@ -89,20 +134,14 @@ def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
 def cautions(study: Study, analysis: Analysis) -> list[str]:
     """What a reader must know before quoting a number."""
     lines, seeds = [], len(analysis.seeds)
-    if not any(run.finished for run in study.runs):
+    if not any(run.finished for run in analysis.used):
         lines.append("No run is finished; every number below is a snapshot of runs that still go on.")
-    elif analysis.left_out:
-        names = ", ".join(f"{run.task}/{run.arm}/seed{run.seed}" for run in analysis.left_out)
-        lines.append(
-            f"Left out because unfinished: {names}. Runs that stop for a reason tied to their score bias the rest."
-        )
+    lines += _left_out(study, analysis) + _readings(analysis)
     if study.missing:
         cells = ", ".join(f"{cell.cell} ({cell.state})" for cell in study.missing[:NAMED])
-        rest = len(study.missing) - NAMED
-        more = f" and {rest} more" if rest > 0 else ""
         lines.append(
-            f"{count(len(study.missing), 'cell')} without a finished run: {cells}{more}. Pairs that miss a partner are "
-            "not in any difference."
+            f"{count(len(study.missing), 'cell')} without a finished run: {cells}{_more(len(study.missing))}. Pairs that "
+            "miss a partner are not in any difference."
         )
     if seeds < MIN_PAIRS:
         lines.append(
@@ -135,6 +174,101 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
     return lines
 
 
+def _left_out(study: Study, analysis: Analysis) -> list[str]:
+    """Runs that are in no number, one line for each kind of reason, and folders that are no runs."""
+    words = {
+        "unfinished": "Left out because unfinished: {}. Runs that stop for a reason tied to their score bias the rest.",
+        "metric": "Left out, since they logged nothing to compare: {}.",
+        "broken": "Left out because their counts are broken: {}.",
+        "measure": "Set apart, since they measure something else than {reference}: {}. allow=... compares them all the "
+        "same; reference=... compares them with each other.",
+        "task": "Set apart, since {reference} was not run on their task: {}.",
+        "short": "Set apart, since they ended far earlier than the others: {}.",
+        "twice": "Counted once, although there twice: {}.",
+    }
+    lines = []
+    for kind, text in words.items():
+        if runs := [one.run for one in analysis.apart if one.kind == kind]:
+            names = ", ".join(f"{run.task}/{run.arm}/seed{run.seed}" for run in runs[:NAMED]) + _more(len(runs))
+            lines.append(text.format(names, reference=analysis.reference))
+    if study.skipped:
+        named = ", ".join(f"{one.folder} ({one.reason})" for one in study.skipped[:NAMED])
+        lines.append(f"Skipped: {named}{_more(len(study.skipped))}.")
+    for run in analysis.used:
+        lines += [f"{run.folder}: {note}." for note in run.notes]
+    return lines
+
+
+def _readings(analysis: Analysis) -> list[str]:
+    """Where the runs that are compared were not told, measured or read alike."""
+    lines, told, metric = [], analysis.selection.settings, analysis.options.metric
+    bare = [run for run in analysis.used if not run.config]
+    if bare:
+        lines.append(
+            f"{count(len(bare), 'run')} without a config.yaml ({', '.join(str(run.folder) for run in bare[:NAMED])}"
+            f"{_more(len(bare))}): whether they were set up and measured alike cannot be checked."
+        )
+    for arm, names in analysis.selection.merged.items():
+        lines.append(f"{arm} is also called {', '.join(names)} here: they differ in nothing but what they log or save.")
+    if sampling := [key for key in analysis.selection.factors if is_sampling(key)]:
+        lines.append(
+            f"Completions were sampled in other ways ({', '.join(sampling)}), so part of a difference in `{metric}` can be "
+            "the sampling and not the policy."
+        )
+    if any(
+        row.get("completions per step") != told[analysis.reference].get("completions per step")
+        for row in told.values()
+        if row
+    ):
+        lines.append("Batches differ in size: at equal tokens the arms have taken other numbers of steps.")
+    for task in analysis.tasks:
+        runs = [run for run in analysis.used if run.task == task]
+        ends = [float(run.columns[analysis.x][np.isfinite(run.columns[analysis.x])][-1]) for run in runs]
+        if (least := analysis.budget[task]) < 0.8 * (most := max(ends)):
+            run = runs[ends.index(min(ends))]
+            lines.append(
+                f"On {task} all runs are read at {number(least)}, where {run.arm}/seed{run.seed} ended; the longest went on to "
+                f"{number(most)}, and what it learnt after that is in no number. A learning rate that decays is not done there."
+            )
+    gaps = [(run, *gaps_of(run, metric, analysis.x)) for run in analysis.used if not metric.startswith("eval")]
+    for run, lost, steps, at_end in gaps:
+        if at_end or lost > 0.05 * steps:
+            lines.append(
+                f"{run.folder} logged no finite `{metric}` in {lost} of {steps} steps{', its last among them' if at_end else ''}; "
+                "they are passed over."
+            )
+    everywhere = {name: {str(v) for run in analysis.used for n, v in versions_of(run).items() if n == name}
+                  for name in sorted({n for run in analysis.used for n in versions_of(run)})}  # fmt: skip
+    if mixed := [f"{name} {', '.join(sorted(found))}" for name, found in everywhere.items() if len(found) > 1]:
+        lines.append(f"The runs were made with different versions: {'; '.join(mixed)}.")
+    if "held_out" not in analysis.values and any(evaluated(run) is not None for run in analysis.used):
+        without = [run for run in analysis.used if evaluated(run) is None]
+        lines.append(
+            f"No held-out reward is compared, since {count(len(without), 'run')} without one, e.g. {without[0].folder}."
+        )
+    return lines
+
+
+def gaps_of(run: Run, metric: str, x: str) -> tuple[int, int, bool]:
+    """Training steps without a finite metric, training steps, and whether the last is one of the former."""
+    trained = np.isfinite(run.columns[x])
+    lost = trained & ~np.isfinite(run.columns[metric])
+    return int(lost.sum()), int(trained.sum()), bool(lost[np.flatnonzero(trained)[-1]])
+
+
+def versions_of(run: Run) -> dict[str, str]:
+    found = run.summary.get("versions")
+    return {str(name): str(number) for name, number in found.items()} if isinstance(found, dict) else {}
+
+
+def _more(total: int) -> str:
+    return f" and {total - NAMED} more" if total > NAMED else ""
+
+
+def _cut(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+
+
 def method(analysis: Analysis) -> list[str]:
     """How the numbers came about."""
     unit = {"num_tokens": "tokens (prompt and completion, as TRL counts them)", "step": "steps (no token count logged)"}
@@ -143,7 +277,7 @@ def method(analysis: Analysis) -> list[str]:
     thresholds = ", ".join(f"{task}: {number(t)}" for task, t in analysis.threshold.items())
     return [
         f"Every run is read at the same budget in {unit}, the smallest that any run reached ({budgets}); "
-        f"scores are means of the last {analysis.window} logged steps up to there.",
+        f"scores are means of the last {analysis.window} steps up to there, as logged.",
         f"The primary measure is the {MEASURES[analysis.options.primary]}; only it declares anything, by paired t-test "
         "(and sign-flip test from 6 pairs on), Holm-adjusted over the arms.",
         "Levels are interquartile means with stratified bootstrap intervals at Student's tails; differences are means "

@@ -8,24 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab import report as cli
 from lab.report_analysis import MEASURES, MIN_PAIRS, Options, analyse, compare, mean_curve
-from lab.report_read import read_metrics, read_run, read_study
+from lab.report_read import read_metrics, read_run, read_study, token_column
 from lab.report_words import cautions, conclusions, number, with_interval
-
-
-def write_run(folder: Path, rows: list[dict], finished: bool = True, **summary) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if finished:
-        (folder / "summary.json").write_text(json.dumps(summary))
-    return folder
-
-
-def straight(top: float, steps: int = 20, tokens: int = 100, **more) -> list[dict]:
-    """Reward rising straight to `top` at the last step."""
-    return [{"step": i, "reward": top * i / steps, "num_tokens": tokens * i, **more} for i in range(1, steps + 1)]
+from lab.stats import Estimate
+from tests.lab.report_helpers import straight, write_run
 
 
 def write_arms(root: Path, seeds: int, **tops: float) -> Path:
@@ -61,11 +52,12 @@ def test_path_says_task_arm_and_seed_and_the_summary_does_where_the_path_does_no
     assert (run.task, run.arm, run.seed) == ("doors", "mine", 3)
 
 
-def test_two_runs_in_one_place_are_refused(tmp_path):
-    for root in ("one", "two"):
-        write_run(tmp_path / root / "t" / "a" / "seed0", straight(1.0))
-    with pytest.raises(ValueError, match=r"both task t, arm a, seed 0; leave one"):
-        read_study([tmp_path])
+def test_two_runs_in_one_place_count_once_and_both_are_named(tmp_path):
+    for root, top in (("one", 1.0), ("two", 1.0), ("three", 0.9)):
+        write_run(tmp_path / root / "t" / "a" / "seed0", straight(top))
+    analysis = analyse(read_study([tmp_path / "two", tmp_path / "one", tmp_path / "three"]), Options())
+    assert [run.folder.parts[-4] for run in analysis.used] == ["two"]
+    assert ["but other numbers" in one.reason for one in analysis.apart] == [False, True]
     assert len(read_study([tmp_path / "one", tmp_path / "one" / "t"]).runs) == 1
 
 
@@ -102,11 +94,11 @@ def test_reference_that_does_not_rise_sets_no_threshold(tmp_path):
 
 def test_generated_tokens_are_the_axis_where_every_run_counts_them(tmp_path):
     write_run(tmp_path / "t" / "a" / "seed0", straight(1.0, generated_tokens=5))
-    assert read_study([tmp_path]).tokens == "generated_tokens"
+    assert token_column(read_study([tmp_path]).runs) == "generated_tokens"
     write_run(tmp_path / "t" / "b" / "seed0", straight(1.0))
-    assert read_study([tmp_path]).tokens == "num_tokens"
+    assert token_column(read_study([tmp_path]).runs) == "num_tokens"
     write_run(tmp_path / "t" / "c" / "seed0", [{"step": 1, "reward": 1.0}])
-    assert read_study([tmp_path]).tokens == "step"
+    assert token_column(read_study([tmp_path]).runs) == "step"
 
 
 def test_held_out_reward_is_a_measure_where_every_run_has_one(tmp_path):
@@ -185,15 +177,32 @@ def test_band_of_the_mean_curve_is_the_t_interval_at_every_point():
 @pytest.mark.parametrize(
     ("value", "scale", "text"),
     [(0.12345, None, "0.123"), (1234.5, None, "1234"), (532_111, None, "532k"), (2.5e6, None, "2.5M"), (0.0, None, "0"),
-     (0.12345, 0.05, "0.123"), (0.12345, 3.0, "0.1"), (-6930.0, 98_700.0, "\u22127k"), (-0.001, 0.2, "0.00"), (float("nan"), None, "n/a")],
+     (0.12345, 0.05, "0.123"), (0.12345, 3.0, "0.1"), (-6930.0, 98_700.0, "\u22127k"), (-0.001, 0.2, "\u22120.001"),
+     (3.0, 20_000.0, "3"), (-0.0, 0.2, "0.00"), (1e-9, 1.0, "1.0e\u221209"), (float("nan"), None, "n/a")],
 )  # fmt: skip
 def test_numbers_carry_as_many_digits_as_their_interval_supports(value, scale, text):
     assert number(value, scale) == text
 
 
-def test_value_and_interval_share_their_digits():
-    from lab.stats import Estimate
+@given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e9))
+def test_no_difference_is_rounded_away_by_the_width_of_its_interval(value, half):
+    shown, low, high = re.fullmatch(
+        r"(\S+)\u00a0\[(\S+),\u00a0(\S+)\]", with_interval(Estimate(value, value - half, value + half, 5))
+    ).groups()  # fmt: skip
+    numbers = [_read(shown), _read(low), _read(high)]
+    for said, true in zip(numbers, (value, value - half, value + half), strict=True):
+        assert (said > 0) == (true > 0) and (said < 0) == (true < 0)
+    assert numbers[0] == pytest.approx(value, rel=0.051, abs=1e-300)
 
+
+def _read(text: str) -> float:
+    """The number that `number` wrote."""
+    unit = {"k": 1e3, "M": 1e6}.get(text[-1], 1.0)
+    return float(text.replace("\u2212", "-").rstrip("kM")) * unit
+
+
+def test_value_and_interval_share_their_digits():
+    assert with_interval(Estimate(0.03, -0.6, 0.7, 5), sign=True) == "+0.030\u00a0[\u22120.6,\u00a0+0.7]"
     assert with_interval(Estimate(0.77531, 0.7371, 0.8216, 5)) == "0.775\u00a0[0.737,\u00a00.822]"
     assert "no\u00a0interval" in with_interval(Estimate(0.5, float("nan"), float("nan"), 1))
 
