@@ -91,9 +91,11 @@ class reward_model:
             import torch
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self.model_name, padding_side="right", truncation_side="left")
+            own = {"trust_remote_code": False}  # said, so that nobody is asked in the middle of a run
+            sides = {"padding_side": "right", "truncation_side": "left"}
+            tokenizer = AutoTokenizer.from_pretrained(self.model_name, **sides, **own)
             dtype = getattr(torch, self.dtype) if self.dtype else "auto"
-            model = AutoModelForSequenceClassification.from_pretrained(self.model_name, dtype=dtype)
+            model = AutoModelForSequenceClassification.from_pretrained(self.model_name, dtype=dtype, **own)
             if model.config.num_labels != 1:
                 raise ValueError(f"Reward model {self.model_name} has {model.config.num_labels} outputs, not one.")
             if tokenizer.pad_token is None:

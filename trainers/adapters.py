@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trainers.foreign_code import UNSAFE_WEIGHTS, check_adapter, unsafe
+
 # What an adapter by train_lhts.py was trained for; whole models have it in their config.
 LHTS_FILE = "lhts.json"
 # Beside a run's model/ and checkpoints/: the model it started from, where that stands nowhere else (trainers/start.py).
@@ -75,13 +77,17 @@ def with_adapter(name: str, model: PreTrainedModel, folder: Path, base: Base, *,
     weights, all of which can be trained.
 
     Raises:
-        ValueError: peft is missing, or this kind of adapter cannot be merged.
+        ValueError: peft is missing, this kind of adapter cannot be merged, or its files name code to run.
     """
     try:
         from peft import PeftModel
     except ImportError:
         raise ValueError(f"model.name={name} is an adapter, which needs the package peft: pip install peft") from None
-    adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=not merge)
+    check_adapter(name, folder)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=not merge)
+    except UNSAFE_WEIGHTS as error:
+        raise ValueError(unsafe(name)) from error
     if (folder / LHTS_FILE).is_file():
         model.config.lhts = json.loads((folder / LHTS_FILE).read_text(encoding="utf-8"))
     if not merge:

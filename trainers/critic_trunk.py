@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from credit.critic import AdapterCritic, GradientCritic, HeadCritic, SeparateCritic
 from trainers.adapters import active_adapters, without_adapter
+from trainers.foreign_code import UNSAFE_WEIGHTS
 
 ADAPTER = "critic"
 
@@ -187,7 +188,7 @@ def check_tokenizer(tokenizer, model: str | None) -> None:
     if model is None or not hasattr(tokenizer, "get_vocab"):
         return
     try:
-        theirs = AutoTokenizer.from_pretrained(model).get_vocab()
+        theirs = AutoTokenizer.from_pretrained(model, trust_remote_code=False).get_vocab()
     except (OSError, ValueError, KeyError, ImportError):
         return  # weights without a tokenizer; what is wrong with the folder itself is said where they are loaded
     added = tokenizer.get_added_vocab()
@@ -216,8 +217,8 @@ def _separate_decoder(policy: nn.Module, model: str | None) -> nn.Module:
     model = str(Path(model).expanduser()) if model.startswith("~") else model
     with _whole_on_every_rank():
         try:
-            decoder = AutoModel.from_pretrained(model, dtype=torch.float32)
-        except (OSError, ValueError) as error:
+            decoder = AutoModel.from_pretrained(model, dtype=torch.float32, trust_remote_code=False)
+        except (OSError, ValueError, UNSAFE_WEIGHTS) as error:
             raise ValueError(f"credit.critic.model={model}: {error}") from error
     ours, theirs = policy.config.get_text_config().vocab_size, decoder.config.get_text_config().vocab_size
     if theirs < ours:

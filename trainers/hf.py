@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from tasks.base import Task
 from trainers.adapters import base_of, commit_of, fit_embeddings, with_adapter
+from trainers.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
 from trainers.policy import Policy
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -69,6 +70,8 @@ def hf(
     revision = revision or (base.revision if base else None)
     source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local}
     config = _asked(f"{name} (adapter of {origin})" if base else name, AutoConfig.from_pretrained, origin, **source)
+    if attn_implementation is None or "/" in attn_implementation:
+        check_config(name, config, attn_implementation, trust_remote_code)
     tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
@@ -213,6 +216,8 @@ def _asked(name: str, load, origin: str, **options: Any) -> Any:
         return load(origin, **options)
     except ImportError as error:
         raise ValueError(f"model.name={name} needs a package that is not installed: {_first(error)}") from error
+    except UNSAFE_WEIGHTS as error:
+        raise ValueError(unsafe(name)) from error
     except (OSError, ValueError, KeyError) as error:
         text = str(error)
         if "trust_remote_code" in text:
