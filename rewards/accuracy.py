@@ -1,52 +1,38 @@
-"""Is the answer right: exact, numeric, multiple choice, any of several references.
+"""Is the answer right: exact, numeric, any of several references, multiple choice (rewards/choice.py).
 
-The reference comes from a dataset column (`column`, default "answer"); a row without one (None, or an empty list)
-cannot be scored. A list of references means "any of these". Right is 1, wrong or missing is 0.
+The reference comes from a dataset column (`column`, default "answer"); a row without one (None, NaN, a blank text or an
+empty list) cannot be scored. A list of references means "any of these". Right is 1, wrong or missing is 0.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import string
-import unicodedata
-from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
-from rewards.base import TextReward
+from rewards.answers import Accuracy, Extractor
+from rewards.choice import multiple_choice
 from rewards.extract import last_number, whole_text
+from rewards.numbers import PERCENT, Number, exact_number, read_number
+from rewards.references import reference_text, same_typed
+from rewards.words import NORMALISE
 
-Extractor = Callable[[str], "str | None"]
-
-
-class _Accuracy(TextReward):
-    """Extract, then compare with every reference of the row."""
-
-    def __init__(self, extract: Extractor, column: str, name: str):
-        self.extract, self.column, self.columns, self.__name__ = extract, column, (column,), name
-
-    def same(self, answer: str, reference: Any) -> bool:
-        raise NotImplementedError
-
-    def score(self, text: str, **row: Any) -> float | None:
-        references = _references(row[self.column])
-        if not references:
-            return None
-        answer = self.extract(text)
-        return float(answer is not None and any(self.same(answer, reference) for reference in references))
-
-    def parts(self, text: str, **row: Any) -> dict[str, float | None]:
-        return {"answer found": float(self.extract(text) is not None), "right": self.score(text, **row)}
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.0)?")
+UNITS = ("answer", "both", "none")
 
 
-class exact_match(_Accuracy):
+class exact_match(Accuracy):
     """1 where the normalised answer equals a normalised reference.
+
+    A reference that is a number or a boolean is compared as such: 145.0 is "145" and "145.00", True is "true" and "yes"
+    in any case. So is a text as programs write them: "145.0" and "145" (not "145.50" or "0145") are one, "True" is "true".
 
     Args:
         extract: rewards/extract.py; default the whole text.
         column: dataset column with the reference or the list of references.
-        normalise: "strip" (Unicode NFKC, surrounding white space), "words" (also case, punctuation and runs of white
-            space), or "none".
+        normalise: how texts are compared, rewards/words.py: "strip" (Unicode forms, surrounding white space), "words"
+            (also case, quotes, marks of sentences and runs of white space, but no sign or operator), or "none".
         name: the name in the logs.
 
     Raises:
@@ -62,29 +48,42 @@ class exact_match(_Accuracy):
         name: str = "exact_match",
     ):
         super().__init__(extract or whole_text(), column, name)
-        if normalise not in _NORMALISE:
-            raise ValueError(f"normalise={normalise!r} is not one of {', '.join(_NORMALISE)}.")
+        if normalise not in NORMALISE:
+            raise ValueError(f"normalise={normalise!r} is not one of {', '.join(NORMALISE)}.")
         self.normalise = normalise
 
-    def same(self, answer: str, reference: Any) -> bool:
-        normal = _NORMALISE[self.normalise]
-        return normal(answer) == normal(str(reference))
+    def same(self, answer: str, reference: Any, **row: Any) -> bool:
+        if (typed := same_typed(answer, reference)) is not None:
+            return typed
+        normal, text = NORMALISE[self.normalise], reference_text(reference)
+        if normal(answer) == normal(text):
+            return True
+        plain = text.strip().lower()
+        if self.normalise == "none":
+            return False
+        if plain in ("true", "false"):
+            return answer.strip().strip(".").lower() == plain
+        return _WHOLE.fullmatch(plain) is not None and bool(same_typed(answer, int(plain.partition(".")[0])))
 
 
-class numeric_match(_Accuracy):
-    """1 where the answer, read as a number, is within tolerance of a reference.
+class numeric_match(Accuracy):
+    r"""1 where the answer, read as a number (rewards/numbers.py), is within tolerance of a reference.
 
-    |answer - reference| <= max(absolute, relative * |reference|). "1,234.5", "50%" (0.5) and "3/4" are read; text that
-    is no number is wrong. A reference that is no number cannot be scored.
+    |answer - reference| <= max(absolute, relative * |reference|), in exact arithmetic. Text that is no number is wrong;
+    a reference that is none cannot be scored.
 
     Args:
         extract: rewards/extract.py; default the last number of the text.
         column: dataset column with the reference (number or text) or a list of them.
         relative, absolute: tolerances, at least 0.
+        percent: what "20%" is: "fraction" (0.2), "number" (20, the sign is a unit) or "either" (one of these has to fit;
+            where both sides have the sign it is the same on both).
+        units: where words may stand behind the number and are passed over, as in "9 cm" and "9 (apples)": in the
+            "answer", in "both" answer and reference, or "none". A sign of a currency never matters.
         name: the name in the logs.
 
     Raises:
-        ValueError: a negative tolerance.
+        ValueError: a negative tolerance, an unknown choice.
     """
 
     def __init__(
@@ -94,99 +93,61 @@ class numeric_match(_Accuracy):
         column: str = "answer",
         relative: float = 1e-6,
         absolute: float = 0.0,
+        percent: str = "either",
+        units: str = "answer",
         name: str = "numeric_match",
     ):
         super().__init__(extract or last_number(), column, name)
-        if relative < 0 or absolute < 0:
-            raise ValueError("Tolerances must be at least 0.")
-        self.relative, self.absolute = relative, absolute
+        if not (0 <= relative < math.inf and 0 <= absolute < math.inf):
+            raise ValueError("Tolerances must be at least 0, and finite.")
+        for option, value, choices in (("percent", percent, PERCENT), ("units", units, UNITS)):
+            if value not in choices:
+                raise ValueError(f"{option}={value!r} is not one of {', '.join(choices)}.")
+        self.relative, self.absolute, self.percent, self.units = relative, absolute, percent, units
 
-    def score(self, text: str, **row: Any) -> float | None:
-        references = [
-            number for reference in _references(row[self.column]) if (number := to_number(reference)) is not None
-        ]
-        return super().score(text, **{self.column: references})
+    def same(self, answer: str, reference: Any, **row: Any) -> bool:
+        given, wanted = self._read(answer, self.units != "none"), self._reference(reference)
+        if given is None or wanted is None:
+            return False
+        if given.percent and wanted.percent:
+            return self._close(given.value, wanted.value)
+        return any(self._close(a, b) for a in given.values(self.percent) for b in wanted.values(self.percent))
 
-    def same(self, answer: str, reference: Any) -> bool:
-        number = to_number(answer)
-        return number is not None and abs(number - reference) <= max(self.absolute, self.relative * abs(reference))
+    def right_answer(self, reference: Any, **row: Any) -> str | None:
+        return None if self._reference(reference) is None else reference_text(reference)
 
+    def _reference(self, reference: Any) -> Number | None:
+        if isinstance(reference, str):
+            return self._read(reference, self.units == "both")
+        number = exact_number(reference)
+        return None if number is None else Number(number)
 
-class multiple_choice(_Accuracy):
-    """1 where the chosen letter is the reference's.
+    def _read(self, text: str, units: bool) -> Number | None:
+        number = read_number(text)
+        return None if number is not None and number.unit and not units else number
 
-    The choice is the letter alone, or in the forms "(B)", "B.", "B)", "B: text", "option B", "answer is B".
-    A reference may be a letter or a 0-based index.
-
-    Args:
-        extract: rewards/extract.py, run first; default the whole text.
-        column: dataset column with the reference.
-        letters: the choices, in order.
-        name: the name in the logs.
-    """
-
-    def __init__(
-        self,
-        extract: Extractor | None = None,
-        *,
-        column: str = "answer",
-        letters: str = "ABCDE",
-        name: str = "multiple_choice",
-    ):
-        super().__init__(extract or whole_text(), column, name)
-        if not letters.isalpha() or len(set(letters.upper())) != len(letters):
-            raise ValueError(f"letters={letters!r} must be different letters, as in ABCD.")
-        self.letters = letters.upper()
-        choice = f"[{self.letters}]"
-        self._alone = re.compile(rf"\s*\(?({choice})(?:[).:]|\s*$)", re.IGNORECASE)
-        self._named = re.compile(rf"(?i:\b(?:answer|option|choice)\b)(?i: is)?:? ?\(?({choice})\b")
-
-    def same(self, answer: str, reference: Any) -> bool:
-        return self._choice(answer) == self._reference(reference)
-
-    def _choice(self, text: str) -> str | None:
-        if found := self._alone.match(text):
-            return found.group(1).upper()
-        named = self._named.findall(text)
-        return named[-1].upper() if named else None
-
-    def _reference(self, reference: Any) -> str:
-        if isinstance(reference, int) and not isinstance(reference, bool):
-            return self.letters[reference] if 0 <= reference < len(self.letters) else ""
-        return str(reference).strip().strip("().:").upper()
+    def _close(self, number: Fraction, wanted: Fraction) -> bool:
+        return abs(number - wanted) <= max(_exactly(self.absolute), _exactly(self.relative) * abs(wanted))
 
 
 def to_number(value: Any) -> float | None:
-    """A number, or a text that is one ("1,234.5", "-3e2", "50%", "3/4", "$5") -> float; else None."""
-    if isinstance(value, bool):
-        return None
+    """A number, or a text that is one ("1,234.5", "-3e2", "50%", "3/4", "$5") -> float; else None.
+
+    Per cent is a fraction here, and nothing may stand behind the number.
+    """
+    if isinstance(value, str):
+        read = read_number(value)
+        number = None if read is None or read.unit else read.values()[0]
+    else:
+        number = exact_number(value)
     try:
-        number = float(value) if not isinstance(value, str) else _parsed(value)
-    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None if number is None else float(number)
+    except OverflowError:
         return None
-    return number if math.isfinite(number) else None
 
 
-def _parsed(text: str) -> float:
-    text = unicodedata.normalize("NFKC", text).strip().replace("\u2212", "-").replace(",", "").replace("$", "")
-    scale = 0.01 if text.endswith("%") else 1.0
-    above, slash, below = text.rstrip("%").partition("/")
-    return scale * (float(above) / float(below) if slash else float(above))
+def _exactly(tolerance: float) -> Fraction:
+    return Fraction(repr(float(tolerance)))
 
 
-def _references(reference: Any) -> list:
-    if reference is None:
-        return []
-    return list(reference) if isinstance(reference, (list, tuple, set)) else [reference]
-
-
-def _strip(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).strip()
-
-
-def _words(text: str) -> str:
-    kept = "".join(" " if mark in string.punctuation else mark for mark in _strip(text).casefold())
-    return " ".join(kept.split())
-
-
-_NORMALISE: dict[str, Callable[[str], str]] = {"none": str, "strip": _strip, "words": _words}
+__all__ = ["exact_match", "multiple_choice", "numeric_match", "to_number"]

@@ -1,7 +1,8 @@
 """Finding the answer inside a completion: text -> the answer's text, or None where there is none.
 
 Each extractor is a small class whose instances are called with a text. Accuracy rewards take one as `extract=`; in a
-YAML it is a nested `_target_`. All run in time linear in the text.
+YAML it is a nested `_target_`. All run in time linear in the text. Most can also `write(answer)`: the text of a completion
+that holds this answer, which is how a reference that can never be found is noticed before a run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 
 from rewards.fences import Code, code_blocks
 from rewards.form import marks
+from rewards.numbers import FOUND_NUMBER
 
 
 class whole_text:
@@ -18,6 +20,9 @@ class whole_text:
 
     def __call__(self, text: str) -> str | None:
         return text.strip() or None
+
+    def write(self, answer: str) -> str:
+        return answer
 
 
 class last_boxed:
@@ -32,6 +37,9 @@ class last_boxed:
             elif open_braces and (start := open_braces.pop()) is not None and (last is None or start > last[0]):
                 last = (start, mark.start()) if _blanks(text, start) < mark.start() else last
         return text[last[0] : last[1]].strip() if last else None
+
+    def write(self, answer: str) -> str:
+        return rf"\boxed{{{answer}}}"
 
 
 class in_tag:
@@ -71,6 +79,9 @@ class in_tag:
                 found, inside, begun = before, False, False
         return found
 
+    def write(self, answer: str) -> str:
+        return f"<{self.tag}>{answer}</{self.tag}>"
+
 
 class after_marker:
     """What follows the last marker that something follows, up to the end of its line; None without one.
@@ -94,13 +105,20 @@ class after_marker:
                 return rest if self.whole else rest.partition("\n")[0].strip()
         return None
 
+    def write(self, answer: str) -> str:
+        return f"{self.marker} {answer}"
+
 
 class last_number:
-    """The last number of the text as written ("-1,234.5e3", "50%", "3/4"); None without one."""
+    r"""The last number of the text as written ("-1,234.5e3", "50%", "3/4", "2 1/2", "6 × 10^23", "\frac{3}{4}", "-$5");
+    None without one. What commas join without groups of three ("1,5") is found whole, and is no number."""
 
     def __call__(self, text: str) -> str | None:
-        numbers = deque(_NUMBER.finditer(text), maxlen=1)
+        numbers = deque(FOUND_NUMBER.finditer(text), maxlen=1)
         return numbers[0].group() if numbers else None
+
+    def write(self, answer: str) -> str:
+        return answer
 
 
 class last_code_block:
@@ -151,6 +169,10 @@ class first_of:
                 return answer
         return None
 
+    def write(self, answer: str) -> str:
+        write = getattr(self.extractors[0], "write", None)
+        return answer if write is None else write(answer)
+
 
 def _blanks(text: str, start: int) -> int:
     """Where the white space from `start` on ends."""
@@ -161,8 +183,3 @@ def _blanks(text: str, start: int) -> int:
 
 _BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 _SPACE = re.compile(r"\s*")
-# No part can match the same characters in two ways, so a scan is linear.
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?!\.?\d)(?:[eE][-+]?\d+)?(?:/\d+)?%?|"
-    r"(?<![\w.])[-+\u2212]?\.\d+(?:[eE][-+]?\d+)?%?"
-)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.read import nearest
 from rewards.text import completion_text
 from tasks.base import RESERVED, Row
+from tasks.references import after_marker, typed
+
+logger = logging.getLogger(__name__)
 
 # TRL takes these for pictures that belong to the prompt.
 PICTURES = ("image", "images")
@@ -27,7 +31,9 @@ def to_rows(
     Args:
         raw: (place, row) pairs; the place ("data.jsonl, line 3") is for messages.
         prompt: turns a cell into a prompt, see `prompt_of`.
-        columns: our name -> the table's name, or None where it is not used.
+        columns: our name -> the table's name, or None where it is not used. The answer's may be a key of an object, as
+            in "answer.aliases".
+        answer_marker: keep what follows it in answers that are texts.
         drop: columns to leave out.
 
     Raises:
@@ -39,13 +45,16 @@ def to_rows(
         if name not in names:
             raise ValueError(f"{source} has no column {name!r} (task.drop_columns).{nearest(name, names)}")
     for ours, theirs in columns.items():
-        if theirs is not None and theirs not in names:
+        inside = ours == "answer" and theirs is not None and theirs.partition(".")[0] in names
+        if theirs is not None and theirs not in names and not inside:
             fix = " Without an answer, set task.answer_column=null." if ours == "answer" else ""
             raise ValueError(
                 f"{source} has no column {theirs!r} (task.{ours}_column). It has: {', '.join(names)}."
                 f"{nearest(theirs, names)}{fix}"
             )
-    taken = {theirs for theirs in columns.values() if theirs is not None}
+    taken = {
+        theirs if theirs in names else theirs.partition(".")[0] for theirs in columns.values() if theirs is not None
+    }
     others = [name for name in names if name not in taken and name not in drop]
     if clash := sorted(set(others) & {*RESERVED, *PICTURES, *columns}):
         raise ValueError(
@@ -55,11 +64,17 @@ def to_rows(
         )
     for name in others:
         _check_one_type(raw, name)
+    answers: list = []
+    if (answer := columns.get("answer")) is not None:
+        answers = [_cell(cells, answer) for _, cells in raw]
+        if answer_marker:
+            answers = _marked(answers, answer_marker, source)
+        answers = typed(answers, [place for place, _ in raw])
     rows = []
-    for place, cells in raw:
+    for number, (place, cells) in enumerate(raw):
         row: Row = {"prompt": prompt(cells.get(columns["prompt"]), place)}
-        if columns.get("answer"):
-            row["answer"] = _answer(cells.get(columns["answer"]), answer_marker)
+        if answers:
+            row["answer"] = answers[number]
         if columns.get("completion"):
             row["completion"] = _completion(cells.get(columns["completion"]), place)
         rows.append(row | {name: cells.get(name) for name in others})
@@ -127,13 +142,34 @@ _KINDS = (
 )
 
 
-def _answer(cell: Any, marker: str | None) -> str | list[str] | None:
-    """References as text, so that one column has one type; None (and an empty cell) cannot be scored."""
-    if cell is None or cell == "" or cell == []:
-        return None
-    if isinstance(cell, (list, tuple)):
-        return [str(item) for item in cell]
-    return str(cell).rpartition(marker)[2].strip() if marker else str(cell)
+def _cell(cells: Mapping, column: str) -> Any:
+    """The cell of a column, or of a key inside of it ("answer.aliases")."""
+    if column in cells:
+        return cells[column]
+    first, _, rest = column.partition(".")
+    inner = cells.get(first)
+    return _cell(inner, rest) if isinstance(inner, Mapping) and rest else None
+
+
+def _marked(answers: list, marker: str, source: str) -> list:
+    """What follows the marker.
+
+    Raises:
+        ValueError: no answer has it. A warning where some have not; those are kept whole.
+    """
+    without = [
+        number for number, answer in enumerate(answers, start=1) if answer is not None and marker not in str(answer)
+    ]
+    total = sum(answer is not None for answer in answers)
+    if without:
+        text = (
+            f"{source}: {len(without):,} of {total:,} answers have no {marker!r} (task.answer_marker), e.g. row "
+            f"{without[0]} {str(answers[without[0] - 1])!r:.80}."
+        )
+        if len(without) == total:
+            raise ValueError(f"{text} Without a marker, set task.answer_marker=null.")
+        logger.warning("%s They are kept whole.", text)
+    return [after_marker(answer, marker) for answer in answers]
 
 
 def _completion(cell: Any, place: str) -> str:

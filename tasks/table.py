@@ -7,24 +7,13 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
-from rewards.accuracy import exact_match, multiple_choice, numeric_match
-from rewards.extract import after_marker, first_of, in_tag, last_boxed, last_number, whole_text
 from rewards.format import regex_format
 from tasks.base import Row, Task, prompt_key
-from tasks.columns import nearest, prompt_of, to_rows
+from tasks.columns import prompt_of, to_rows
+from tasks.judge import judge
 
 logger = logging.getLogger(__name__)
 Raw = list[tuple[str, Row]]  # (place, cells); the place ("data.jsonl, line 3") is for messages
-
-EXTRACT: dict[str, Callable] = {
-    "tag": lambda: in_tag("answer"),
-    "boxed": last_boxed,
-    "marker": lambda: after_marker("####"),
-    "number": last_number,
-    "text": whole_text,
-    "any": lambda: first_of(in_tag("answer"), last_boxed(), after_marker("####"), last_number()),
-}
-MATCH: dict[str, Callable] = {"exact": exact_match, "number": numeric_match, "choice": multiple_choice}
 
 
 def table_task(
@@ -43,6 +32,11 @@ def table_task(
     drop_columns: Sequence[str] = (),
     match: str = "exact",
     extract: str = "tag",
+    normalise: str = "strip",
+    percent: str | None = None,
+    units: str = "answer",
+    choice_base: int | None = None,
+    options_column: str | None = None,
     pattern: str | None = "think_answer",
     format_weight: float = 0.2,
     seed: int = 0,
@@ -56,15 +50,23 @@ def table_task(
             of the prompt, so that the choice does not move when rows are added or reordered.
         name: of the task.
         prompt_column: strings, or lists of chat messages ({"role": ..., "content": ...}).
-        answer_column: the reference answer, becomes the column "answer"; None: no answer reward.
+        answer_column: the reference answer, becomes the column "answer" and keeps its type (tasks/references.py); a list
+            means any of these; "answer.aliases" is a key of an object. None: no answer reward.
         completion_column: texts to imitate, for the warm start of model=embedded and for train_sft.py; None: none.
         chat: True wraps string prompts as a user message. None: only if there is a system prompt.
         system_prompt: first message of every chat prompt that has no system message.
         answer_marker: keep what follows it in the answer column (GSM8K: "####").
         drop_columns: columns to leave out, such as one whose name has a meaning for TRL.
-        match: exact (text), number (numeric, with tolerance) or choice (letters A to E).
+        match: exact (text; numbers and booleans by their value), number (numeric, with tolerance), choice (letters A to
+            J, indices, texts of options) or math (mathematical equality, needs math-verify).
         extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
             text (all of it), any (the first of these that is found).
+        normalise: how exact compares texts: strip, words or none, see `rewards.accuracy.exact_match`.
+        percent, units: what "20%" and "9 cm" are, see `rewards.accuracy.numeric_match`; percent None: the default of
+            the reward.
+        choice_base: 0 or 1, what the first choice is where references are numbers; None: decided from the data, and said.
+        options_column: texts of the options, see `rewards.choice.multiple_choice`; None: a column "choices" or "options"
+            that holds lists or objects, if there is one.
         pattern: of the format reward over the whole completion: "think_answer" (the well-formed answer of
             rewards/form.py) or a regular expression of your own; None: no format reward.
         format_weight: weight of the format reward; the answer reward has the rest of 1.
@@ -74,11 +76,8 @@ def table_task(
 
     Raises:
         ValueError: a missing column (with the nearest name), a row that cannot be used (with its place), settings that
-            are no choice, nothing left to train on.
+            are no choice, references that can never be scored, nothing left to train on.
     """
-    for setting, value, choices in (("match", match, MATCH), ("extract", extract, EXTRACT)):
-        if value not in choices:
-            raise ValueError(f"task.{setting}={value}: choose one of {', '.join(choices)}.{nearest(value, choices)}")
     if not 0 <= eval_share < 1:
         raise ValueError(f"task.eval_share={eval_share} must lie in [0, 1).")
     if not 0 <= format_weight <= 1:
@@ -97,7 +96,22 @@ def table_task(
         )
 
     rows = rows_of(raw)
-    evaluation = rows_of(raw_evaluation) if raw_evaluation is not None else _held_out(rows, eval_share, seed)
+    given = rows_of(raw_evaluation) if raw_evaluation is not None else None
+    answer = None
+    if answer_column:
+        answer = judge(
+            rows,
+            given or [],
+            source,
+            match=match,
+            extract=extract,
+            normalise=normalise,
+            percent=percent,
+            units=units,
+            choice_base=choice_base,
+            options_column=options_column,
+        )
+    evaluation = given if given is not None else _held_out(rows, eval_share, seed)
     held_out = {prompt_key(row["prompt"]) for row in evaluation}
     train = [row for row in rows if prompt_key(row["prompt"]) not in held_out]
     if not train:
@@ -108,8 +122,8 @@ def table_task(
     if pattern is not None:
         funcs.append(regex_format(pattern, name="format"))
         weights.append(format_weight if answer_column else 1.0)
-    if answer_column:
-        funcs.append(MATCH[match](EXTRACT[extract](), name="answer"))
+    if answer is not None:
+        funcs.append(answer)
         weights.append(1.0 - format_weight if pattern is not None else 1.0)
     return Task(
         name=name,

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from credit.strategy import Strategy
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
+from rewards.scorable import check_references
 from tasks.base import Task
 from trainers.compose import ConfigError, make_strategy
 from trainers.policy import Policy
@@ -58,8 +59,10 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
         else:
             funcs = resolve_rewards(plain["funcs"], Path.cwd())
             weights = [1.0] * len(funcs)
-        weights = check_weights(plain.get("weights"), funcs) or weights
         check_reward_columns(funcs, task.train[0])
+        if node.funcs != "task":  # a task looks at its own
+            check_references(funcs, [*task.train, *task.evaluation], f"task {task.name}")
+        weights = check_weights(plain.get("weights"), funcs) or weights
     except ValueError as error:
         raise ConfigError(f"reward: {error}") from error
     options = plain.get("guard") or {}

@@ -72,7 +72,7 @@ def test_match_and_extract_choose_how_an_answer_is_judged(write, match, extract,
     assert right(completions=[text, "nothing here, sorry"], answer=[answer, answer]) == [1.0, 0.0]
 
 
-def test_answers_of_mixed_types_become_text_and_a_missing_one_cannot_be_scored(write):
+def test_answers_of_mixed_types_become_lists_of_texts_and_a_missing_one_cannot_be_scored(write):
     rows = [
         {"prompt": "a", "answer": 4},
         {"prompt": "b", "answer": "4"},
@@ -80,9 +80,9 @@ def test_answers_of_mixed_types_become_text_and_a_missing_one_cannot_be_scored(w
         {"prompt": "d", "answer": [1]},
     ]
     task = jsonl(write(rows), eval_share=0.0)
-    assert [row["answer"] for row in task.train] == ["4", "4", None, ["1"]]
+    assert [row["answer"] for row in task.train] == [["4"], ["4"], None, ["1"]]
     text = "<answer>4</answer>"
-    assert task.reward_funcs[1](completions=[text] * 3, answer=["4", "4", None]) == [1.0, 1.0, None]
+    assert task.reward_funcs[1](completions=[text] * 3, answer=[["4"], "4", None]) == [1.0, 1.0, None]
 
 
 def test_answer_marker_keeps_what_follows_it(write):
