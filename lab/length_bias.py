@@ -9,6 +9,7 @@ what ends soon: q(v|h) is proportional to p(v|h) E[1 / length | h, v].
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,12 +166,14 @@ def main(arguments: Sequence[str]) -> None:
             strategies[name] = compose_strategy(overrides)
         except ValueError as error:
             raise SystemExit(f"lab.length_bias: {error}") from None
-    text = markdown(table(strategies))
+    rows = table(strategies)
+    text = markdown(rows)
     print(text)
     for out in (a.removeprefix("out=") for a in arguments if a.startswith("out=")):
         folder = Path(out).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "length_bias.md").write_text(text + "\n", encoding="utf-8")
+        (folder / "length_bias.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

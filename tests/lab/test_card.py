@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,33 @@ def test_there_is_a_card_for_each_strategy_and_no_other():
     assert pages == set(config_choices("credit"))
     index = (card.FOLDER / "README.md").read_text(encoding="utf-8")
     assert all(f"[{name}]({name}.md)" in index for name in pages)
+
+
+def biases_of(table: str) -> list[float]:
+    """The column `bias` of a card's tables, in percent."""
+    columns = re.findall(r"^\| [\w:]+ \| [^|]+ \| ([^|]+) \|", table, re.M)
+    return [
+        float(re.match(r"[\d.]+", cell.replace("-", "0")).group())
+        for cell in columns
+        if cell.strip()[0] in "0123456789-"
+    ]
+
+
+@pytest.mark.parametrize("name", config_choices("credit"))
+def test_the_bias_that_is_published_is_the_largest_of_the_card(name):
+    """In the card's own sentence, in the index and in README's table."""
+    page = (card.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    largest = max(biases_of(page.split("## Measured")[1].split("## Invariances")[0]))
+    index = (card.FOLDER / "README.md").read_text(encoding="utf-8")
+    readme = (card.FOLDER.parents[1] / "README.md").read_text(encoding="utf-8")
+    published = re.search(rf"\| \[{name}\].*\| ([^|]+) \|$", index, re.M).group(1)
+    row = re.search(rf"^\| `(?:\w+`, `)*{name}`.*\| ([^|]+) \|$", readme, re.M)
+    if "**Unbiased**" in page:
+        assert published == "0" and row.group(1).startswith("0")
+        return
+    said = float(re.search(r"\*\*Biased\*\*: by up to ([\d.]+) %", page).group(1))
+    assert said >= largest and published.startswith(f"{said:g} %")
+    assert f"{said:g} %" in row.group(1)
 
 
 @pytest.fixture
