@@ -75,7 +75,7 @@ class Ending:
         return {"failed_after_training": self.failed} if self.failed else {}
 
     def close(self) -> None:
-        """Waits for the other processes. Where they may be waiting for us in vain, we end instead: gloo tells them, a
+        """Waits for the other processes and takes leave of them. Where they may be waiting for us in vain, we end instead: gloo tells them, a
         launcher ends the others of a process that ends badly.
 
         Raises:
@@ -84,6 +84,7 @@ class Ending:
         if not self._apart:
             with suppress(Exception):  # the others have ended: nothing is left to wait for
                 self._state.wait_for_everyone()
+                self._state.destroy_process_group()  # else its threads outlive the interpreter, and may abort the process
         elif self._state.backend != "gloo":
             raise SystemExit(1)
 
