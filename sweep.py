@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from rewards.tracebacks import tell
 from sweeping.check import check_cells, estimate
 from sweeping.engine import Status, run_cells, run_one
 from sweeping.facts import facts_of_machine
@@ -311,8 +312,7 @@ def main() -> int:
         sweep = parse(given.overrides, given.config_dir)
         return dry_run(sweep, console) if given.dry_run else run(sweep, console)
     except ValueError as error:
-        print(f"sweep.py: {error}", file=sys.stderr)
-        return 2
+        return tell("sweep.py", error)
     except KeyboardInterrupt:
         print("\nStopped. Finished cells are kept; the same command goes on from here.", file=sys.stderr)
         return 130

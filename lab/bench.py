@@ -29,6 +29,7 @@ from lab.metrics import WORST_BIAS
 from lab.picture import draw
 from lab.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.worlds import CATALOGUE, world
+from rewards.tracebacks import tell
 
 SMALL = ("tiny", "tiny_turn")
 DEFAULT_WORLDS = [name for name in CATALOGUE if name not in SMALL] + ["filler:transformer", "poison:transformer"]
@@ -50,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return bench(given.overrides, given.config_dir, given.full)
     except ValueError as error:
-        print(f"lab.bench: {error}", file=sys.stderr)
-        return 2
+        return tell("lab.bench", error)
 
 
 def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool = False) -> int:

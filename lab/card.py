@@ -28,6 +28,7 @@ from lab.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerat
 from lab.estimate import Budget
 from lab.invariances import invariances
 from lab.summary import YARDSTICK
+from rewards.tracebacks import tell
 from trainers.compose import CONFIG_DIR, ConfigError
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "strategies"
@@ -77,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError("say either credit=<name> or --all.")
         return write_cards(overrides, given.config_dir, settings, index=given.all)
     except ValueError as error:
-        print(f"lab.card: {error}", file=sys.stderr)
-        return 2
+        return tell("lab.card", error)
 
 
 def write_cards(overrides: Sequence[str], config_dirs: Sequence[str], settings: dict[str, str], index: bool) -> int:

@@ -24,6 +24,7 @@ from rewards.guard import callable_name, guard_of, is_async
 from rewards.load import GIVEN
 from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from rewards.text import completion_text
+from rewards.tracebacks import tell
 
 _PART_SECONDS = 10.0  # for the parts of one row
 
@@ -45,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scores = [_scores(func, rows) for func in guarded]
         parts = [[_parts(func, row) for row in rows] for func in funcs]
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return tell("rewards.score", error)
     finally:
         for func in guarded:
             if (guard_ := guard_of(func)) is not None:

@@ -54,15 +54,22 @@ def explain(error: BaseException, log: Path | None = None) -> str:
     """
     if is_refusal(error, libraries=log is None):
         return str(error)
+    ours = isinstance(error, ValueError) and _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename)
+    headline = str(error) if ours else _headline(error)
     whole = f"The whole traceback: {log}"
     if frames := frames_of_user(error):
         shown = "".join(traceback.format_list(frames[-SHOWN:])).rstrip()
-        short = f"{_headline(error)}\n{shown}"
+        short = f"{headline}\n{shown}"
         if log is not None:
             return f"{short}\n{whole}"
-        ours = isinstance(error, ValueError) and _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename)
-        return short if ours else f"{_headline(error)}\n{_whole(error)}"
-    return f"{_headline(error)}\n{_whole(error)}" + (f"\n{whole}" if log is not None else "")
+        return short if ours else f"{headline}\n{_whole(error)}"
+    return f"{headline}\n{_whole(error)}" + (f"\n{whole}" if log is not None else "")
+
+
+def tell(command: str, error: BaseException) -> int:
+    """Prints `explain(error)` on standard error; returns the exit code, 2 for a refusal, else 1."""
+    print(f"{command}: {explain(error)}", file=sys.stderr, flush=True)
+    return 2 if is_refusal(error) else 1
 
 
 def write_log(folder: Path, error: BaseException, where: str, rank: int = 0) -> Path | None:

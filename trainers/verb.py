@@ -82,6 +82,10 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
 def _report(script: str, error: Exception) -> int:
     """Prints what this process has to say of its error, once; returns the exit code."""
     log = getattr(error, LOG, None)
+    if world_size() > 1 and isinstance(error, RuntimeError) and "by peer" in str(error):
+        first = f"another process ended first ({str(error).splitlines()[0]})"
+        print(f"\n[rank {os.environ.get('RANK', 0)}] {script}: {first}", file=sys.stderr, flush=True)
+        return 1
     refused = is_refusal(error, libraries=log is None)
     if refused and not is_main_process():
         time.sleep(WAIT_FOR_MAIN)  # all processes refuse the same; if the first has, its launcher ends us meanwhile
