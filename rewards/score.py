@@ -109,7 +109,7 @@ def _file_rows(file: Path) -> list[dict[str, Any]]:
         if "completion" not in row:
             names = ", ".join(row) or "nothing"
             raise ValueError(
-                f'{place}: no column "completion" (nor "text"); there is: {names}.{nearest("completion", row)}'
+                f'{place}: no column "completion" (nor "text"); there is: {names}.{nearest("completion", set(row) - {"prompt"})}'
             )
         try:
             completion_text(row["completion"])

@@ -150,7 +150,7 @@ def test_prompts_come_from_a_file_or_the_task(tmp_path):
     ("verb", "arguments", "reason"),
     [
         ("sample", ["tau=0"], "positive number"),
-        ("sample", ["prompts=absent.txt"], "no such file"),
+        ("sample", ["prompts=absent.txt"], "no file"),
         ("sample", ["sampler=smcc"], "smc"),
         ("train_sft", ["weight=seq_means"], "seq_mean"),
         ("train_sft", ["trainer.learning_rate=fast"], "learning_rate"),
