@@ -17,7 +17,8 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     mass               total weight, sum w
     effective_tokens   (sum |A w|)^2 / sum (A w)^2: how many tokens carry the update
     length_correlation Pearson correlation of row length with the row's summed credit, sum_t A w
-    zero_groups        share of prompt groups in which every advantage is 0 (nothing to learn)
+    zero_groups        share of prompt groups in which every advantage is 0 (nothing to learn); under `baseline: none`, where an
+                       advantage is the reward itself, of those whose scorable rewards are all the same (or none is)
     mass_len_<q>       share of sum |A w| on rows of length up to q/4 of L_max (and above (q-1)/4), q = 1..4
     A live spread is not known yet at scoring time; the baseline's advantage stands in for it.
     """
@@ -29,13 +30,13 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     size_B = update_BT.abs().sum(dim=1)
     quarter_B = (lengths_B * 4 / rollout.max_length).ceil().clamp(1, 4)
     index_B, groups = group_index(rollout.group_B)
-    largest_P = update_BT.new_zeros(groups).scatter_reduce_(0, index_B, credit.advantages_B.abs(), "amax")
+    empty_P = _is_flat(credit.advantages_B, rollout.rewards_B, index_B, groups)
     numbers = torch.stack(
         [
             credit.weights_BT.sum(),
             size_B.sum().square() / update_BT.square().sum(),
             correlation(lengths_B, update_BT.sum(dim=1)),
-            (largest_P == 0).to(update_BT.dtype).mean(),
+            empty_P.to(update_BT.dtype).mean(),
             *(size_B[quarter_B == q].sum() / size_B.sum() for q in (1, 2, 3, 4)),
         ]
     )
@@ -43,6 +44,19 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     return {
         name: value if math.isfinite(value) else math.nan for name, value in zip(names, numbers.tolist(), strict=True)
     }
+
+
+def _is_flat(advantages_B: Tensor, rewards_B: Tensor, index_B: Tensor, groups: int) -> Tensor:
+    """(P,) bool: the group offers nothing to compare, see `zero_groups`."""
+    scorable_B = ~rewards_B.isnan()
+    values_B, start = advantages_B, advantages_B.new_zeros(groups)
+    if not torch.equal(advantages_B, rewards_B.nan_to_num()):
+        return start.scatter_reduce_(0, index_B, values_B.abs(), "amax") == 0
+    values_B, index_B = values_B[scorable_B], index_B[scorable_B]
+    lowest_P, highest_P = (
+        start.scatter_reduce(0, index_B, values_B, which, include_self=False) for which in ("amin", "amax")
+    )
+    return lowest_P == highest_P
 
 
 def correlation(x_B: Tensor, y_B: Tensor) -> Tensor:

@@ -61,6 +61,11 @@ class Noise:
                 raise ValueError(f"noise.{field.name} must lie in [0, 1], got {getattr(self, field.name)}.")
 
 
+# Prompts that no training row or demonstration shows, however few of them are evaluated on: a smaller evaluation must not
+# make other data, nor another warm-started model.
+RESERVED = 256
+
+
 def chain(
     n_train: int = 2048,
     n_eval: int = 256,
@@ -72,8 +77,9 @@ def chain(
 
     Args:
         n_train, n_eval: rows. Evaluation prompts are distinct, spread evenly over the numbers of terms as far as at
-            most a fifth of the prompts of one length are used, and are never in the training rows or demonstrations.
-            Training rows may repeat a prompt (there are only 81 with two terms).
+            most a fifth of the prompts of one length are used, and are never in the training rows or demonstrations:
+            neither are the 256 of the default evaluation when fewer are asked for. Training rows may repeat a prompt
+            (there are only 81 with two terms).
         terms: fewest and most terms.
         noise: see `Noise`.
         seed: of the rows. Not the run's seed: every run sees the same rows.
@@ -108,7 +114,7 @@ def chain(
     return Task(
         name="chain",
         train=[_row(fresh(rng)) for _ in range(n_train)],
-        evaluation=[_row(numbers) for numbers in held_out],
+        evaluation=[_row(numbers) for numbers in list(held_out)[:n_eval]],
         reward_funcs=[regex_format(PATTERN, name="format"), exact_match(in_tag("answer"), name="answer")],
         reward_weights=[0.2, 0.8],
         vocabulary=VOCABULARY,
@@ -148,13 +154,15 @@ def _sums(numbers: list[int]) -> list[str]:
 
 
 def _held_out(count: int, fewest: int, most: int, rng: random.Random) -> dict[tuple[int, ...], None]:
-    """`count` distinct prompts in a fixed order (a dict as an ordered set), at most a fifth of those of one length."""
+    """The first `count` prompts of evaluation and those reserved, distinct and in a fixed order (a dict as an ordered set), at
+    most a fifth of those of one length."""
     room = {n: 9**n // 5 for n in range(fewest, most + 1)}
     if count > sum(room.values()):
         raise ValueError(
             f"task.n_eval={count}: only {sum(room.values())} prompts can be held out with {fewest} to {most} terms; "
             "lower task.n_eval or raise task.terms."
         )
+    count = max(count, min(RESERVED, sum(room.values())))
     chosen: dict[tuple[int, ...], None] = {}
     lengths = list(room)
     while len(chosen) < count:

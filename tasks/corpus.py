@@ -25,6 +25,7 @@ WORDS = ("the", *NOUNS, *VERBS, *ADJECTIVES, "and", "slept", ".")
 VOCABULARY = (PROMPT, *(f" {word}" for word in WORDS))
 MOST_SENTENCES = 12
 UNITS = ("line", "paragraph")
+RESERVED = 256  # made-up stories kept for evaluation, however few are asked for
 
 
 def corpus(
@@ -57,8 +58,9 @@ def corpus(
     if n_train < 1 or n_eval < 0:
         raise ValueError(f"task.n_train must be at least 1 and n_eval at least 0, got {n_train} and {n_eval}.")
     if path is None:
-        pool = stories(n_train + n_eval, seed)
-        train, held_out = pool[n_eval:], pool[:n_eval]
+        apart = max(n_eval, RESERVED)  # a smaller evaluation makes no other training data
+        pool = stories(n_train + apart, seed)
+        train, held_out = pool[apart:], pool[:n_eval]
         opening, vocabulary = PROMPT if prompt is None else prompt, VOCABULARY
         if opening not in vocabulary:
             raise ValueError(f"task.prompt={opening!r}: the made-up stories have the one prompt {PROMPT!r}.")

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from credit.batch import Rollout
 from credit.critic import CriticSpec, DecompositionCritic, GradientCritic, RidgeCritic, ValueHead
+from credit.ridge import RidgeHead
 from credit.value import gae
 from trainers.critic_metrics import CriticMetrics
 
@@ -167,7 +168,8 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, list[int]]:
 
 
 def load_head(folder: str | Path) -> nn.Module:
-    """The value head of a critic saved in `folder`, a model's folder or the `critic` in it, to read values off hidden states.
+    """The head of a critic saved in `folder`, a model's folder or the `critic` in it, to read values off hidden states: a
+    `credit.critic.ValueHead`, of a ridge critic a `credit.ridge.RidgeHead`. Called with states (B, T, D) and mask (B, T).
 
     Raises:
         ValueError: no such critic there.
@@ -179,7 +181,13 @@ def load_head(folder: str | Path) -> nn.Module:
         raise ValueError(f"{folder} holds no critic ({SPEC} is missing).")
     facts = json.loads((folder / SPEC).read_text(encoding="utf-8"))
     if "width" not in facts:
-        raise ValueError(f"the critic in {folder} is a {facts['kind']}, which has no head.")
+        raise ValueError(
+            f"the critic in {folder} is a {facts['kind']}, which reads tokens and not hidden states: it has no head."
+        )
+    if facts["kind"] == RidgeCritic.__name__:
+        head = RidgeHead(facts["width"], facts["ridge"], facts["forgetting"], facts["running"])
+        head.load_state_dict(load_file(folder / WEIGHTS))
+        return head
     shared = {name: facts[name] for name in GradientCritic.__dataclass_fields__}
     head = ValueHead(facts["width"], GradientCritic(**shared))
     weights = load_file(folder / WEIGHTS)

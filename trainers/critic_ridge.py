@@ -27,6 +27,9 @@ class ClosedFormCritic(Critic):
     def tensors(self) -> dict[str, Tensor]:
         return self.head.state_dict(keep_vars=True)
 
+    def _facts(self) -> dict:
+        return {"width": self.trunk.width}
+
     def catching(self, width: int, reduce=None):
         return self.trunk.catching(width, reduce or (lambda states, rows: states))
 

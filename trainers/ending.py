@@ -75,8 +75,8 @@ class Ending:
         return {"failed_after_training": self.failed} if self.failed else {}
 
     def close(self) -> None:
-        """Waits for the other processes and takes leave of them. Where they may be waiting for us in vain, we end instead: gloo tells them, a
-        launcher ends the others of a process that ends badly.
+        """Waits for the other processes and takes leave of them. Where they may be waiting for us in vain, we end instead: gloo
+        tells them, a launcher ends the others of a process that ends badly.
 
         Raises:
             SystemExit: with 1, in that last case.

@@ -30,7 +30,7 @@ from trainers.boundaries import SaveOnGenerationBoundary
 from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
 from trainers.kl_reward import KL_REWARDS, KLReward
-from trainers.refuse import refuse_inexact
+from trainers.refuse import refuse_inexact, warn_of_what_is_lost
 from trainers.resume import ResumesExactly
 from trainers.spans import local_span_rewards
 
@@ -77,6 +77,8 @@ class CreditGRPOTrainer(ResumesExactly, KLReward, CriticSeam, GRPOTrainer):
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
         super().__init__(*args, **kwargs)
+        if self.credit is not None and self.accelerator.is_main_process:
+            warn_of_what_is_lost(self.args, self.credit)
         self._kl_beta = self.beta
         self._build_critic()
         report_failures(self.reward_funcs)

@@ -21,6 +21,10 @@ def refuse_inexact(args, strategy: Strategy) -> None:
     for broken, reason in _rules(args, strategy):
         if broken:
             raise ValueError(f"{reason} (credit strategy {strategy.name!r})")
+
+
+def warn_of_what_is_lost(args, strategy: Strategy) -> None:
+    """Says which options have no effect under the strategy, or another than it seems. The trainer does, once."""
     if args.scale_rewards not in ("group", True):
         logger.warning("scale_rewards=%r has no effect: the credit strategy's baseline scales.", args.scale_rewards)
     if strategy.critic is not None and not strategy.needs_values:

@@ -33,6 +33,13 @@ def test_a_perfect_demonstration_earns_everything_and_shows_every_running_sum(nu
     assert rewards_of(task, [text], [str(sum(numbers))]) == [[1.0], [1.0]]
 
 
+@pytest.mark.parametrize("terms", [(2, 5), (2, 2)])
+def test_a_smaller_evaluation_makes_no_other_data(terms):
+    small, whole = (chain(n_train=50, n_eval=count, terms=terms) for count in (4, 16))
+    assert small.train == whole.train and small.demonstrations(50, 0) == whole.demonstrations(50, 0)
+    assert small.evaluation == whole.evaluation[:4]
+
+
 @given(NUMBERS, st.integers())
 def test_a_demonstration_with_broken_format_never_passes_the_format(numbers, seed):
     text = demonstrate(numbers, Noise(0.0, 1.0, 0.5), random.Random(seed))

@@ -97,3 +97,17 @@ def test_a_separate_critic_with_another_tokenizer_is_refused(tmp_path):
         fit(value(SeparateCritic(model=str(tmp_path))))
     with pytest.raises(ValueError, match="no such folder"):
         fit(value(SeparateCritic(model=str(tmp_path / "nowhere"))))
+
+
+def test_the_head_of_a_ridge_critic_gives_the_values_it_gave(tmp_path):
+    trainer = fit(value(RIDGE))
+    trainer.critic.save(tmp_path)
+    states_BTD, visible_BT = torch.randn(3, 5, trainer.critic.trunk.width), torch.ones(3, 5).bool()
+    values_BT = load_head(tmp_path)(states_BTD, visible_BT)
+    assert values_BT.std() > 0 and torch.equal(values_BT, trainer.critic.values(states_BTD, visible_BT))
+
+
+def test_a_critic_of_tokens_is_said_to_have_no_head_and_why(tmp_path):
+    fit(value(SUMS)).critic.save(tmp_path)
+    with pytest.raises(ValueError, match="DecompositionCritic, which reads tokens"):
+        load_head(tmp_path)

@@ -149,7 +149,7 @@ def test_the_warm_start_runs_on_one_thread_and_gives_the_others_back(build, monk
         {"pretrain": {**SHORT, "seed": 1}},
         {"pretrain": {**SHORT, "steps": 4}},
         {"task": chain(n_train=40, n_eval=10, noise={"p_think": 0.6})},
-        {"task": chain(n_train=40, n_eval=200)},
+        {"task": chain(n_train=40, n_eval=300)},
     ],
     ids=lambda change: " ".join(change),
 )
@@ -162,6 +162,7 @@ def test_whatever_the_weights_depend_on_makes_another_entry(build, tmp_path, cha
 def test_what_the_weights_do_not_depend_on_makes_no_other_entry(build, tmp_path):
     build()
     build(task=chain(n_train=99, n_eval=10))
+    build(task=chain(n_train=40, n_eval=256))
     assert len(list((tmp_path / "embedded").glob("*/" + COMPLETE))) == 1
 
 

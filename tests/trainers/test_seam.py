@@ -12,6 +12,7 @@ from tiny import LETTERS, tiny_model, tiny_tokenizer
 from trl import GRPOConfig
 
 from credit import Strategy, weight
+from credit.baseline import group_mean
 from trainers.boundaries import COMPLETE_MARK, last_complete_checkpoint
 from trainers.fold import LUSPO_NEEDS_SEQUENCE_LEVEL
 from trainers.grpo import CreditGRPOTrainer
@@ -134,14 +135,27 @@ def test_several_weighted_rewards_one_of_which_abstains(tmp_path):
     def sometimes(completions, **columns):
         return [1.0 if "b" in text else None for text in completions]
 
-    trainer = make(tmp_path, funcs=[vowels, sometimes], reward_weights=[0.3, 0.7], credit="dr_grpo")
-    trainer.train()
-    assert trainer.state.global_step == 2
+    seen = []
+
+    def noted(rewards_B, rewards_BK, reward_weights_K, group_B):
+        seen.append((rewards_B, rewards_BK, reward_weights_K))
+        return group_mean(rewards_B, group_B)
+
+    strategy = Strategy(weight=weight.constant, baseline=noted)
+    make(tmp_path, funcs=[vowels, sometimes], reward_weights=[0.3, 0.7], credit=strategy).train()
+    abstained = [rewards_BK[:, 1].isnan() for _, rewards_BK, _ in seen]
+    assert any(each.any() for each in abstained) and not all(each.all() for each in abstained)
+    for rewards_B, rewards_BK, weights_K in seen:
+        loop = [sum(w * r for w, r in zip(weights_K, row, strict=True) if not r.isnan()) for row in rewards_BK]
+        assert weights_K.tolist() == pytest.approx([0.3, 0.7]) and torch.allclose(rewards_B, torch.stack(loop))
 
 
 def test_evaluation_works_with_other_group_sizes(tmp_path):
-    trainer = make(tmp_path, num_generations_eval=2, per_device_eval_batch_size=4)
-    assert "eval_reward" in trainer.evaluate()
+    trainer, groups = make(tmp_path, num_generations_eval=2, per_device_eval_batch_size=4), []
+    score = trainer._score
+    trainer._score = lambda output: groups.append(scored := score(output)) or scored
+    assert 0 <= trainer.evaluate()["eval_reward"] <= 1
+    assert groups and all(each["credit_group_B"].tolist() == [0, 0, 1, 1] for each in groups)
 
 
 @pytest.mark.parametrize("credit", ["seq_norm", "dr_grpo credit/ratio=sequence"])
@@ -179,6 +193,17 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
 
 
 # ---- refusals
+
+
+def test_what_loses_its_effect_is_said_once(tmp_path, caplog):
+    """By the trainer, whoever asked before whether the settings are exact."""
+    from trainers.refuse import refuse_inexact
+
+    make(tmp_path, scale_rewards="none")
+    refuse_inexact(
+        GRPOConfig(str(tmp_path), scale_rewards="none", report_to="none", bf16=False), Strategy(weight.constant)
+    )
+    assert caplog.text.count("has no effect: the credit strategy's baseline scales") == 1
 
 
 @pytest.mark.parametrize(
