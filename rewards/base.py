@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.failures import report_failure
+from rewards.opened import moved, openings_of, reads_tag, whole_text
 from rewards.spans import Span
 from rewards.text import completion_text
 
@@ -32,6 +33,11 @@ class TextReward:
         """Named parts of the score, for people. Default: the score under the reward's own name."""
         return {self.__name__: self.score(text, **row)}
 
+    def reads_tag(self, tag: str) -> bool:
+        """Whether it looks for this tag ("<think>"). A completion whose prompt has opened such a tag is judged together with
+        what was opened (rewards/opened.py). Default: what its extractor says."""
+        return reads_tag(getattr(self, "extract", None), tag)
+
     def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:
         """One value per completion, in order.
 
@@ -39,11 +45,13 @@ class TextReward:
             ValueError: a needed dataset column is missing or has the wrong length.
         """
         wanted = self._wanted(completions, columns)
+        opened = openings_of(columns, len(completions))
         scores: list[float | None] = []
         for row, completion in enumerate(completions):
             try:
                 values = {name: column[row] for name, column in wanted.items()}
-                scores.append(self.score(completion_text(completion), **values))
+                text = whole_text(self, opened[row], completion_text(completion))
+                scores.append(self.score(text, **values))
             except TimeoutError as error:
                 report_failure(row, "timeout", f"{self.__name__}: {error}")
                 scores.append(None)
@@ -73,11 +81,14 @@ class SpanReward(TextReward):
     def spans(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[list[Span] | None]:
         """One list of spans per completion; None for a row that cannot be scored."""
         wanted = self._wanted(completions, columns)
+        opened = openings_of(columns, len(completions))
         result: list[list[Span] | None] = []
         for row, completion in enumerate(completions):
             try:
                 values = {name: column[row] for name, column in wanted.items()}
-                result.append(self.text_spans(completion_text(completion), **values))
+                own = completion_text(completion)
+                text = whole_text(self, opened[row], own)
+                result.append(moved(self.text_spans(text, **values), len(text) - len(own)))
             except TimeoutError as error:
                 report_failure(row, "timeout", f"{self.__name__}: {error}")
                 result.append(None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rewards.composition import Composition, Reward, Scores, SpanComposition, finished, found
 from rewards.guard import callable_name
+from rewards.opened import openings_of
 from rewards.shape import UNITS, cosine
 from rewards.spans import Span
 from rewards.text import completion_text
@@ -93,6 +94,26 @@ def cosine_by_length(
     reward = found(reward)
     name = name or f"{callable_name(reward)}_by_length"
     return finished(_CosineByLength(reward, max_length, tuple(right), tuple(wrong), at_least, unit, name))
+
+
+def whole_turn(reward: Reward, *, name: str | None = None) -> Reward:
+    """`reward`, which gets completions together with what their prompt has opened (rewards/opened.py): for a function that
+    looks for `<think>` and is no `TextReward`."""
+    reward = found(reward)
+    whole = finished(_WholeTurn([reward], name or callable_name(reward)))
+    whole.whole_turn = True  # type: ignore[attr-defined]
+    return whole
+
+
+class _WholeTurn(Composition):
+    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+        return super().__call__(prompts, _whole_turns(completions, columns), **columns)
+
+    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+        return await super().call_async(prompts, _whole_turns(completions, columns), **columns)
+
+    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+        return scores[0]
 
 
 class _Gate(Composition):
@@ -182,6 +203,21 @@ class _CosineByLength(Composition):
             return [len(ids) for ids in columns["completion_ids"]]
         measure: Callable[[str], int] = (lambda text: len(text.split())) if self.unit == "words" else len
         return [measure(completion_text(completion)) for completion in columns["completions"]]
+
+
+def _whole_turns(completions: Sequence, columns: dict[str, Any]) -> list:
+    opened = openings_of(columns, len(completions))
+    return [_behind(text, completion) for text, completion in zip(opened, completions, strict=True)]
+
+
+def _behind(opened: str, completion: Any) -> Any:
+    """The completion in its own shape, with `opened` before the text that a reward reads of it."""
+    if not opened or isinstance(completion, str):
+        return opened + completion if opened else completion
+    places = [i for i, message in enumerate(completion) if message.get("role") == "assistant"]
+    place = places[-1] if places else len(completion) - 1
+    message = {**completion[place], "content": opened + completion_text([completion[place]])}
+    return [*completion[:place], message, *completion[place + 1 :]]
 
 
 def _weighted(row: Sequence[float | None], factors: list[float]) -> float | None:

@@ -13,6 +13,7 @@ from collections import deque
 from rewards.fences import Code, code_blocks
 from rewards.form import marks
 from rewards.numbers import FOUND_NUMBER
+from rewards.opened import reads_tag
 
 
 class whole_text:
@@ -61,6 +62,9 @@ class in_tag:
     def __init__(self, tag: str = "answer", outside: str | None = "think"):
         self.tag, self.outside = tag, None if outside == tag else outside
         self._marks = marks([tag] if self.outside is None else [tag, self.outside])
+
+    def reads_tag(self, tag: str) -> bool:
+        return tag in (f"<{self.tag}>", f"</{self.tag}>")
 
     def __call__(self, text: str) -> str | None:
         found = before = None  # the answer so far, and the answer when the block to stay outside of began
@@ -162,6 +166,9 @@ class first_of:
         self.extractors = [*extractors, *(extract or [])]
         if not self.extractors:
             raise ValueError("first_of needs at least one extractor.")
+
+    def reads_tag(self, tag: str) -> bool:
+        return any(reads_tag(extractor, tag) for extractor in self.extractors)
 
     def __call__(self, text: str) -> str | None:
         for extractor in self.extractors:

@@ -16,6 +16,7 @@ from rewards.form import FORMS
 from rewards.spans import Span
 
 MATCHES = ("full", "search")
+_ESCAPE = regex.compile(r"\\(.)")
 
 
 class regex_format(SpanReward):
@@ -71,6 +72,9 @@ class regex_format(SpanReward):
                 hint = f"did you mean {near[0]!r}?" if near else f"write it as (?P<{group}>...)."
                 raise ValueError(f"The pattern of reward {name!r} has no group {group!r}; {hint}")
         self.match, self.timeout, self.__name__ = match, float(timeout), name
+
+    def reads_tag(self, tag: str) -> bool:
+        return tag in self.pattern.pattern or tag in _ESCAPE.sub(r"\1", self.pattern.pattern)
 
     def score(self, text: str) -> float:
         return self._value(self._match(text))

@@ -82,6 +82,12 @@ class reward_model:
         if isinstance(completion, str):
             return prompt + completion
         messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        if messages[-1].get("role") == "assistant":  # the beginning of the answer (a prefill), which is one message
+            begun = completion_text([messages[-1]])
+            messages, completion = (
+                messages[:-1],
+                [{**completion[0], "content": begun + completion_text(completion[:1])}, *completion[1:]],
+            )
         if getattr(tokenizer, "chat_template", None):
             return tokenizer.apply_chat_template([*messages, *completion], tokenize=False)
         return "\n".join([*(completion_text([message]) for message in messages), completion_text(completion)])

@@ -17,9 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewards.opened import COLUMN
+
 _PREFIX = "reward_file_"
 # What TRL passes besides the columns of the dataset.
-GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
+GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments", COLUMN)
 _EXPECTED = "def reward(prompts, completions, **columns) -> list[float | None]"
 
 

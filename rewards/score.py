@@ -22,6 +22,7 @@ from rewards.build import check_reward_columns, check_weights, choose_rewards, g
 from rewards.clock import run_within
 from rewards.guard import callable_name, guard_of, is_async
 from rewards.load import GIVEN
+from rewards.opened import COLUMN, openings_of, whole_text
 from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from rewards.text import completion_text
 from rewards.tracebacks import tell
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--file", type=Path, help="completions: .jsonl, .json, .csv, .parquet, or one a line")
     parser.add_argument("--prompt", default="", help="the prompt of every --text")
     parser.add_argument(
+        "--opened", default="", metavar="TEXT", help="what the prompt has opened, such as <think> (docs/rewards.md)"
+    )
+    parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=VALUE", help="a dataset column, as JSON or text"
     )
     parser.add_argument(
@@ -81,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    shared = {}
+    shared: dict[str, Any] = {COLUMN: options.opened} if options.opened else {}
     for column in options.column:
         name, equals, value = column.partition("=")
         if not equals:
@@ -92,7 +96,7 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.file is not None:
         rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file)]
     names = {name for row in rows for name in row}
-    if clash := names & (set(GIVEN) - {"completion_ids"} | {"self"}):
+    if clash := names & (set(GIVEN) - {"completion_ids", COLUMN} | {"self"}):
         raise ValueError(
             f"Rename the column {sorted(clash)[0]!r}: rewards are called with something else by that name."
         )
@@ -132,6 +136,7 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:
     }
     # Without a tokenizer, words stand in for the token ids that length rewards count.
     columns.setdefault("completion_ids", [completion_text(text).split() for text in columns["completions"]])
+    columns.setdefault(COLUMN, [""] * len(rows))
     return columns
 
 
@@ -150,7 +155,8 @@ def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
     columns = _columns([row])
     try:
         wanted = {name: columns[name][0] for name in func.columns}
-        return run_within(_PART_SECONDS, lambda: func.parts(completion_text(row["completion"]), **wanted))
+        text = whole_text(func, openings_of(columns, 1)[0], completion_text(row["completion"]))
+        return run_within(_PART_SECONDS, lambda: func.parts(text, **wanted))
     except Exception:
         return {}
 

@@ -49,6 +49,9 @@ class tag_structure(SpanReward):
                 raise ValueError(f"{setting}={value!r} is not one of {', '.join(choices)}.")
         self.tags, self.credit, self.outside, self.__name__ = tags, credit, outside, name
 
+    def reads_tag(self, tag: str) -> bool:
+        return tag in {mark for name in self.tags for mark in (f"<{name}>", f"</{name}>")}
+
     def score(self, text: str) -> float:
         kept = sum(change for _, _, _, change in self._changes(text))
         total = len(RULES) * len(self.tags)

@@ -101,9 +101,15 @@ def prompt_of(chat: bool, system_prompt: str | None) -> Callable[[Any, str], Any
             raise ValueError(f"{place}: a prompt must be a text or a list of chat messages, got {cell!r:.100}.")
         messages = []
         for message in cell:
-            if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+            if (
+                not isinstance(message, Mapping)
+                or "role" not in message
+                or not {"content", "tool_calls"} & set(message)
+            ):
                 raise ValueError(f'{place}: a chat message needs "role" and "content", got {message!r:.100}.')
-            messages.append({"role": message["role"], "content": message["content"]})
+            # Also tool_calls, tool_call_id, name and whatever else the template reads.
+            kept = {key: value for key, value in message.items() if value is not None}
+            messages.append(kept if "content" in kept else {**kept, "content": ""})
         if system_prompt and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": system_prompt})
         return messages

@@ -49,7 +49,7 @@ def train_step(step: str, name, rows, run, *more):
     function, config, overrides = VERBS[verb]
     given = ["model=hf", f"model.name={name}", "task=jsonl", f"task.path={rows}", "task.prompt_column=prompt"]
     given += ["task.completion_column=completion", "task.eval_share=0", f"run_dir={run}", *KINDS[kind]]
-    if verb == "grpo":
+    if verb == "grpo" and not any(each.startswith("reward") for each in more):
         given += [f"reward.funcs=[{rows.parent / 'uneven.py'}:uneven]"]
     function(compose_command(config, [*given, *overrides, *more]))
     return run / "model"

@@ -78,6 +78,22 @@ def build_policy(config: DictConfig, task: Task) -> Policy:
     return _instantiate("model", config.model, task=task)
 
 
+def template_of(config: DictConfig) -> dict[str, Any]:
+    """Arguments of the chat template, `chat_template_kwargs` of the command.
+
+    Raises:
+        ConfigError: it is no mapping.
+    """
+    given = config.get("chat_template_kwargs")
+    if given is None:
+        return {}
+    if not OmegaConf.is_dict(given):
+        raise ConfigError(
+            f"chat_template_kwargs={given!r}: name its fields, chat_template_kwargs.enable_thinking=false."
+        )
+    return OmegaConf.to_container(given, resolve=True)
+
+
 def build_sampler(config: DictConfig):
     """The sampler named by `sampler`, see sampling/."""
     return _instantiate("sampler", config.sampler)

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from credit.strategy import Strategy
 from trainers.layers import MEMBERS, Layers, layers_of, separate_members
 
+_OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -51,8 +52,8 @@ def compose_layers(
     name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
 ) -> tuple[DictConfig, dict[str, str], Layers]:
     """As `compose_config`; the configuration, the choices, and who said what."""
-    # `guard: {}` stands for defaults that rewards.guard knows and checks; Hydra would refuse keys it has not seen.
-    overrides = [f"++{override}" if override.startswith("reward.guard.") else override for override in overrides]
+    # `{}` stands for what others know and check (rewards.guard, a chat template); Hydra would refuse keys it has not seen.
+    overrides = [f"++{override}" if override.startswith(_OPEN) else override for override in overrides]
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():

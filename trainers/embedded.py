@@ -31,6 +31,7 @@ from transformers.utils import logging as logging_of_transformers
 
 from tasks.base import Row, Task
 from trainers.policy import Policy
+from trainers.prompts import chat_text
 from trainers.warmstart import WarmStart, build_once, cache_folder, constant_seed, pretrain_settings, warm_start
 
 logger = logging.getLogger(__name__)
@@ -300,7 +301,7 @@ def _plain(prompt: str | list[Row], tokenizer: PreTrainedTokenizerFast) -> str:
         return prompt
     if tokenizer.chat_template is None:
         raise ValueError("a task with a vocabulary takes plain prompts, not chat messages.")
-    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    return chat_text(prompt, tokenizer)
 
 
 def _longest_prompt(tokenizer: PreTrainedTokenizerFast, prompts: list[str], position: str) -> int:

@@ -4,6 +4,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
     _calculate_rewards                    keeps the raw reward matrix of all ranks
     _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
     _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
+    (trainers/chat.py)                    chats that end with the beginning of an answer; what a prompt has opened
     (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
     (trainers/kl_reward.py)               the KL penalty into those signals, and out of TRL's loss
     (trainers/resume.py)                  states of the run that TRL keeps in no checkpoint
@@ -27,6 +28,7 @@ from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
 from trainers.boundaries import SaveOnGenerationBoundary
+from trainers.chat import ChatPrompts
 from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
 from trainers.kl_reward import KL_REWARDS, KLReward
@@ -45,7 +47,7 @@ _ROW_LOCAL = {
 }
 
 
-class CreditGRPOTrainer(ResumesExactly, KLReward, CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(ResumesExactly, ChatPrompts, KLReward, CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -87,7 +89,7 @@ class CreditGRPOTrainer(ResumesExactly, KLReward, CriticSeam, GRPOTrainer):
             self.add_callback(SaveOnGenerationBoundary(self))
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        arguments = (inputs, prompts, completions, completion_ids_list)
+        arguments = (self._with_openings(inputs, prompts), prompts, completions, completion_ids_list)
         self._rewards_BK = super()._calculate_rewards(*arguments)
         check_failures(self.reward_funcs, gather_object)
         if self.credit is not None and "span_rewards_BT" in self.credit.needs:

@@ -15,6 +15,7 @@ from tasks.base import Task
 from trainers.adapters import base_of, commit_of, fit_embeddings, with_adapter
 from trainers.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
 from trainers.policy import Policy
+from trainers.prompts import prompt_ids
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_FILES = (
@@ -142,20 +143,14 @@ def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> 
     """Every prompt can be turned into tokens, chat prompts by a chat template; else ValueError with the remedy."""
     for row in (*task.train, *task.evaluation):
         prompt = row["prompt"]
+        if not isinstance(prompt, str) and tokenizer.chat_template is None:
+            raise ValueError(
+                f"task {task.name} has chat prompts, but the tokenizer of model.name={name} has no chat template. "
+                "Take an instruction-tuned model, give a template (model.chat_template=my_template.jinja), or use "
+                "plain prompts (task.chat=false)."
+            )
         try:
-            if isinstance(prompt, str):
-                ids = tokenizer(prompt)["input_ids"]
-            elif tokenizer.chat_template is None:
-                raise ValueError(
-                    f"task {task.name} has chat prompts, but the tokenizer of model.name={name} has no chat template. "
-                    "Take an instruction-tuned model, give a template (model.chat_template=my_template.jinja), or use "
-                    "plain prompts (task.chat=false)."
-                )
-            else:
-                text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        except ValueError:
-            raise
+            ids = prompt_ids(prompt, tokenizer)
         except Exception as error:  # a template's own refusal, or a closed vocabulary without this text
             raise ValueError(
                 f"the tokenizer of model.name={name} cannot encode the prompt {prompt!r:.200}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -52,13 +52,23 @@ class Probe:
         }
 
 
-def probe(model, tokenizer, prompts: list, count: int, max_length: int, seed: int, scoring=None) -> Probe:
+def probe(
+    model,
+    tokenizer,
+    prompts: list,
+    count: int,
+    max_length: int,
+    seed: int,
+    scoring=None,
+    template: Mapping | None = None,
+) -> Probe:
     """`count` texts at temperature 1, going round `prompts` (strings or chats). The model's mode is left as it was.
 
+    template: arguments of the chat template.
     scoring: opens the model whose log-probabilities are reported (a context manager); None: the one that writes.
     """
     names = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-    ids = [prompt_ids(prompt, tokenizer) for prompt in prompts[:count]]
+    ids = [prompt_ids(prompt, tokenizer, **(template or {})) for prompt in prompts[:count]]
     share = -(-count // len(ids))
     was_training = model.training
     lm = CausalLM(model, tokenizer)

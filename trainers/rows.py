@@ -27,6 +27,12 @@ def as_dataset(rows: list[Row]) -> Dataset:
     return dataset
 
 
+def as_table(rows: list[Row]) -> Dataset:
+    """The same for `SFTTrainer`, which maps and stores its rows: whatever has other keys in other rows (messages, the
+    arguments of tool calls) is held as JSON and keeps its own."""
+    return Dataset.from_list(rows, on_mixed_types="use_json")
+
+
 class _Lookup:
     def __init__(self):
         self.rows: list[Row] = []

@@ -31,6 +31,7 @@ from trainers.progress import MetricsFile, Progress
 from trainers.record import Recorder
 from trainers.record_run import CreditRecords
 from trainers.refuse import refuse_inexact
+from trainers.reward_tags import check_special_tokens, opening_notes
 from trainers.rows import as_dataset
 from trainers.schema import register
 from trainers.show import print_results
@@ -73,6 +74,7 @@ def run_grpo(command: Command) -> None:
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return
+    check_special_tokens(rewards.funcs, policy.tokenizer, f"the tokenizer of {command.choices['model']}")
     check_start(policy, folder, config.overwrite, with_reference=args.beta != 0)
     with folder.as_it_was_if_refused(state.is_main_process):
         checkpoint = _start(folder, config, state)
@@ -99,7 +101,10 @@ def run_grpo(command: Command) -> None:
     if config.record.every:
         recorder = Recorder(folder.path / "records", config.record.every, config.record.completions, seed=config.seed)
         CreditRecords(recorder, reward_names(rewards)).attach(trainer)
-    state.print(announcement(trainer, command, folder, checkpoint, left_out, start))
+    notes = opening_notes(
+        rewards.funcs, policy.tokenizer, [row["prompt"] for row in task.train], args.chat_template_kwargs
+    )
+    state.print("\n".join([announcement(trainer, command, folder, checkpoint, left_out, start), *notes]))
     if warning:
         state.print(warning)
     ending = Ending(trainer, folder.path)

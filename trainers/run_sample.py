@@ -22,7 +22,7 @@ from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
 from trainers.adapters import for_sampling
-from trainers.build import build_policy, build_sampler, build_task
+from trainers.build import build_policy, build_sampler, build_task, template_of
 from trainers.compose import ConfigError
 from trainers.launch import world_size
 from trainers.prompts import prompt_ids, spoken
@@ -53,7 +53,7 @@ def run_sample(command: Command) -> None:
     model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     lm = CausalLM(model, policy.tokenizer)
-    ids = [encoded(prompt, policy.tokenizer) for prompt in prompts]
+    ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
     generator = torch.Generator(lm.device).manual_seed(config.seed)
     started = time.perf_counter()
     draws = sampler(lm, ids, tau, config.num_samples, max_length, generator)
@@ -116,8 +116,8 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
-def encoded(prompt, tokenizer) -> list[int]:
-    """Token ids of a prompt.
+def encoded(prompt, tokenizer, template: dict[str, Any] | None = None) -> list[int]:
+    """Token ids of a prompt; `template`: arguments of the chat template.
 
     Raises:
         ConfigError: a chat for a model without a template, or characters that a closed vocabulary lacks.
@@ -128,7 +128,7 @@ def encoded(prompt, tokenizer) -> list[int]:
             "(model.chat_template=my_template.jinja)."
         )
     try:
-        return prompt_ids(prompt, tokenizer)
+        return prompt_ids(prompt, tokenizer, **(template or {}))
     except Exception as error:  # tokenizers raises Exception itself
         raise ConfigError(
             f"the model's tokenizer cannot encode the prompt {prompt!r:.100}: {error}. The embedded model knows its "

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, set_seed
-from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTConfig
@@ -20,7 +19,7 @@ from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Row, Task
 from trainers.before import check_disk, check_length, check_trackers, say_left_out, texts_left_out
-from trainers.build import build_args, build_policy, build_task
+from trainers.build import build_args, build_policy, build_task, template_of
 from trainers.compose import ConfigError, make_strategy
 from trainers.ending import Ending
 from trainers.folder import RunFolder, before_and_after, read_metrics, run_folder, say_finished, write_text
@@ -29,6 +28,7 @@ from trainers.members import untouched
 from trainers.policy import count_parameters
 from trainers.probe import Probe, probe
 from trainers.progress import MetricsFile
+from trainers.rows import as_table
 from trainers.schema import register
 from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 from trainers.show_sft import LossProgress, draw_loss_curves, print_learnt
@@ -104,8 +104,8 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
         trainer = (CreditSFTTrainer if lhts is None else LHTSTrainer)(
             model=policy.model,
             args=args,
-            train_dataset=Dataset.from_list(train),
-            eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
+            train_dataset=as_table(train),
+            eval_dataset=as_table(evaluation) if evaluation else None,
             processing_class=policy.tokenizer,
             peft_config=policy.peft_config,
             callbacks=[MetricsFile(folder.metrics), LossProgress()],
@@ -180,12 +180,13 @@ def texts_of(task: Task, config: DictConfig) -> tuple[list[Row], list[Row]]:
             f"task {task.name} has no texts to learn from. Choose task=corpus (task.path=texts.txt), task=chain, or a "
             "table with task.completion_column=..."
         )
-    evaluation = [_pair(row) for row in task.evaluation if "completion" in row]
+    template = template_of(config)
+    evaluation = [_pair(row, template) for row in task.evaluation if "completion" in row]
     wanted = config.get("eval_examples") or 0
     if not evaluation and wanted:
-        evaluation = [_pair(row) for row in task.demonstrations(wanted, config.seed + _EVALUATION_SEED)]
+        evaluation = [_pair(row, template) for row in task.demonstrations(wanted, config.seed + _EVALUATION_SEED)]
     held_out = {json.dumps(row) for row in evaluation}
-    train = [_pair(row) for row in task.demonstrations(config.examples or len(task.train), config.seed)]
+    train = [_pair(row, template) for row in task.demonstrations(config.examples or len(task.train), config.seed)]
     kept = [row for row in train if json.dumps(row) not in held_out]
     if len(kept) < len(train) / 2:
         # A small table: hold out a share of what there is.
@@ -197,12 +198,13 @@ def texts_of(task: Task, config: DictConfig) -> tuple[list[Row], list[Row]]:
     return kept, evaluation
 
 
-def _pair(row: Row) -> Row:
-    """The row as TRL wants it: a chat prompt is answered by a message."""
+def _pair(row: Row, template: dict[str, Any]) -> Row:
+    """The row as TRL wants it: a chat prompt is answered by a message, and brings the arguments of its template."""
     if isinstance(row["prompt"], str):
         return {"prompt": row["prompt"], "completion": row["completion"]}
     answer = [{"role": "assistant", "content": row["completion"]}]
-    return {"prompt": row["prompt"], "completion": answer}
+    given = {"chat_template_kwargs": template} if template else {}
+    return {"prompt": row["prompt"], "completion": answer, **given}
 
 
 def _folder(command: Command, label: str) -> RunFolder:
@@ -233,9 +235,9 @@ def _probe(trainer, task: Task, rows: list[Row], config: DictConfig) -> Probe | 
     prompts = [row["prompt"] for row in rows][: config.probe]
     given = (model, trainer.processing_class, prompts, config.probe, longest, config.seed)
     if not isinstance(trainer, LHTSTrainer):
-        return probe(*given)
+        return probe(*given, template=template_of(config))
     trainer.set_tau(trainer.lhts.taus[0])
-    return probe(*given, scoring=trainer.scoring)
+    return probe(*given, scoring=trainer.scoring, template=template_of(config))
 
 
 def _cut_texts(trainer) -> int:

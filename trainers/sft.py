@@ -17,14 +17,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from credit import weight as weights
 from credit.baseline import none as no_baseline
 from credit.batch import Rollout
 from credit.strategy import Strategy
+from trainers.prompts import continuing, is_prefilled
 from trainers.resume import ResumesExactly
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,12 @@ class CreditSFTTrainer(ResumesExactly, SFTTrainer):
         super().__init__(*args, **kwargs)
         self._max_length = config.max_length
         self._note_states(self.weight)
+
+    def _prepare_dataset(self, dataset, processing_class, *args, **kwargs):
+        if not isinstance(processing_class, PreTrainedTokenizerBase) or not _has_prefills(dataset):
+            return super()._prepare_dataset(dataset, processing_class, *args, **kwargs)
+        with continuing(processing_class):
+            return super()._prepare_dataset(dataset, processing_class, *args, **kwargs)
 
     def get_batch_samples(self, *args, **kwargs):
         batches, num_items = super().get_batch_samples(*args, **kwargs)
@@ -197,6 +206,13 @@ def _weighted_nll(weights_BS: Tensor, outputs, labels: Tensor, num_items_in_batc
     _check_shape(logits[..., 0], weights_BS)
     losses = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="none")
     return (losses * weights_BS.flatten()).sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
+
+
+def _has_prefills(dataset) -> bool:
+    """Whether some prompt ends with the beginning of its answer; of a stream that is not known."""
+    if not isinstance(dataset, Dataset):
+        return True
+    return "prompt" in dataset.column_names and any(map(is_prefilled, dataset["prompt"]))
 
 
 def _check_shape(values_BS: Tensor, weights_BS: Tensor) -> None:
