@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -25,7 +26,7 @@ import torch
 
 from lab.cells import Job, Spec, run_jobs, specs_of, split_arguments
 from lab.declarations import ROUNDING_BIAS
-from lab.metrics import WORST_BIAS
+from lab.metrics import WORST_BIAS, nothing_learned
 from lab.picture import draw
 from lab.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.worlds import CATALOGUE, world
@@ -105,8 +106,12 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     )
     shown = [r for r in records if r["lag"] == lags[0]]
     draw(tables[lags[0]], clouds(shown, yardsticks(shown)), out / "bench.png", title, subtitle)
+    done = [record for record in records if "metrics" in record]
+    enumerated = sum(record["exact"] for record in done)
     print(
-        f"{len(records)} measurements in {seconds:.0f} s. "
+        f"{len(records)} measurements in {seconds:.0f} s: {enumerated} by enumeration, {len(done) - enumerated} by sampling"
+        + (f", {len(records) - len(done)} skipped" if len(done) < len(records) else "")
+        + ". "
         + ", ".join(str(out / f"bench.{kind}") for kind in ("json", "png", "pdf"))
     )
     wrong = [s.label for s in tables[lags[0]] if s.verdict == "WRONG"]
@@ -141,7 +146,13 @@ def _summaries(records: list[dict], labels: list[str]) -> list[Summary]:
     for record in records:
         by_label[record["label"]].append(record)
     rows = [summarise(by_label[label], yardstick) for label in labels]
-    return sorted((row for row in rows if row is not None), key=lambda row: (row.bias, row.noise))
+    known = [row for row in rows if row is not None]
+    return sorted(known, key=lambda row: (len(row.backwards), _last(row.bias), _last(row.noise)))
+
+
+def _last(value: float) -> float:
+    """Undefined numbers go to the end."""
+    return value if math.isfinite(value) else math.inf
 
 
 def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
@@ -150,34 +161,44 @@ def _print_table(rows: list[Summary], lag: int, common: dict) -> None:
     from rich.table import Table
 
     console = _console()
-    wide = console.width >= 110
+    wide, narrow = console.width >= 130, console.width < 105
     where = f"off-policy, {lag} updates behind, surrogate {common['surrogate']}" if lag else "on-policy"
     table = Table(
         title=f"Bias and noise ({where}, groups of {common['group_size']})", box=box.SIMPLE_HEAD, pad_edge=False
     )
-    names = ["strategy", "bias", "worst", "noise", "length", "gain", "rank", "declares"]
-    for name in names if not wide else [*names[:3], "in", *names[3:-1], "key", names[-1]]:
+    names = ["strategy", "bias", "worst", "noise", "length", "gain", "rank", "enumerated", "declares"]
+    if wide:
+        names = [*names[:3], "in", *names[3:-1], "key", names[-1]]
+    elif narrow:
+        names = [*names[:4], *names[-2:]]
+    for name in names:
         left = name in ("strategy", "declares", "in")
-        least = 14 if name == "strategy" else None
-        table.add_column(
-            name, justify="left" if left else "right", no_wrap=name != "strategy", overflow="fold", min_width=least
-        )
+        least, wraps = 14 if name == "strategy" else None, name in ("strategy", "declares", "bias")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not wraps, overflow="fold", min_width=least)
     words = {True: "unbiased", False: "biased", None: "nothing"}
     marks = {"WRONG": "[bold red]WRONG", "agrees": "[green]ok", "not seen": "[yellow]unseen", "no claim": ""}
+    marks |= {"agrees so far": "[green]ok[/] where enumerated", "nothing learned": "[yellow]nothing learned"}
     for row in rows:
-        error = f" ±{100 * row.bias_error:.1g}" if row.bias_error > 1e-9 else ""
-        cells = [row.label, _percent(row.bias) + error, _percent(row.worst_bias)]
+        cells = [row.label, _bias_text(row), _percent(row.worst_bias)]
         cells += [row.worst_world] if wide else []
-        cells += [f"{row.noise:.2f}", f"{row.length_push:+.3f}", f"{row.gain:.3f}", f"{row.spearman:.2f}"]
-        cells += [f"{row.key_share:.2f}"] if wide else []
+        numbers = [(row.noise, ".2f"), (row.length_push, "+.3f"), (row.gain, ".3f"), (row.spearman, ".2f")]
+        cells += [_shown(value, form) for value, form in (numbers[:1] if narrow else numbers)]
+        cells += [f"{row.enumerated} of {row.worlds}"]
+        cells += [_shown(row.key_share, ".2f")] if wide else []
         table.add_row(*map(escape, cells), f"{words[row.declared]} {marks[row.verdict]}")
     console.print(table)
     console.print(
         "bias: of the direction, root mean square over worlds; worst: largest; noise: relative to rloo; length: push "
         "on "
-        "length beyond the true one; gain: of a small step, 1 is best; rank: correlation with the ideal credit.",
+        "length beyond the true one; gain: of a small step, 1 is best; rank: correlation with the ideal credit; enumerated: worlds "
+        "in which every batch was looked at. In the others batches were drawn, and a bias below the error is not seen.",
         style="dim",
     )
+    for row in rows:
+        if row.nothing:
+            print(f"{row.label}: nothing learned in {', '.join(row.nothing)}: its mean update is zero there.")
+        if row.backwards:
+            print(f"{row.label}: backwards in {', '.join(row.backwards)}: its mean update lowers the reward there.")
 
 
 def _print_worlds(records: list[dict], worlds: Sequence[str]) -> None:
@@ -206,11 +227,13 @@ def _console():
     """As wide as the terminal; in a pipe or a file, wide enough for every column."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout.isatty() else Console(width=180)
 
 
 def _number_text(record: dict, metric: str) -> str:
     value, error = record["metrics"].get(metric), record["errors"].get(metric)
+    if metric == "relative_bias" and nothing_learned(record["metrics"]):
+        return "nothing learned"
     if value is None:
         return "-"
     if metric == "relative_bias":
@@ -218,7 +241,23 @@ def _number_text(record: dict, metric: str) -> str:
     return "0" if abs(value) <= ROUNDING_BIAS else f"{value:.3f}"
 
 
+def _bias_text(row: Summary) -> str:
+    """The column `bias`: of the worlds in which the update points somewhere, and forward."""
+    if row.measured == "nothing":
+        return "nothing learned"
+    if row.backwards:
+        return f"backwards in {len(row.backwards)}"
+    error = f" ±{100 * row.bias_error:.1g}" if row.bias_error > ROUNDING_BIAS else ""
+    return _percent(row.bias) + error
+
+
+def _shown(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "-"
+
+
 def _percent(value: float) -> str:
+    if math.isnan(value):
+        return "-"
     return "0" if value <= ROUNDING_BIAS else "backwards" if value >= WORST_BIAS else f"{100 * value:.2g} %"
 
 

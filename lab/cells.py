@@ -6,6 +6,7 @@ import difflib
 import itertools
 import multiprocessing
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -140,6 +141,10 @@ def run_job(job: Job) -> dict:
         )
     except ValueError as error:
         return about | {"world": job.world, "skipped": str(error)}
+    except Exception as error:  # a member's own; the other strategies of the call go on
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__} in {place.name} ({Path(place.filename).name}, line {place.lineno}): {error}"
+        return about | {"world": job.world, "skipped": f"A member of credit strategy {strategy.name!r} failed: {words}"}
     return about | found.record() | {"world": job.world}
 
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 from credit.strategy import Strategy
 from lab.estimate import Budget, Measurement, is_enumerable, measure
 from lab.exact import Exact, exact
+from lab.metrics import nothing_learned
 from lab.worlds import world
 
 ROUNDING_BIAS = 1e-9
@@ -33,8 +34,8 @@ class Finding:
     """What enumeration found out about a strategy.
 
     declared: True, False or None (nothing claimed). measured: True (unbiased in everything tried), False (biased
-    somewhere), None (between the thresholds). worst, where: the largest bias and the world it was seen in.
-    measurements: how many.
+    somewhere), None (between the thresholds, or nothing learned anywhere). worst, where: the largest bias and the world it was
+    seen in. measurements: how many. nothing: worlds in which the mean update is zero; they show no bias and no lack of one.
     """
 
     strategy: str
@@ -43,6 +44,7 @@ class Finding:
     worst: float
     where: str
     measurements: int
+    nothing: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -53,6 +55,8 @@ class Finding:
         words = {True: "unbiased", False: "biased", None: "undecided"}
         claim = "declares nothing" if self.declared is None else f"declares to be {words[self.declared]}"
         verdict = "" if self.agrees else "WRONG DECLARATION: "
+        if not self.measurements:
+            return f"{verdict}{self.strategy} {claim}, and learned nothing: its mean update is zero in {', '.join(self.nothing)}."
         return (
             f"{verdict}{self.strategy} {claim} and was measured {words[self.measured]}: largest bias {self.worst:.2g} "
             f"({self.where}) in {self.measurements} enumerations."
@@ -99,20 +103,27 @@ def check_declaration(
         ValueError: the strategy needs what the lab has not, or no world could be enumerated.
     """
     claim = strategy.declaration.unbiased if declared is None else declared
-    worst, where, number = -1.0, "", 0
+    worst, where, number, learned, nothing = -1.0, "", 0, 0, []
     for name in worlds:
         for critic in ("random", "perfect") if strategy.needs_values else ("perfect",):
             found = largest_enumeration(enumerated(name), strategy, critic, budget)
             if found is None:
                 continue
+            if nothing_learned(found.metrics):
+                nothing += [] if name in nothing else [name]
+                continue
             number += 1
+            learned += not math.isnan(found["relative_bias"])
             if bias_of(found) > worst:
                 worst, where = bias_of(found), f"{name}, groups of {found.group_size}"
         if claim is False and worst >= VISIBLE_BIAS:
             break
-    if not number:
+    if not number and not nothing:
         raise ValueError(f"No world is small enough to enumerate strategy {strategy.name!r}; raise the budget.")
-    return Finding(strategy.name, claim, verdict([worst]), worst, where, number)
+    if nothing and not learned:  # where the true gradient is zero, learning nothing is no merit
+        return Finding(strategy.name, claim, None, 0.0, "", 0, tuple(nothing))
+    measured = verdict([worst])
+    return Finding(strategy.name, claim, measured, worst, where, number, tuple(nothing))
 
 
 def largest_enumeration(

@@ -3,7 +3,8 @@
 cosine          cos(m, g)
 scale           <m, g> / |g|^2; harmless, the learning rate takes it up
 relative_bias   |m / scale - g| / |g|, the tangent of the angle between m and g: what no learning rate removes (0 for
-                an unbiased direction). At most WORST_BIAS, which also stands for an m that points backwards
+                an unbiased direction). At most WORST_BIAS, which also stands for an m that points backwards. Undefined where
+                m = 0: nothing is learned there, in no direction
 nsr             trace of the covariance / |m|^2; the number of batches to average until signal equals noise
 length_push     <m, grad E[length]> / |m|: change of length per unit step; `true_length_push` is g's own
 success_push    the same for the reward-weighted mean length: do rewarded texts get shorter? `true_success_push`
@@ -16,6 +17,7 @@ key_share       share of |w A| on the tokens on which credit belongs
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, floa
     pushes = {"length_push": learner.length_gradient, "success_push": learner.success_length_gradient}
     found |= {f"true_{name}": float(truth_D @ way_D) / true_size for name, way_D in pushes.items()}
     if size <= ROUNDING:
-        return found | {"nsr": math.inf, "scale": 0.0, "relative_bias": WORST_BIAS}
+        return found | {"nsr": math.inf, "scale": 0.0}
     bias = float((mean_D / scale - truth_D).norm()) / true_size if scale > 0 else WORST_BIAS
     return (
         found
@@ -56,6 +58,12 @@ def direction(mean_D: Tensor, variance: float, learner: Exact) -> dict[str, floa
             "relative_bias": min(bias, WORST_BIAS),
         }
     )
+
+
+def nothing_learned(metrics: Mapping[str, float | None]) -> bool:
+    """Whether there was something to learn (g is not 0) and the mean update is zero."""
+    bias, true_push = (metrics.get(name) for name in ("relative_bias", "true_length_push"))
+    return (bias is None or math.isnan(bias)) and true_push is not None and not math.isnan(true_push)
 
 
 def step_gain(mean_D: Tensor, learner: Exact, step: float = STEP) -> dict[str, float]:

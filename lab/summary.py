@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from lab.declarations import ROUNDING_BIAS, VISIBLE_BIAS, verdict
+from lab.metrics import WORST_BIAS, nothing_learned
 
 YARDSTICK = "rloo"
 
@@ -16,13 +17,17 @@ YARDSTICK = "rloo"
 class Summary:
     """A strategy over all worlds. Biases are relative; worlds without a true gradient enter by their drift only.
 
-    worst_bias, worst_world: over all worlds. bias: root mean square over worlds; bias_low, bias_high: quartiles.
-    bias_error: standard error of `bias` (0 when everything was enumerated).
+    worlds: measured; enumerated: of them, without sampling. nothing: worlds with something to learn in which the mean update is
+    zero; they have no bias. backwards: worlds in which it points away from the truth.
+    worst_bias, worst_world: over all worlds. bias: root mean square over the worlds in which the update points forward (NaN:
+    none); bias_low, bias_high: quartiles. bias_error: standard error of `bias` (0 when everything was enumerated).
     noise: geometric mean over worlds of the noise-to-signal ratio over that of leave-one-out (rloo); noise_low,
     noise_high: quartiles. cosine: the smallest. length_push, success_push: mean of push minus true push.
     gain, spearman, key_share: means over the worlds where they are defined.
-    measured: "unbiased" (all enumerations at rounding level), "biased", or "within error" (sampled, nothing visible).
-    verdict: "agrees", "WRONG", "not seen" or "no claim".
+    measured: "unbiased" (all worlds enumerated, at rounding level), "biased", "within error" (some were sampled, no bias visible),
+    "undecided" (between the thresholds) or "nothing" (learned nothing anywhere).
+    verdict: "agrees", "WRONG", "no claim", or of a claim that was not decided: "agrees so far" (unbiased where enumerated), "not
+    seen", "nothing learned".
     """
 
     label: str
@@ -49,6 +54,8 @@ class Summary:
     verdict: str
     seconds: float
     skipped: list[str] = field(default_factory=list)
+    nothing: list[str] = field(default_factory=list)
+    backwards: list[str] = field(default_factory=list)
 
     def record(self) -> dict:
         """For JSON: undefined numbers are None."""
@@ -81,9 +88,10 @@ def summarise(records: list[dict], yardstick: dict[tuple[str, int], float]) -> S
     done = [r for r in records if "metrics" in r]
     if not done:
         return None
-    biases = {r["world"]: _bias(r) for r in done if _bias(r) is not None}
-    relative = [r["metrics"]["relative_bias"] for r in done if r["metrics"]["relative_bias"] is not None]
-    errors = [r["errors"].get("relative_bias") or 0.0 for r in done if r["metrics"]["relative_bias"] is not None]
+    biases = {r["world"]: bias for r in done if (bias := _bias(r)) is not None}
+    forward = [r for r in done if (bias := r["metrics"]["relative_bias"]) is not None and bias < WORST_BIAS]
+    relative = [r["metrics"]["relative_bias"] for r in forward]
+    errors = [r["errors"].get("relative_bias") or 0.0 for r in forward]
     noises = [
         r["metrics"]["nsr"] / yardstick[r["world"], r["lag"]]
         for r in done
@@ -123,16 +131,27 @@ def summarise(records: list[dict], yardstick: dict[tuple[str, int], float]) -> S
         verdict=_compare(declared, measured, done[0]["lag"], done[0].get("critic")),
         seconds=sum(r["seconds"] for r in done),
         skipped=sorted({r["skipped"] for r in records if "skipped" in r}),
+        nothing=[r["world"] for r in done if nothing_learned(r["metrics"])],
+        backwards=[r["world"] for r in done if (r["metrics"]["relative_bias"] or 0.0) >= WORST_BIAS],
     )
 
 
 def _bias(record: dict) -> float | None:
+    """The relative bias; the drift where there is nothing to learn; None where nothing was learned."""
+    if nothing_learned(record["metrics"]):
+        return None
     relative, drift = record["metrics"]["relative_bias"], record["metrics"]["drift"]
     return drift if relative is None else relative
 
 
 def _measured(records: list[dict]) -> str:
     """Enumerations decide by threshold; a sampled bias must also exceed three of its standard errors."""
+    nothing = [r for r in records if nothing_learned(r["metrics"])]
+    records = [r for r in records if not nothing_learned(r["metrics"])]
+    if nothing and all(
+        r["metrics"]["relative_bias"] is None for r in records
+    ):  # there is nothing to learn in the others
+        return "nothing"
     enumerated = [bias for r in records if r["exact"] and (bias := _bias(r)) is not None]
     if verdict(enumerated) is False:
         return "biased"
@@ -140,17 +159,19 @@ def _measured(records: list[dict]) -> str:
         bias, error = r["metrics"]["relative_bias"], r["errors"].get("relative_bias")
         if not r["exact"] and bias is not None and error is not None and bias > max(3 * error, VISIBLE_BIAS):
             return "biased"
-    if len(enumerated) < len(records):
-        return "within error"
-    return "unbiased" if max(enumerated, default=0.0) <= ROUNDING_BIAS else "undecided"
+    if max(enumerated, default=0.0) > ROUNDING_BIAS:
+        return "undecided"
+    return "within error" if len(enumerated) < len(records) else "unbiased"
 
 
 def _compare(declared: bool | None, measured: str, lag: int, critic: str | None) -> str:
     """Unbiased means: whatever the critic. So a bias that a good critic hides is not seen, rather than not there."""
     if declared is None or lag:
         return "no claim"
+    if measured == "nothing":
+        return "nothing learned"
     if declared:
-        return "agrees" if measured in ("unbiased", "within error") else "WRONG"
+        return {"unbiased": "agrees", "within error": "agrees so far"}.get(measured, "WRONG")
     hidden = "WRONG" if critic in (None, "random") else "not seen"
     return {"unbiased": hidden, "undecided": hidden, "within error": "not seen"}.get(measured, "agrees")
 

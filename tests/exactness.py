@@ -37,7 +37,7 @@ COMMON = dict(
     reward_weights=[1.0, 0.5, -0.3],
     epsilon=0.1,
 )
-BATCHES = {"clipped": (0, dict(loss_type="dr_grpo")), "with KL": (1, dict(loss_type="dapo", beta=0.04))}
+BATCHES = {"clipped": (0, dict(loss_type="grpo")), "with KL": (1, dict(loss_type="dr_grpo", beta=0.04))}
 KL_DEFAULT = 0.04  # for strategies that want the KL in the reward, where nothing else is asked for
 
 

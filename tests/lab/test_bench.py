@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 from pathlib import Path
 
 import pytest
 
+from credit import baseline
 from lab import bench
 from lab.cells import Job, Spec, run_job, run_jobs, specs_of, split_arguments
 from lab.summary import summarise
@@ -112,9 +115,10 @@ def test_worker_processes_return_what_one_process_returns():
     assert plain == parallel
 
 
-def record(bias, exact=True, error=None, declared=True, world="w", critic=None):
+def record(bias, exact=True, error=None, declared=True, world="w", critic=None, truth=0.5):
+    """A bias of None: nothing was learned, or (`truth` None) there is nothing to learn."""
     names = "cosine scale nsr drift length_push true_length_push success_push true_success_push gain spearman key_share"
-    metrics = dict.fromkeys(names.split(), 0.5) | {"relative_bias": bias}
+    metrics = dict.fromkeys(names.split(), 0.5) | {"relative_bias": bias, "true_length_push": truth}
     return {
         "label": "x",
         "world": world,
@@ -139,7 +143,15 @@ def record(bias, exact=True, error=None, declared=True, world="w", critic=None):
         ([record(0.02, critic="perfect")], "biased", "WRONG"),
         ([record(0.02)], "biased", "WRONG"),
         ([record(0.02, declared=False)], "biased", "agrees"),
-        ([record(0.02, exact=False, error=0.01)], "within error", "agrees"),
+        ([record(0.02, exact=False, error=0.01)], "within error", "agrees so far"),
+        ([record(0.0), record(0.02, exact=False, error=0.01)], "within error", "agrees so far"),
+        ([record(1e-5), record(0.02, exact=False, error=0.01)], "undecided", "WRONG"),
+        ([record(None)], "nothing", "nothing learned"),
+        ([record(None, declared=False)], "nothing", "nothing learned"),
+        ([record(None), record(None, world="coin", truth=None)], "nothing", "nothing learned"),
+        ([record(None, world="coin", truth=None)], "biased", "WRONG"),  # it drifts where there is nothing to learn
+        ([record(None), record(0.0, world="a")], "unbiased", "agrees"),
+        ([record(None), record(0.02, world="a")], "biased", "WRONG"),
         ([record(0.02, exact=False, error=0.001)], "biased", "WRONG"),
         ([record(0.02, exact=False, error=0.01, declared=False)], "within error", "not seen"),
         ([record(1e-5)], "undecided", "WRONG"),
@@ -156,3 +168,83 @@ def test_the_summary_takes_root_mean_square_bias_and_geometric_mean_noise():
     row = summarise(records, {("a", 0): 0.25, ("b", 0): 1.0})
     # sqrt((0.09 + 0.16) / 2); noise ratios 2 and 1/2
     assert math.isclose(row.bias, math.sqrt(0.125)) and math.isclose(row.noise, 1.0) and row.worst_world == "b"
+
+
+def test_a_zero_update_and_one_that_points_backwards_enter_no_average():
+    records = [record(0.3, world="a"), record(None, world="b"), record(1000.0, world="c"), record(0.3, world="d")]
+    row = summarise(records, {})
+    assert row.bias == pytest.approx(0.3) and row.nothing == ["b"] and row.backwards == ["c"] and row.worlds == 4
+    assert (
+        row.worst_world == "c"
+        and bench._bias_text(row) == "backwards in 1"
+        and bench._percent(row.worst_bias) == "backwards"
+    )
+    asleep = summarise([record(None, world="a"), record(None, world="b")], {})
+    assert bench._bias_text(asleep) == "nothing learned" and bench._percent(asleep.worst_bias) == "-"
+
+
+def asleep(rewards_B):
+    return rewards_B * 0
+
+
+def against(rewards_B, group_B):
+    return baseline.group_mean(rewards_B, group_B) * -1
+
+
+def broken(rewards_B):
+    raise RuntimeError("boom")
+
+
+def infinite(advantages_B, policy_logps_BT):
+    return advantages_B[:, None] / (policy_logps_BT * 0)
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """One bench over five strategies, three of which are no good: what it says, and its JSON."""
+    folder = tmp_path_factory.mktemp("sleepers")
+    (folder / "credit").mkdir()
+    (folder / "sleepers.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    for name, axis in {"asleep": "baseline", "against": "baseline", "broken": "baseline", "infinite": "spread"}.items():
+        text = (
+            f"# {name}: for a test\ndefaults: [dr_grpo, _self_]\nname: {name}\n{axis}: {{_target_: sleepers.{name}}}\n"
+        )
+        (folder / "credit" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as text:
+        patch.syspath_prepend(str(folder))
+        with contextlib.redirect_stdout(text):
+            arguments = [
+                "credit=asleep,against,broken,infinite,uniform",
+                "worlds=tiny,levels,coin",
+                "jobs=1",
+                "group=3",
+            ]
+            code = bench.main([*arguments, f"out={folder / 'out'}", "--config-dir", str(folder)])
+        assert code == 0
+        return text.getvalue(), json.loads((folder / "out" / "bench.json").read_text(encoding="utf-8"))
+
+
+def test_the_bench_says_that_nothing_was_learned_and_where_it_went_backwards(printed):
+    text, content = printed
+    assert "asleep: nothing learned in tiny, levels: its mean update is zero there." in text
+    assert "against: backwards in tiny, levels: its mean update lowers the reward there." in text
+    rows = {row["label"]: row for row in content["summary"]["0"]}
+    assert rows["asleep"]["bias"] is None and rows["asleep"]["worst_bias"] == 0.0 and rows["against"]["bias"] is None
+    assert "e+0" not in text
+
+
+def test_the_bench_says_how_many_worlds_were_enumerated_and_how_many_sampled(printed):
+    text, content = printed
+    row = {row["label"]: row for row in content["summary"]["0"]}["uniform"]
+    assert 0 < row["enumerated"] < row["worlds"] == 3
+    assert f"{row['enumerated']} of 3" in text and " by enumeration, " in text and " by sampling, " in text
+
+
+def test_a_member_that_fails_or_returns_nan_is_named_and_takes_no_other_strategy_with_it(printed):
+    text, content = printed
+    assert (
+        "broken: not measured. A member of credit strategy 'broken' failed: RuntimeError in broken (sleepers.py, line "
+        in text
+    )
+    assert "infinite: not measured. The spread infinite of credit strategy 'infinite' returned NaN or inf" in text
+    assert {row["label"] for row in content["summary"]["0"]} == {"asleep", "against", "uniform"}

@@ -75,6 +75,29 @@ def test_rescaling_to_unit_mass_is_declared_and_measured_as_a_bias():
     assert finding.declared is False and finding.agrees
 
 
+def test_a_zero_update_is_neither_unbiased_nor_biased():
+    """Not even in the coin's world, where zero is the truth."""
+
+    @declares(unbiased=True, weight_class="none")
+    def asleep(rewards_B):
+        return rewards_B * 0
+
+    finding = check_declaration(Strategy(weight.seq_sum, asleep, name="asleep"), worlds=("tiny", "levels", "coin"))
+    assert finding.measured is None and not finding.agrees and finding.nothing == ("tiny", "levels")
+    assert "asleep declares to be unbiased, and learned nothing: its mean update is zero in tiny, levels" in str(
+        finding
+    )
+
+
+def test_a_world_in_which_nothing_was_learned_does_not_count_for_a_claim():
+    @declares(unbiased=True, weight_class="none")
+    def only_of_long_texts(rewards_B, group_B, max_length):
+        return baseline.leave_one_out(rewards_B, group_B) * float(max_length > 2)
+
+    finding = check_declaration(Strategy(weight.seq_sum, only_of_long_texts), worlds=("tiny", "poison"))
+    assert finding.nothing == ("tiny",) and finding.measured is True
+
+
 def test_no_claim_cannot_be_wrong():
     def silent(rewards_B):
         return rewards_B
