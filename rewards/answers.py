@@ -38,7 +38,7 @@ class Accuracy(TextReward):
                 return True
         return False
 
-    def score(self, text: str, **row: Any) -> float | None:
+    def score(self, text: str, /, **row: Any) -> float | None:
         others = {name: value for name, value in row.items() if name != self.column}
         references = [one for one in references_of(row[self.column]) if self.right_answer(one, **others) is not None]
         if not references:
@@ -46,5 +46,5 @@ class Accuracy(TextReward):
         answer = self.extract(text)
         return float(answer is not None and any(self.same(answer, reference, **others) for reference in references))
 
-    def parts(self, text: str, **row: Any) -> dict[str, float | None]:
+    def parts(self, text: str, /, **row: Any) -> dict[str, float | None]:
         return {"answer found": float(self.extract(text) is not None), "right": self.score(text, **row)}

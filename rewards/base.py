@@ -25,11 +25,11 @@ class TextReward:
     columns: tuple[str, ...] = ()
     """Names of the dataset columns `score` wants as keyword arguments, one value per row."""
 
-    def score(self, text: str, **row: Any) -> float | None:
+    def score(self, text: str, /, **row: Any) -> float | None:
         """Value of one text; None where it cannot be scored. `TimeoutError` marks the row as failed."""
         raise NotImplementedError
 
-    def parts(self, text: str, **row: Any) -> dict[str, float | None]:
+    def parts(self, text: str, /, **row: Any) -> dict[str, float | None]:
         """Named parts of the score, for people. Default: the score under the reward's own name."""
         return {self.__name__: self.score(text, **row)}
 
@@ -74,7 +74,7 @@ class TextReward:
 class SpanReward(TextReward):
     """A `TextReward` that can also say where the reward was earned (rewards/spans.py)."""
 
-    def text_spans(self, text: str, **row: Any) -> list[Span] | None:
+    def text_spans(self, text: str, /, **row: Any) -> list[Span] | None:
         """Causal spans whose values add up to `score(text)`; None where there is no score."""
         raise NotImplementedError
 

@@ -56,7 +56,7 @@ class length_target(_Measured):
             raise ValueError("length_target needs target >= 0, tolerance >= 0 and slope > 0.")
         self.target, self.tolerance, self.slope = target, tolerance, slope
 
-    def score(self, text: str, **row: Any) -> float:
+    def score(self, text: str, /, **row: Any) -> float:
         beyond = abs(len(self.units(text, row)) - self.target) - self.tolerance
         return min(max(1.0 - beyond / self.slope, 0.0), 1.0)
 
@@ -81,7 +81,7 @@ class soft_overlong(_Measured):
             raise ValueError(f"cache={cache} must lie between 0 and max_length={max_length}.")
         self.max_length, self.cache = max_length, cache
 
-    def score(self, text: str, **row: Any) -> float:
+    def score(self, text: str, /, **row: Any) -> float:
         length = len(self.units(text, row))
         free = self.max_length - self.cache
         if length <= free:
@@ -111,7 +111,7 @@ class repetition(_Measured):
             raise ValueError(f"repetition needs ngram >= 1 and max_penalty <= 0, got {ngram} and {max_penalty}.")
         self.ngram, self.max_penalty = ngram, max_penalty
 
-    def score(self, text: str, **row: Any) -> float:
+    def score(self, text: str, /, **row: Any) -> float:
         units = self.units(text, row)
         total = len(units) - self.ngram + 1
         if total <= 0:

@@ -50,7 +50,7 @@ def to_rows(
             fix = " Without an answer, set task.answer_column=null." if ours == "answer" else ""
             raise ValueError(
                 f"{source} has no column {theirs!r} (task.{ours}_column). It has: {', '.join(names)}."
-                f"{nearest(theirs, names)}{fix}"
+                f"{nearest(theirs, names)}{_separator(names)}{fix}"
             )
     taken = {
         theirs if theirs in names else theirs.partition(".")[0] for theirs in columns.values() if theirs is not None
@@ -115,6 +115,11 @@ def prompt_of(chat: bool, system_prompt: str | None) -> Callable[[Any, str], Any
         return messages
 
     return prompt
+
+
+def _separator(names: list[str]) -> str:
+    found = [mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]]
+    return f" The cells are separated by {found[0]!r}; .csv means commas." if found else ""
 
 
 def _check_one_type(raw: list[tuple[str, Mapping]], name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rewards.accuracy import exact_match
 from rewards.build import (
     check_reward_columns,
     check_weights,
@@ -317,3 +318,15 @@ def test_the_rewards_package_imports_no_torch_trl_or_transformers():
     code += "print(sorted({'torch', 'trl', 'transformers', 'hydra'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_a_column_may_be_called_text():
+    reward = exact_match(column="text")
+    assert reward(prompts=["q"], completions=["4"], text=["4"]) == [1.0]
+
+
+def test_a_column_called_like_an_argument_that_the_yaml_sets_is_refused(folder):
+    (func,) = resolve_rewards([{"_target_": "my_rewards.py:times", "words": ["a"], "factor": 2}], folder)
+    check_reward_columns([func], ["prompt", "answer"])
+    with pytest.raises(ValueError, match=r"the argument 'factor' of its own.*task.drop_columns=\[factor\]"):
+        check_reward_columns([func], ["prompt", "factor"])

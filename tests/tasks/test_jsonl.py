@@ -166,6 +166,7 @@ def test_what_is_wrong_is_said_with_its_remedy(write, settings, message):
         ("a.json", '"prompt"', "must hold a list"),
         ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', "line 2: not JSON.*name the file .jsonl"),
         ("a.csv", "prompt,answer\n", "has no rows"),
+        ("a.csv", "prompt;answer\nx;1\n", "The cells are separated by ';'"),
         ("a.csv", "prompt,answer\nx,1\ny\n", "line 3: not as many cells"),
         ("a.parquet", "not parquet", "not a Parquet file"),
         ("a.txt", "hello", "can be read, not .txt"),
