@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from trainers.overrides import quoted
+
 REFUSED = {
     "run_dir": "the sweep names every run folder; choose sweep_dir=...",
     "runs": "the sweep names every run folder; choose sweep_dir=...",
@@ -99,7 +101,7 @@ class Launch:
 
     def _overrides(self, overrides: Sequence[str], run_dir: Path) -> list[str]:
         folders = [part for folder in self.config_dirs for part in ("--config-dir", folder)]
-        return [*overrides, f"run_dir={_quoted(str(run_dir))}", *folders]
+        return [*overrides, f"run_dir={quoted(str(run_dir))}", *folders]
 
     def environment(self, slot: int, jobs: int, cores: Sequence[int]) -> dict[str, str]:
         """Threads to the cores of the slot, GPUs to its share. What the user has set stays."""
@@ -126,8 +128,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _quoted(text: str) -> str:
-    """A value in Hydra's grammar, whatever characters a path has."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -18,7 +18,8 @@ from credit.strategy import Strategy
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
 from rewards.scorable import check_references
 from tasks.base import Task
-from trainers.compose import ConfigError, make_strategy
+from trainers.compose import ConfigError, check_keys, make_strategy
+from trainers.fields import strange_fields
 from trainers.policy import Policy
 from trainers.schema import departures
 
@@ -107,21 +108,21 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
     """
     values = OmegaConf.to_container(config.trainer, resolve=True)
     known = {entry.name for entry in dataclasses.fields(config_class)}
-    if strange := sorted(set(values) - known):
-        raise ConfigError(
-            f"trainer: the chosen YAML does not belong to this command, whose {config_class.__name__} has no "
-            f"{', '.join(strange[:3])}; leave trainer=... out, or set its fields (trainer.key=...)."
-        )
+    if complaint := strange_fields(values, known, config_class.__name__):
+        raise ConfigError(complaint)
     if parse_flag_from_env("ACCELERATE_USE_CPU"):
         # transformers looks at its own option only and, where there is a GPU, would put the batches there.
         fixed["use_cpu"] = True
     try:
         return config_class(**{**departures(config_class, values), **fixed})
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
         raise ConfigError(f"trainer: {error}") from error
 
 
 def _instantiate(what: str, node: DictConfig, **extra):
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
+    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
     try:
         # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
         return (

@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from credit.strategy import Strategy
 from trainers.layers import MEMBERS, Layers, layers_of, separate_members
+from trainers.overrides import check_overrides
+from trainers.unread import remedy
 
 _OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -52,6 +54,10 @@ def compose_layers(
     name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
 ) -> tuple[DictConfig, dict[str, str], Layers]:
     """As `compose_config`; the configuration, the choices, and who said what."""
+    try:
+        check_overrides(overrides)
+    except ValueError as error:
+        raise ConfigError(f"{error}") from None
     # `{}` stands for what others know and check (rewards.guard, a chat template); Hydra would refuse keys it has not seen.
     overrides = [f"++{override}" if override.startswith(_OPEN) else override for override in overrides]
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
@@ -213,7 +219,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     text = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
     if "Config group override must be" in text:
         empty = next((o for o in overrides if o.split("=")[-1] in ("null", "")), "a config group")
-        return f"{empty}: must name a choice, see --help."
+        return f"{empty}: must name a choice, see --help; or leave it out."
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
     if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
         group, choice = found.groups()
@@ -228,6 +234,11 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         return (
             f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.key=...)."
         )
+    if "does not support deletion" in text:
+        gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
+        return (
+            f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {gone[1:].split('=')[0]}=..."
+        )
     if missing:
         return _no_setting(missing.group(1), name, overrides, folders)
     cause = str(error.__cause__ or "")
@@ -239,28 +250,49 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
 def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """That `where` is no setting, and the nearest one there or the choices of its group that have it."""
     parent, _, leaf = where.replace("/", ".").rpartition(".")
-    if near := _nearest(leaf, _keys_at(name, parent, overrides, folders), prefix=parent):
+    whole = _chosen(name, overrides, folders)
+    if owner := _verbs_with(where.replace("/", ".").split(".")[0], but=name):
+        return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
+    if not parent and whole is not None:
+        return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
+    if near := _nearest(leaf, _keys_at(whole, parent), prefix=parent):
         return f"`{where}` is no setting.{near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
     choices = config_choices(group, folders) if parent else {}
-    owners = [c for c in choices if leaf in _keys_at(name, parent, [*others, f"{group}={c}"], folders)]
+    owners = [c for c in choices if leaf in _keys_at(_chosen(name, [*others, f"{group}={c}"], folders), parent)]
     having = f" It belongs to {', '.join(f'{group}={owner}' for owner in owners)}." if owners else ""
     return f"`{where}` is no setting.{having}"
 
 
-def _keys_at(name: str, parent: str, overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """What may stand below `parent` once the group choices are made: settings and config groups."""
+def _verbs_with(group: str, but: str) -> str:
+    """Other commands that choose from a config group, where `but` does not."""
+    files = {path.stem: OmegaConf.load(path) for path in CONFIG_DIR.glob("*.yaml")}
+    chosen = {
+        name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+        for name, file in files.items()
+        if isinstance(file, DictConfig) and name not in ("strategy", "sweep")
+    }
+    return "" if group in chosen.get(but, ()) else ", ".join(f"{n}.py" for n in sorted(chosen) if group in chosen[n])
+
+
+def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
+    """The configuration with the group choices alone; None if they are what failed."""
     groups = [o for o in overrides if "." not in o.split("=")[0] and (CONFIG_DIR / o.split("=")[0]).is_dir()]
     if groups == list(overrides):
-        return []  # the choices alone are what failed
+        return None
     try:
-        config = compose_config(name, groups, folders)
+        return compose_config(name, groups, folders)
     except ConfigError:
+        return None
+
+
+def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
+    """What may stand below `parent`: settings and config groups."""
+    if whole is None:
         return []
-    node = OmegaConf.select(config, parent) if parent else config
-    keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
-    groups = [folder.name for folder in (CONFIG_DIR / parent.replace(".", "/")).glob("*/")] if parent else []
-    return keys + groups + ([folder.name for folder in CONFIG_DIR.glob("*/")] if not parent else [])
+    node = OmegaConf.select(whole, parent) if parent else whole
+    groups = [folder.name for folder in (CONFIG_DIR / parent.replace(".", "/")).glob("*/")]
+    return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
 
 
 def _nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:

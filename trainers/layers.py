@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ class Layers:
     groups: tuple[str, ...] = ()
 
     def last(self, place: str) -> int:
-        """Number of the layer that has the last word at a dotted place; the command line comes after the files; -1: nobody."""
-        if any(key == place or place.startswith(f"{key}.") for key in self.keys):
+        """Number of the layer that has the last word at or below a dotted place; the command line comes after the files; -1: nobody."""
+        if any(f"{key}.".startswith(f"{place}.") or place.startswith(f"{key}.") for key in self.keys):
             return len(self.files)
         return max((i for i, layer in enumerate(self.files) if layer.says(place)), default=-1)
 
@@ -78,7 +79,7 @@ def layers_of(loader: ConfigLoader, name: str, overrides: Sequence[str], folders
         found = next((folder for folder in folders if (folder / f"{path}.yaml").is_file()), None)
         if found is None or path.startswith("hydra/"):
             continue  # a schema, or Hydra's own
-        values = OmegaConf.to_container(OmegaConf.load(found / f"{path}.yaml"))
+        values = _read(found / f"{path}.yaml", (found / f"{path}.yaml").stat().st_mtime_ns)
         if isinstance(values, dict):
             said = {str(key): value for key, value in values.items() if key != "defaults"}
             files.append(Layer(path, _placed(said, default.package), found == folders[0]))
@@ -86,6 +87,12 @@ def layers_of(loader: ConfigLoader, name: str, overrides: Sequence[str], folders
     given = [o.get_key_element() for o in OverridesParser.create().parse_overrides(list(overrides))]
     groups = [key.lstrip("+~").split("@")[0] for key in given if key not in settings]
     return Layers(tuple(files), tuple(key.lstrip("+~") for key in given if key in settings), tuple(groups))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, modified: int) -> Any:
+    """A YAML's contents as plain data. Not to be written into."""
+    return OmegaConf.to_container(OmegaConf.load(path))
 
 
 def separate_members(config: DictConfig, layers: Layers) -> None:

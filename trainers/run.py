@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig
 
+from rewards.build import check_weights
 from trainers.before import (
     check_disk,
     check_evaluation,
@@ -124,6 +125,8 @@ def _args(config: DictConfig, folder: RunFolder, rewards: Rewards, has_evaluatio
         fixed["eval_on_start"] = False
     if config.trainer.reward_weights is None:
         fixed["reward_weights"] = rewards.weights
+    else:
+        check_weights(list(config.trainer.reward_weights), rewards.funcs)
     return build_args(config, GRPOConfig, **fixed)
 
 

@@ -20,7 +20,7 @@ from sampling.draws import check_counts
 from tasks.base import Row, Task
 from trainers.before import check_disk, check_length, check_trackers, say_left_out, texts_left_out
 from trainers.build import build_args, build_policy, build_task, template_of
-from trainers.compose import ConfigError, make_strategy
+from trainers.compose import ConfigError, check_keys, make_strategy
 from trainers.ending import Ending
 from trainers.folder import RunFolder, before_and_after, read_metrics, run_folder, say_finished, write_text
 from trainers.lhts import LHTS, LHTSTrainer
@@ -155,6 +155,7 @@ def build_weight(node: DictConfig, name: str) -> Strategy:
         ConfigError: it cannot be imported, or needs what likelihood training does not have.
     """
     plain = OmegaConf.to_container(node, resolve=True)
+    check_keys("weight", plain, f" (weight={name})")
     whole = {"_target_": "credit.strategy.Strategy", "weight": plain, "name": name}
     try:
         strategy = sft_strategy(make_strategy(OmegaConf.create(whole)))

@@ -6,19 +6,26 @@ python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
+from credit.requires import check_requires, unmet
 from rewards.terminal import steady_output
 from rewards.tracebacks import LOG, explain, is_refusal
-from trainers.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
+from trainers.compose import CONFIG_DIR, ConfigError, compose_layers, config_choices
+from trainers.fields import epochs_or_steps, judge, strange_fields
 from trainers.launch import check_launch, is_main_process, world_size
+from trainers.layers import Layers
+from trainers.unread import complaints
 
 WAIT_FOR_MAIN = 5.0  # seconds
 EXAMPLES = {
@@ -36,6 +43,7 @@ class Command:
     config: DictConfig
     choices: dict[str, str]
     overrides: tuple[str, ...]
+    said: tuple[str, ...] = ()  # what the user should know about his settings, one sentence each
 
 
 def run_verb(name: str, run: str, register: str | None = None) -> None:
@@ -70,6 +78,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
             print(OmegaConf.to_yaml(command.config))
             return
         check_launch(command.config.get("processes"))
+        for sentence in command.said if is_main_process() else ():
+            print(f"{script}: {sentence}", file=sys.stderr, flush=True)
         resolve_name(run)(command)
     except Exception as error:
         raise SystemExit(_report(script, error)) from None
@@ -98,17 +108,58 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
     """Composes and resolves the whole configuration of a verb.
 
     Raises:
-        ConfigError: as `compose_config`; also for a comma list, which only the sweep takes.
+        ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
     """
-    for override in overrides:
-        value = override.partition("=")[2]
-        if "," in value and not value.startswith(("[", "{", "'", '"')):
-            raise ConfigError(f"{override}: several values are a sweep. Use `python sweep.py {' '.join(overrides)}`")
-    config, choices = compose_config(name, overrides, config_dirs, with_choices=True)
+    config, choices, layers = compose_layers(name, overrides, config_dirs)
+    said: list[str] = []
+    try:
+        for complaint in complaints(name, config, _groups_of(name), layers):
+            raise ConfigError(complaint)
+        if "trainer" in choices:
+            said = _checked_fields(name, config, layers)
+    except InterpolationResolutionError as error:
+        raise ConfigError(f"{error}".splitlines()[0]) from None
     missing = [str(key) for key in OmegaConf.missing_keys(config)]
     if missing:
         raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")
-    return Command(config, choices, tuple(overrides))
+    return Command(config, choices, tuple(overrides), tuple(said))
+
+
+def _checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
+    """The fields of TRL's config against the table of trainers/fields.py and the demands of the strategy. Returns what is to
+    be said.
+
+    Raises:
+        ConfigError: a field is refused, unknown or required otherwise.
+    """
+    schema = OmegaConf.get_type(config.trainer)
+    if not dataclasses.is_dataclass(schema):
+        raise ConfigError(
+            "trainer: the chosen YAML lacks TRL's fields. Begin it with `defaults: [grpo, _self_]`, or sft."
+        )
+    known = [entry.name for entry in dataclasses.fields(schema)]
+    if complaint := strange_fields(map(str, config.trainer), known, schema.__name__.removesuffix("Schema")):
+        raise ConfigError(complaint)
+    try:
+        overruled = epochs_or_steps(config, layers)
+        broken = list(_broken_demands(config))
+    except ValueError as error:
+        raise ConfigError(f"{error}") from None
+    verdict = judge(name, config, layers)
+    if complaints := [*verdict.refused, *broken]:
+        raise ConfigError(" ".join(complaints))
+    return [*verdict.said, *([overruled] if overruled else [])]
+
+
+def _broken_demands(config: DictConfig) -> Iterator[str]:
+    """What the strategy's YAML requires of the trainer and does not find."""
+    requires = OmegaConf.select(config, "credit.requires")
+    if requires is None:
+        return
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_requires(plain["credit"]["requires"])
+    for sentence in unmet(plain["credit"]["requires"], plain["trainer"]):
+        yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
 
 
 def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:

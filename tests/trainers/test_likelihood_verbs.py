@@ -179,7 +179,7 @@ def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason)
         ("train_sft", ["weight=length_power", "weight.gamma=fast"], "gamma"),
         ("train_sft", ["trainer=grpo"], "does not belong to"),
         ("train_sft", ["examples=0"], "examples=0"),
-        ("train_lhts", ["tau=warm"], "positive number"),
+        ("train_lhts", ["tau=warm"], "must be a number"),
         ("train_lhts", ["horizon=two"], "horizon=two"),
         ("train_lhts", ["clamp=tight"], "clamp=tight"),
         ("train_lhts", ["max_new_tokens=0"], "max_new_tokens=0"),
