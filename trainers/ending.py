@@ -50,9 +50,19 @@ class Ending:
                 self._trainer.is_in_train, self._apart = False, self._state.num_processes > 1
 
     def save(self, model: Path) -> None:
-        """Saves the model, then hands it to the hub if that was asked for."""
+        """Saves the model, then hands it to the hub if that was asked for.
+
+        Raises:
+            ValueError: the disk does not take it; with the remedy.
+        """
         with logged(self._folder, "saving the model"):
-            self._trainer.save_model(str(model), _internal_call=True)
+            try:
+                self._trainer.save_model(str(model), _internal_call=True)
+            except OSError as error:
+                raise ValueError(
+                    f"the model cannot be saved in {model} ({error.strerror or error}). Once that is mended, resume=true "
+                    "does the steps since the last checkpoint again."
+                ) from error
         if self._trainer.args.push_to_hub and not self._apart:
             self._together("push to the hub", lambda: self._trainer.push_to_hub(commit_message="Model save"))
 

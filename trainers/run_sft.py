@@ -112,7 +112,7 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
             weight=strategy,
             **options,
         )
-        left_out = texts_left_out(args, len(trainer.train_dataset), command.choices["task"])
+        left_out = texts_left_out(args, _rows_that_learn(trainer), command.choices["task"])
         warning = check_disk(folder.path, trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -241,6 +241,14 @@ def _probe(trainer, task: Task, rows: list[Row], config: DictConfig) -> Probe | 
     return probe(*given, scoring=trainer.scoring, template=template_of(config))
 
 
+def _rows_that_learn(trainer) -> int:
+    """Training rows with a token to learn from; trl before 1.9 keeps those that `max_length` has left none."""
+    data = trainer.train_dataset
+    if "labels" not in (data.column_names or []):
+        return len(data)
+    return sum(any(label != -100 for label in labels) for labels in data["labels"])
+
+
 def _cut_texts(trainer) -> int:
     """Training rows as long as TRL lets them be, whose last token does not end a text."""
     longest, end = trainer.args.max_length, trainer.processing_class.eos_token_id
@@ -252,7 +260,7 @@ def _announcement(
     trainer, command: Command, folder: RunFolder, checkpoint: str | None, texts: int, left_out: int, start: str | None
 ) -> str:
     args, ranks = trainer.args, trainer.accelerator.num_processes
-    kept = len(trainer.train_dataset)
+    kept = _rows_that_learn(trainer)
     made = "" if kept == texts else f", packed into {kept} rows" if args.packing else f", {kept} of which fit"
     parameters = count_parameters(trainer.model)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks

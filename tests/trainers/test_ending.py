@@ -191,6 +191,18 @@ def test_only_a_failure_before_the_last_step_is_one_of_training(tmp_path, capsys
     assert (tmp_path / "error.log").read_text().count("No space left on device") >= 2
 
 
+def test_a_model_that_the_disk_does_not_take_is_no_finished_run(tmp_path):
+    trainer = Trainer(at=4)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    trainer.save_model = full
+    with pytest.raises(ValueError, match=r"No space left on device.*resume=true"):
+        Ending(trainer, tmp_path).save(tmp_path / "model")
+    assert "saving the model" in (tmp_path / "error.log").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_poor_terminal_or_a_reader_that_leaves_costs_no_run(encoding, tmp_path):
