@@ -12,7 +12,9 @@ from markdown_it import MarkdownIt
 # Block structure alone. Without the rule for indented code a fence counts however far it is indented; without the rule
 # for HTML it counts behind a line such as <answer>.
 _MARKDOWN = MarkdownIt("zero").enable(["fence", "blockquote", "list"])
+_OPENING = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,9}[.)])\s+)*(`{3,}(?=[^`]*$)|~{3,})")
 _LANGUAGE = re.compile(r"\s*\{?\.?([\w+#.-]*)")
+_WORD = re.compile(r"[\w+#.-]+")
 _TICKS = re.compile("`+")
 
 
@@ -28,10 +30,11 @@ def code_blocks(text: str) -> Iterator[Code]:
     """The closed code blocks, in order: between fences of three or more backquotes or tildes, in lists and quotations
     too, and between three or more backquotes inside of a line. Line ends become "\\n". Time is linear in the text.
 
-    A block that the text leaves open is none, except where its last line ends with the fence (`{"a": 1}```).
+    Fences that models put at the end of a line count as well: `Sure: ```json` opens a block, and `{"a": 1}``` ` closes
+    one. A block that the text leaves open is none.
     """
     tokens: list = []
-    _MARKDOWN.block.parse(re.sub("\r\n?", "\n", text), _MARKDOWN, {}, tokens)
+    _MARKDOWN.block.parse("\n".join(_fences_apart(re.sub("\r\n?", "\n", text))), _MARKDOWN, {}, tokens)
     for token in tokens:
         if token.type == "fence" and (code := _closed(token)) is not None:
             yield Code(_language(token.info), code)
@@ -43,10 +46,36 @@ def _closed(token) -> str | None:
     """The code of a fenced block; None if nothing closes it."""
     lines = token.content.count("\n") + (not token.content.endswith("\n") and token.content != "")
     first, end = token.map
-    if end - first - 1 > lines:  # the opening line, the code, and one more
-        return token.content
-    code = token.content.rstrip()
-    return code[: -len(token.markup)] if code.endswith(token.markup) else None
+    return token.content if end - first - 1 > lines else None  # the opening line, the code, and one more
+
+
+def _fences_apart(text: str) -> Iterator[str]:
+    """The lines, fences at the end of a line on a line of their own."""
+    fence = ""  # that opened the block we are in
+    for line in text.split("\n"):
+        bare = line.rstrip()
+        if not fence:
+            if found := _OPENING.match(line):
+                fence = found.group(1)
+            elif before := _before_late_opening(bare):
+                yield before
+                line = line[len(before) :]
+                fence = line[: len(line) - len(line.lstrip("`"))]
+        elif bare.endswith(fence):
+            before = bare.rstrip(fence[0])
+            if before.strip("> \t") == "":
+                fence = ""
+            elif fence not in before:
+                yield before
+                line, fence = fence, ""
+        yield line
+
+
+def _before_late_opening(line: str) -> str:
+    """The text before three or more backquotes and a word at the end of the line; "" where that is not so."""
+    head, _, word = line.rpartition("```")
+    before = head.rstrip("`")
+    return before if _WORD.fullmatch(word) and before.strip() and "`" not in before else ""
 
 
 def _inline(text: str) -> Iterator[Code]:
