@@ -47,3 +47,18 @@ def test_a_column_that_is_not_there_names_the_nearest(folder):
 def test_a_data_set_that_cannot_be_had_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"cannot be loaded.*hf auth login.*task=jsonl"):
         hub(str(tmp_path / "nothing here"))
+
+
+def test_a_folder_with_a_broken_file_is_refused_in_a_line(folder, tmp_path):
+    (tmp_path / "data" / "train.jsonl").write_text('{"question": "a", "answer": "1"}\n{"question": \n')
+    with pytest.raises(ValueError, match=r"task.dataset=.*cannot be loaded"):
+        hub(folder, **GSM8K)
+
+
+def test_a_column_whose_name_has_a_meaning_can_be_left_out_of_data_that_nobody_can_rename(folder, tmp_path):
+    for split in ("train", "test"):
+        rows = [row | {"image": "x.png", "self": 1} for row in (ROWS[:9] if split == "train" else ROWS[8:])]
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=r"rename the column 'image'.*task.drop_columns=\[image, self\]"):
+        hub(folder, **GSM8K)
+    assert set(hub(folder, **GSM8K, drop_columns=["image", "self"]).train[0]) == {"prompt", "answer"}
