@@ -9,6 +9,7 @@ Most of a small run is imports, so a server imports them once and forks: each ch
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from runs import ROOT, command, environment
 
 LIMIT = 400  # seconds that any life may take
@@ -80,13 +82,16 @@ class RealCommands:
                 stderr=out,
                 env=environment(),
                 cwd=ROOT,
-                start_new_session=True,
             )
         started = time.monotonic()
         while process.poll() is None:
             assert time.monotonic() - started < LIMIT
             if doom is not None and doom():
-                os.killpg(process.pid, signal.SIGKILL)
+                family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                for each in family:  # the launcher gives its ranks sessions of their own
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
+                psutil.wait_procs(family[1:], timeout=60)
                 return process.wait()
             time.sleep(0.01)
         return process.returncode

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from tiny import LETTERS, tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
-from trl import GRPOConfig
+from trl import GRPOConfig, SFTConfig
 
 from trainers.grpo import CreditGRPOTrainer
+from trainers.sft import CreditSFTTrainer
 
 # Of a log: what no two runs share, and sums over this life of the process.
 _VOLATILE = ("time", "seconds", "runtime", "per_second", "train_loss")
@@ -111,13 +113,17 @@ def assert_goes_on(whole: Life, resumed: Life, step: int) -> None:
 
 def goes_on_from_everywhere(make, folder: Path, steps: int, cuts: list[int] | None = None) -> Life:
     """`make(folder)` builds the trainer, which must save at every step. Cuts: default each that was saved."""
+    state = PartialState()
     whole = live(make(folder / "whole"))
     assert whole.trainer.state.global_step == steps
+    state.wait_for_everyone()
     saved = sorted(int(path.name.split("-")[1]) for path in (folder / "whole").glob("checkpoint-*"))
     before = [step for step in saved if step < steps]
     assert before, "nothing was saved to resume from"
     for step in before if cuts is None else cuts:
-        shutil.copytree(folder / "whole" / f"checkpoint-{step}", folder / f"cut{step}" / f"checkpoint-{step}")
+        if state.is_main_process:
+            shutil.copytree(folder / "whole" / f"checkpoint-{step}", folder / f"cut{step}" / f"checkpoint-{step}")
+        state.wait_for_everyone()
         resumed = live(make(folder / f"cut{step}"), folder / f"cut{step}" / f"checkpoint-{step}")
         assert_goes_on(whole, resumed, step)
     return whole
@@ -136,6 +142,41 @@ class _KeepLogs(TrainerCallback):
 def _plain(value):
     value = value.item() if hasattr(value, "item") else value
     return None if value != value else value  # NaN is not equal to itself
+
+
+def sft(trainer_class=CreditSFTTrainer, data=None, **options):
+    """The same for likelihood training: texts of unequal lengths, 2 a step."""
+    made = {name: options.pop(name) for name in ("weight", "lhts", "eval_dataset") if name in options}
+    settings = dict(
+        per_device_train_batch_size=2,
+        max_steps=8,
+        learning_rate=1e-2,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="steps",
+        save_steps=1,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        max_length=48,
+        seed=3,
+    )
+    texts = [{"prompt": p, "completion": p[::-1] * (1 + i % 5) + "<eos>"} for i, p in enumerate(PROMPTS[:8])]
+    data = texts if data is None else data
+    if "packing" in options:
+        data = [{"text": row["prompt"] + row["completion"]} for row in data]
+
+    def make(folder):
+        return trainer_class(
+            model=tiny_model(),
+            args=SFTConfig(output_dir=str(folder), **(settings | options)),
+            train_dataset=Dataset.from_list(data),
+            processing_class=tiny_tokenizer(),
+            **made,
+        )
+
+    return make
 
 
 def _rows(batch) -> list:

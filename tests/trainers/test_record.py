@@ -109,3 +109,40 @@ def test_malformed_records_are_refused_and_leave_no_file(tmp_path, change, messa
 def test_limits_that_make_no_sense_are_refused(tmp_path, bad):
     with pytest.raises(ValueError, match="at least 1"):
         Recorder(tmp_path, **bad)
+
+
+def test_a_life_that_goes_on_thins_its_files_when_an_undisturbed_one_does(tmp_path):
+    """Killed after the folder was thinned, resumed from before: the files that are left and the pace are the same."""
+
+    def life(folder, steps, recorder):
+        for step in steps:
+            if recorder.due(step, final=40):
+                recorder.record(step, columns([0, 1]))
+        return recorder
+
+    def new(folder):
+        return Recorder(folder, every=1, max_bytes=30_000)
+
+    whole = life(tmp_path / "whole", range(1, 41), new(tmp_path / "whole"))
+    assert whole.every > 1
+    for cut, death in ((3, 12), (10, 30), (20, 21)):
+        folder = tmp_path / f"cut{cut}"
+        kept = life(folder, range(1, cut + 1), first := new(folder)).state_dict()
+        life(folder, range(cut + 1, death), first)
+        drop_after(folder, cut)
+        again = new(folder)
+        again.load_state_dict(kept)
+        life(folder, range(cut + 1, 41), again)
+        assert again.every == whole.every and again.state_dict() == whole.state_dict()
+        assert [f.name for f in record_files(folder)] == [f.name for f in record_files(tmp_path / "whole")]
+
+
+def test_a_run_that_starts_anew_forgets_the_pace_of_its_earlier_life(tmp_path):
+    recorder = Recorder(tmp_path, every=1, max_bytes=1)
+    for step in range(1, 9):
+        recorder.record(step, columns([0, 1]))
+    assert recorder.every > 1
+    drop_after(tmp_path, 0)
+    again = Recorder(tmp_path, every=1, max_bytes=1)
+    again.start()
+    assert again.every == 1 and again.state_dict()["sizes"] == {}
