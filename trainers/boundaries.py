@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -63,6 +64,11 @@ def refuse_unresumable(folder: str | Path, end: int = 0) -> None:
             "be resumed."
         )
     refuse_lost(whole[-1])
+
+
+def place_of(device: torch.device) -> torch.device | str:
+    """Where a rank's tensors of a checkpoint go. accelerate calls the CPU of several ranks cpu:0, which torch does not load to."""
+    return "cpu" if device.type == "cpu" else device
 
 
 def _checkpoints(folder: str | Path) -> list[Path]:

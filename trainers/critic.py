@@ -16,6 +16,7 @@ from credit.batch import Rollout
 from credit.critic import CriticSpec, DecompositionCritic, GradientCritic, RidgeCritic, ValueHead
 from credit.ridge import RidgeHead
 from credit.value import gae
+from trainers.boundaries import place_of
 from trainers.critic_metrics import CriticMetrics
 
 FOLDER, WEIGHTS, SPEC, STATE = "critic", "critic.safetensors", "critic.json", "critic_state.pt"
@@ -90,7 +91,8 @@ class Critic:
                 f"{folder} holds a critic but not its optimiser's state (trainer.save_only_model=true leaves it out), so the run "
                 "cannot go on from there. Start it again with overwrite=true, and save_only_model=false if it is to be resumed."
             )
-        state = torch.load(folder / FOLDER / STATE, map_location=self._accelerator.device, weights_only=True)
+        where = place_of(self._accelerator.device)
+        state = torch.load(folder / FOLDER / STATE, map_location=where, weights_only=True)
         self._load_state(state)
 
     def load_weights(self, folder: Path) -> None:

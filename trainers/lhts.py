@@ -29,6 +29,7 @@ from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights, h
 from sampling.particles import Particles
 from sampling.tempering import alpha_of
 from trainers.adapters import LHTS_FILE, REFERENCE, active_adapters, add_reference, is_adapted, without_adapter
+from trainers.boundaries import place_of
 from trainers.sft import CreditSFTTrainer
 from trainers.temperature import TauInput, attach_tau_input
 
@@ -311,7 +312,8 @@ class LHTSTrainer(CreditSFTTrainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         saved = Path(resume_from_checkpoint) / _STATE
         if saved.exists():
-            self.baseline.sum_T, self.baseline.count_T = torch.load(saved, weights_only=True)
+            sums = torch.load(saved, weights_only=True, map_location=place_of(self.accelerator.device))
+            self.baseline.sum_T, self.baseline.count_T = sums
 
 
 def _log_softmax(model, inputs) -> Tensor:

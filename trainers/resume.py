@@ -18,7 +18,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, trainer_utils
 
 from rewards.guard import stateful
-from trainers.boundaries import COMPLETE_MARK
+from trainers.boundaries import COMPLETE_MARK, place_of
 from trainers.members import MemberStates
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class ResumesExactly:
                 f"{path.parent} does not hold the reference model that trainer.sync_ref_model=true has moved (under FSDP and "
                 "DeepSpeed it is not saved), so the run cannot go on from there. Start it again with overwrite=true."
             )
-        weights = torch.load(path, weights_only=True, map_location=self.accelerator.device)
+        weights = torch.load(path, weights_only=True, map_location=place_of(self.accelerator.device))
         self.accelerator.unwrap_model(self.ref_model).load_state_dict(weights)
 
     def _save_checkpoint(self, model, trial):
