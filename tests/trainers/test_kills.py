@@ -40,12 +40,10 @@ TEXTS = [
     "trainer.max_steps=14",
     "trainer.save_steps=2",
     "trainer.per_device_train_batch_size=8",
-    "trainer.eval_strategy=steps",
-    "trainer.eval_steps=5",
-    "eval_examples=4",
     "probe=2",
     "show=0",
 ]
+HELD_OUT = ["trainer.eval_strategy=steps", "trainer.eval_steps=5", "eval_examples=4"]
 ARMS = {
     "uniform": ["credit=uniform"],
     "dr_grpo, batches of several steps": [
@@ -61,7 +59,7 @@ ARMS = {
     "ridge": ["credit=value", "credit/critic=ridge"],
     "decomposition": ["credit=value_sum"],
     "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora"],
-    "likelihood": ["train_sft.py", "weight=seq_mean", "trainer.logging_steps=3"],
+    "likelihood": ["train_sft.py", "weight=seq_mean", "trainer.logging_steps=3", *HELD_OUT],
     "likelihood, packed": ["train_sft.py", "weight=token_mean", "trainer.packing=true", "trainer.max_length=64"],
     "LHTS": ["train_lhts.py", "tau=0.6", "max_new_tokens=12"],
     "LHTS over a range of tau": ["train_lhts.py", "tau=[0.5,1.0]", "max_new_tokens=12"],
