@@ -35,6 +35,7 @@ class Ending:
         self._trainer, self._folder, self._state = trainer, folder, PartialState()
         self._apart = False  # another process may be waiting for something that this one will not do
         self.failed: dict[str, str] = {}
+        trainer.keeps_one_before_the_last = True
         self._handler = trainer.callback_handler = PatientHandler(trainer.callback_handler, self.part)
 
     def train(self, checkpoint: str | None) -> None:
@@ -91,6 +92,8 @@ class Ending:
         Raises:
             SystemExit: with 1, in that last case.
         """
+        with self.part("old checkpoints"):
+            self._trainer.rotate(Path(self._trainer.args.output_dir))
         if not self._apart:
             with suppress(Exception):  # the others have ended: nothing is left to wait for
                 self._state.wait_for_everyone()

@@ -33,11 +33,14 @@ class ResumesExactly:
     happened. Call `_note_states` at the end of `__init__`.
 
     Attributes:
+        keeps_one_before_the_last: a run that is killed between its last step and its end goes on from the checkpoint before the
+            last one (trainers/boundaries.py), so that one is kept although `save_total_limit` is 1.
         carried: objects with `state_dict` and `load_state_dict` whose states join this rank's part of a checkpoint, by name.
     """
 
     # On the class, so that TRL's methods work on an object made without `__init__`.
     members: MemberStates | None = None
+    keeps_one_before_the_last = False
     _train_sampler: Any = None
     _resumed: dict[str, Any] | None = None
     _epoch_start: dict[str, Any] | None = None
@@ -108,8 +111,14 @@ class ResumesExactly:
         self.accelerator.wait_for_everyone()
         if self.args.should_save and folder.is_dir():
             (folder / COMPLETE_MARK).touch()
-            if _ROTATE:
-                _ROTATE(str(folder.parent), limit, self.state.best_model_checkpoint, use_mtime=True)
+            more = self.keeps_one_before_the_last and self.state.global_step >= self.state.max_steps
+            self.rotate(folder.parent, 1 if more else 0)
+
+    def rotate(self, folder: Path, more: int = 0) -> None:
+        """Deletes the oldest checkpoints beyond `save_total_limit` (plus `more`) as transformers does, never the best one."""
+        limit = self.args.save_total_limit
+        if _ROTATE and self.args.should_save and limit:
+            _ROTATE(str(folder), limit + more, self.state.best_model_checkpoint, use_mtime=True)
 
     def _save_beside(self, folder: Path) -> None:
         """What a subclass adds to a checkpoint, before it counts as complete. Called on all ranks."""

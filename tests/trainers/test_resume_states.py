@@ -12,6 +12,7 @@ from tiny import tiny_model
 from transformers import LlamaForCausalLM
 
 from rewards.guard import guarded
+from trainers.boundaries import COMPLETE_MARK
 
 
 # 2 prompts a step. 4 steps an epoch: cuts inside epoch 1, at its end, and inside epoch 2.
@@ -103,3 +104,31 @@ def test_a_reference_that_moves_goes_on_where_it_was(tmp_path):
 
     whole = goes_on_from_everywhere(grpo(model=model, **moving), tmp_path, 8, cuts=[3, 4])
     assert all(row["kl"] > 0 for row in whole.logs[2:] if "kl" in row)
+
+
+def test_the_checkpoint_before_the_last_is_kept_until_a_command_has_ended(tmp_path):
+    """What is killed after its last step goes on from there: with save_total_limit=1 the run would begin again."""
+
+    def saved():
+        return {path.name for path in tmp_path.glob("checkpoint-*")}
+
+    trainer = grpo(save_steps=2, save_total_limit=1)(tmp_path)
+    trainer.keeps_one_before_the_last = True
+    trainer.train()
+    assert saved() == {"checkpoint-6", "checkpoint-8"}
+    trainer.rotate(tmp_path)
+    assert saved() == {"checkpoint-8"}
+
+
+def test_checkpoints_are_deleted_only_when_a_newer_one_is_complete(tmp_path, monkeypatch):
+    """A kill in between leaves something to resume from, with save_total_limit=1 too."""
+    there = []
+
+    def save(trainer, folder):
+        there.append([path.name for path in sorted(tmp_path.glob(f"checkpoint-*/{COMPLETE_MARK}"))])
+
+    trainer = grpo(save_steps=2, save_total_limit=1, max_steps=6)(tmp_path)
+    monkeypatch.setattr(type(trainer), "_save_beside", save)  # called once a checkpoint is all but marked
+    trainer.train()
+    assert [len(names) for names in there] == [0, 1, 1]
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-6"}
