@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rewards.tracebacks import tell
+from rewards.visible import visible
 from sweeping.check import check_cells, estimate
 from sweeping.engine import Status, run_cells, run_one
 from sweeping.facts import facts_of_machine
@@ -200,7 +201,7 @@ def run(sweep: Sweep, console: Console) -> int:
                 soft_wrap=True,
             )
             error = "\n".join(folder.state(cell)["error"].splitlines()[-8:])
-            console.print(error, markup=False, highlight=False, soft_wrap=True)
+            console.print(visible(error), markup=False, highlight=False, soft_wrap=True)
         if failed:
             cells_again = "the failed cell" if len(failed) == 1 else f"the {len(failed)} failed cells"
             console.print(f"\nThe same command tries {cells_again} again.")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from lab.report_analysis import Analysis, Options, analyse
 from lab.report_read import Study, read_study
-from trainers.visible import visible
+from rewards.visible import visible
 
 _NUMBERS = {"threshold": float, "level": float, "window": int}
 _KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "allow", "out")
@@ -88,12 +88,12 @@ def main(arguments: Sequence[str]) -> int:
         study = read_study(folders)
         out = out or _default_out(Path(folders[0]))
         analysis = write_report(study, options, out)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"lab.report: {visible(str(error))}", file=sys.stderr)
         return 2
     from lab.report_words import conclusions
 
-    for line in conclusions(analysis):
+    for line in conclusions(study, analysis):
         print(f"- {visible(line)}")
     print(f"\n{visible(str(out / 'report.html'))}")
     return 0

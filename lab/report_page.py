@@ -20,7 +20,7 @@ from lab.report_analysis import MEASURES, Analysis
 from lab.report_plots import draw, save
 from lab.report_read import Study
 from lab.untrusted import write_file
-from trainers.visible import visible
+from rewards.visible import visible
 
 Row = Sequence[str]
 _CSS = (Path(__file__).with_name("report_page.css")).read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
                 verdict = ("yes" if c.declared else "no") if primary else "not tested"
                 p = "n/a" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}"
                 rows.append([c.arm, MEASURES[measure], str(len(c.pairs)), words.with_interval(d, sign=True),
-                             words.with_interval(i), p, verdict])  # fmt: skip
+                             words.with_interval(i, ends=0), p, verdict])  # fmt: skip
     return header, rows
 
 
@@ -231,7 +231,7 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
 <title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
 <header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
 <p class="lead">{e(lead)} <span>({e(how)})</span></p></header>
-<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(analysis))}</div>
+<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(study, analysis))}</div>
 <div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>
 <section class="pictures">{pictures}</section>
 <section>{sections}
@@ -252,7 +252,7 @@ def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str])
         lines = [header, ["---"] * len(header), *rows]
         return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
-    parts = [f"# {_cell(title(analysis))}", "## What can be concluded", _list(words.conclusions(analysis))]
+    parts = [f"# {_cell(title(analysis))}", "## What can be concluded", _list(words.conclusions(study, analysis))]
     parts += ["## What cannot", _list(words.cautions(study, analysis))]
     parts += [f"![{_alt(name)}]({name}.png)" for name in names]
     for name, header, rows in tables:
@@ -286,7 +286,8 @@ def _csv(path: Path, header: Row, rows: list[Row]) -> None:
 
 
 def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: names of folders are not ours."""
+    """A cell that acts in no terminal, and that no spreadsheet takes for a formula: names of folders are not ours."""
+    cell = visible(cell)
     is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", cell)
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number else cell
 

@@ -21,7 +21,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from lab.report_analysis import Analysis, mean_curve, rows_of
 from lab.stats_curves import smoothed
 from lab.untrusted import write_file
-from trainers.visible import visible
+from rewards.visible import visible
 
 # Okabe-Ito, told apart by colour-blind readers; line styles and end labels say the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
@@ -142,7 +142,7 @@ def _differences(analysis: Analysis) -> Figure:
     axes.margins(x=0.06)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     _arm_axis(axes, [row.arm for row in rows])
-    axes.set_xlabel(f"difference to {analysis.reference}, same seed")
+    axes.set_xlabel(f"difference to {visible(analysis.reference)}, same seed")
     axes.set_title("Paired differences (filled: declared)", loc="left")
     return figure
 

@@ -31,6 +31,7 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what is wrong with its files
+    titled: bool = False  # its arm is what a sweep calls it, and not a folder's name
 
     def curve(self, x: str, y: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(x, y) at the steps that logged both.
@@ -168,7 +169,7 @@ def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed
     config, summary = (_read(folder / name, notes) for name in ("config.yaml", "summary.json"))
     finished = summary is not None
     config, summary = config or {}, summary or {}
-    from_path = re.fullmatch(r"seed(\d+)", folder.name)
+    titled, from_path = arm is not None, re.fullmatch(r"seed(\d+)", folder.name)
     parents = folder.resolve().parts[-3:-1]
     if seed is None:
         said = (config.get("seed"), int(from_path[1]) if from_path else None, summary.get("seed"))
@@ -177,7 +178,7 @@ def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed
         arm = parents[1] if from_path else _name(summary.get("credit")) or _name(config.get("credit")) or folder.name
     if task is None:
         task = parents[0] if from_path else _name(summary.get("task")) or _name(config.get("task")) or "task"
-    return Run(folder, str(task), str(arm), seed, columns, finished, summary, config, tuple(notes))
+    return Run(folder, str(task), str(arm), seed, columns, finished, summary, config, tuple(notes), titled)
 
 
 def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:

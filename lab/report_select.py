@@ -6,6 +6,7 @@ than the reference; runs that ended far too early; second runs of one seed. Arms
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ class Apart:
 @dataclass(frozen=True)
 class Selection:
     """`used[i].arm` is the arm's name in this report. `settings`: arm -> what it was told, as far as arms or runs differ;
-    empty for arms without a config.yaml. `merged`: arm -> names of runs that are the same arm under another name."""
+    empty for arms without a config.yaml. `merged`: arm -> the names of its runs, where there are several."""
 
     reference: str
     used: tuple[Run, ...]
@@ -110,7 +111,7 @@ def _selection(
         tuple(apart),
         table,
         tuple(keys),
-        {arm: others for arm, labels in merged.items() if (others := tuple(sorted(labels - {arm}))) and arm in labels},
+        {arm: tuple(sorted(labels)) for arm, labels in merged.items() if len(labels) > 1},
     )
 
 
@@ -178,8 +179,9 @@ def _batch(run: Run) -> dict[str, str]:
 
 
 def _names(runs: Sequence[Run], factors: dict[int, dict[str, str]]) -> dict[int, str]:
-    """id(run) -> the name of its arm. Task by task, runs told the same are one arm, by the shortest of their names; runs
-    told different things under one name get what differs behind it. Without a config.yaml the name is all there is."""
+    """id(run) -> the name of its arm. Task by task, runs told the same are one arm, by the shortest of their names
+    without settings; runs told different things under one name get what differs behind it.
+    Without a config.yaml the name is all there is."""
     names: dict[int, str] = {}
     for task in dict.fromkeys(run.task for run in runs):
         groups: dict[frozenset, list[Run]] = {}
@@ -194,10 +196,16 @@ def _names(runs: Sequence[Run], factors: dict[int, dict[str, str]]) -> dict[int,
             groups.setdefault(homes[0] if len(homes) == 1 else frozenset({run.arm}), []).append(run)
         titled: dict[str, list[list[Run]]] = {}
         for group in groups.values():
-            titled.setdefault(min((run.arm for run in group), key=lambda arm: (len(arm), arm)), []).append(group)
+            titled.setdefault(min((_title(run) for run in group), key=lambda arm: (len(arm), arm)), []).append(group)
         for label, same in titled.items():
             names |= _apart_by_settings(label, same, factors)
     return names
+
+
+def _title(run: Run) -> str:
+    """The folder's name up to the settings in it, which `_apart_by_settings` adds where they tell arms apart."""
+    known = command_of(run.config) != OTHER_COMMAND and not run.titled
+    return run.arm.partition(",")[0] if known and re.search(r",[^,]*=", run.arm) else run.arm
 
 
 def _apart_by_settings(label: str, same: list[list[Run]], factors: dict[int, dict[str, str]]) -> dict[int, str]:
@@ -232,12 +240,12 @@ def _references(asked: str | None, runs: Sequence[Run], names: dict[int, str]) -
 def _other_measure(
     runs: list[Run], names: dict[int, str], measured: dict[int, dict[str, str]], reference: str, metric: str
 ) -> Callable[[Run], tuple[str, str] | None]:
-    own = [run for run in runs if names[id(run)] == reference]
+    own = sorted((run for run in runs if names[id(run)] == reference), key=lambda run: len(run.arm))
     usual: dict[str, frozenset] = {}
     by_seed: dict[tuple[str, int], list[frozenset]] = {}
     for task in {run.task for run in own}:
         here = [run for run in own if run.task == task and id(run) in measured]
-        named = [run for run in here if run.arm == reference] or here  # not those merged into it
+        named = [run for run in here if run.arm == here[0].arm]  # not those of longer names, merged into it
         counts = Counter(frozenset(measured[id(run)].items()) for run in named)
         if counts:
             usual[task] = counts.most_common(1)[0][0]
@@ -279,15 +287,15 @@ def _too_short(runs: list[Run], names: dict[int, str]) -> Callable[[Run], tuple[
         (steps, tokens), (others, most) = ends[id(run)], usual[run.task]
         if steps >= SHORT * others or tokens >= SHORT * most:
             return None
-        return "short", f"it ended after {steps:g} steps, where {others:g} are usual here"
+        return "short", f"it ended after step {steps:g}, where {others:g} steps are usual here"
 
     return wrong
 
 
 def _second(runs: list[Run], names: dict[int, str], metric: str) -> Callable[[Run], tuple[str, str] | None]:
-    """One run for each arm, task and seed: the one of the arm's own name, then the first folder."""
+    """One run for each arm, task and seed: the one of the shortest name, then the first folder."""
     first: dict[tuple[str, str, int], Run] = {}
-    for run in sorted(runs, key=lambda run: run.arm != names[id(run)]):
+    for run in sorted(runs, key=lambda run: len(run.arm)):
         first.setdefault((names[id(run)], run.task, run.seed), run)
 
     def wrong(run: Run) -> tuple[str, str] | None:

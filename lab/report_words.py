@@ -29,7 +29,7 @@ def number(value: float, scale: float | None = None, sign: bool = False, least: 
     plus = "+" if sign and value else ""
     step = (scale or abs(value) / 10) / factor
     decimals = _decimals(step, 1) if step > 0 else 0
-    if scale and value:
+    if scale and value and least:
         decimals = max(decimals, _decimals(abs(value) / factor, least - 1))
     if decimals > MOST_DECIMALS:
         return f"{value:{plus}.{max(1, least - 1)}e}".replace("-", "\u2212")
@@ -42,14 +42,14 @@ def _decimals(size: float, more: int) -> int:
     return max(0, int(more - np.floor(np.log10(size))))
 
 
-def with_interval(estimate: stats.Estimate, sign: bool = False) -> str:
+def with_interval(estimate: stats.Estimate, sign: bool = False, ends: int = 1) -> str:
     """`value [low, high]` with the digits that the width of the interval supports, and the value with two of its own at
-    least, however wide the interval; it does not break."""
+    least, the ends with `ends` of theirs, however wide it is; it does not break."""
     width = estimate.high - estimate.low
     scale = width if np.isfinite(width) and width > 0 else None
     if not np.isfinite(estimate.low):
         return f"{number(estimate.value, sign=sign)} [no\u00a0interval]"
-    low, high = number(estimate.low, scale, sign), number(estimate.high, scale, sign)
+    low, high = number(estimate.low, scale, sign, ends), number(estimate.high, scale, sign, ends)
     return f"{number(estimate.value, scale, sign, least=2)}\u00a0[{low},\u00a0{high}]"
 
 
@@ -58,7 +58,7 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def conclusions(analysis: Analysis) -> list[str]:
+def conclusions(study: Study, analysis: Analysis) -> list[str]:
     """What the primary measure says, arm by arm, and which arms it says nothing about."""
     rows = analysis.comparisons[analysis.options.primary]
     name = MEASURES[analysis.options.primary]
@@ -80,7 +80,7 @@ def conclusions(analysis: Analysis) -> list[str]:
         lines.insert(
             0, f"No arm is declared different from {analysis.reference}. That is not evidence that they are equal."
         )
-    return lines + _not_compared(analysis)
+    return lines + _not_compared(study, analysis)
 
 
 def _also(arm: str, analysis: Analysis) -> str:
@@ -98,15 +98,15 @@ def _also(arm: str, analysis: Analysis) -> str:
     return f" Their credit is the same; they differ in {named}."
 
 
-def _not_compared(analysis: Analysis) -> list[str]:
+def _not_compared(study: Study, analysis: Analysis) -> list[str]:
     """Arms of which no run is left, with the reason."""
-    left = {run.arm for run in analysis.used} | {n for names in analysis.selection.merged.values() for n in names}
+    used = {run.folder for run in analysis.used}
+    left = {run.arm for run in study.runs if run.folder in used}
     lines = {}
     for one in analysis.apart:
         if one.run.arm not in left and one.kind in ("measure", "short", "task"):
-            lines.setdefault(
-                (one.run.arm, one.reason), f"{one.run.arm} is not compared with {analysis.reference}: {one.reason}."
-            )
+            text = f"{_cut(one.run.arm)} is not compared with {analysis.reference}: {one.reason}."
+            lines.setdefault((one.run.arm, one.reason), text)
     return list(lines.values())
 
 
@@ -189,7 +189,7 @@ def _left_out(study: Study, analysis: Analysis) -> list[str]:
     lines = []
     for kind, text in words.items():
         if runs := [one.run for one in analysis.apart if one.kind == kind]:
-            names = ", ".join(f"{run.task}/{run.arm}/seed{run.seed}" for run in runs[:NAMED]) + _more(len(runs))
+            names = ", ".join(f"{run.task}/{_cut(run.arm)}/seed{run.seed}" for run in runs[:NAMED]) + _more(len(runs))
             lines.append(text.format(names, reference=analysis.reference))
     if study.skipped:
         named = ", ".join(f"{one.folder} ({one.reason})" for one in study.skipped[:NAMED])
@@ -209,7 +209,10 @@ def _readings(analysis: Analysis) -> list[str]:
             f"{_more(len(bare))}): whether they were set up and measured alike cannot be checked."
         )
     for arm, names in analysis.selection.merged.items():
-        lines.append(f"{arm} is also called {', '.join(names)} here: they differ in nothing but what they log or save.")
+        lines.append(
+            f"{arm} has several names here, which differ in nothing but what is logged or saved: "
+            f"{', '.join(map(_cut, names[:NAMED]))}{_more(len(names))}."
+        )
     if sampling := [key for key in analysis.selection.factors if is_sampling(key)]:
         lines.append(
             f"Completions were sampled in other ways ({', '.join(sampling)}), so part of a difference in `{metric}` can be "
@@ -224,11 +227,14 @@ def _readings(analysis: Analysis) -> list[str]:
     for task in analysis.tasks:
         runs = [run for run in analysis.used if run.task == task]
         ends = [float(run.columns[analysis.x][np.isfinite(run.columns[analysis.x])][-1]) for run in runs]
-        if (least := analysis.budget[task]) < 0.8 * (most := max(ends)):
+        last = [float(run.columns["step"][-1]) for run in runs]
+        least, most, apart = analysis.budget[task], max(ends), min(last) < 0.9 * max(last)
+        if least < (0.8 if apart else 0.5) * most:
             run = runs[ends.index(min(ends))]
             lines.append(
                 f"On {task} all runs are read at {number(least)}, where {run.arm}/seed{run.seed} ended; the longest went on to "
-                f"{number(most)}, and what it learnt after that is in no number. A learning rate that decays is not done there."
+                f"{number(most)}, and what it learnt after that is in no number read at equal tokens."
+                + (" A learning rate that decays over the run had not come down yet there." if apart else "")
             )
     gaps = [(run, *gaps_of(run, metric, analysis.x)) for run in analysis.used if not metric.startswith("eval")]
     for run, lost, steps, at_end in gaps:

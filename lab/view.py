@@ -32,8 +32,8 @@ from credit import Strategy
 from lab.untrusted import read_object, write_file
 from lab.view_data import Row, find_records, read_rows, view_of_step
 from lab.view_page import page
+from rewards.visible import visible
 from trainers.compose import compose_config, make_strategy
-from trainers.visible import visible
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
 DEFAULT_STEPS = 12
@@ -140,7 +140,7 @@ def critic_of(run: Path) -> dict[str, Any] | None:
     """What fitted the recorded values: `credit.critic` of the run's config.yaml, as plain data; None without either."""
     try:
         credit = (read_object(run / "config.yaml") or {}).get("credit")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"lab.view: {run}: {visible(str(error))}; values go to no column.", file=sys.stderr)
         return {"unknown": str(error)}
     critic = credit.get("critic") if isinstance(credit, dict) else None
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
         if request.terminal:
             request.steps = "last" if request.steps == "some" else request.steps
         view = build_view(request)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"lab.view: {visible(str(error))}", file=sys.stderr)
         return 2
     if request.terminal:
@@ -182,7 +182,11 @@ def main(arguments: Sequence[str]) -> int:
         print_view(view, Console(), request.rows)
         return 0
     out = request.out or request.run / "credit.html"
-    write_file(out, page(view))
+    try:
+        write_file(out, page(view))
+    except OSError as error:
+        print(f"lab.view: {visible(str(error))}", file=sys.stderr)
+        return 2
     print(visible(str(out)))
     return 0
 

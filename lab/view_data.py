@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import torch
 
 from credit import Credit, Rollout, Strategy
+from rewards.visible import visible
 from trainers.record import REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
-from trainers.visible import visible
 
 Row = dict[str, Any]
 RECORDED = "recorded"

@@ -26,6 +26,7 @@ from rewards.opened import COLUMN, openings_of, whole_text
 from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from rewards.text import completion_text
 from rewards.tracebacks import tell
+from rewards.visible import visible
 
 _PART_SECONDS = 10.0  # for the parts of one row
 
@@ -162,7 +163,7 @@ def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _show(number: int, row: dict, funcs: list[Callable], weights: list[float], scores: list, parts: list[dict]) -> None:
-    print(f"{number + 1}. {_short(completion_text(row['completion']))}")
+    print(f"{number + 1}. {visible(_short(completion_text(row['completion'])))}")
     for func, weight, score, pieces in zip(funcs, weights, scores, parts, strict=True):
         print(f"   {callable_name(func):<24} {_number(score)}" + (f"  x {weight:g}" if weight != 1 else ""))
         for name, value in pieces.items():

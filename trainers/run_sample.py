@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rewards.read import TEXT, kind_of, read_lines, read_rows
+from rewards.visible import visible
 from sampling.ancestral import TokenTemperature
 from sampling.causal_lm import CausalLM
 from sampling.draws import Draws, check_counts
@@ -181,16 +182,16 @@ def records(prompts: list, draws: Draws, tokenizer, sampler: str, config: DictCo
 def show(rows: list[dict], draws: Draws, prompts: list, sampler: str, config: DictConfig, seconds: float) -> None:
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
     for p, prompt in enumerate(prompts):
-        console.print(f"\n[bold]{escape(str(prompt))}[/bold]")
+        console.print(f"\n[bold]{escape(visible(str(prompt)))}[/bold]")
         for row in rows[p * config.num_samples : (p + 1) * config.num_samples]:
-            console.print(f"  {escape(row['text'])}  [dim]log p {row['log_p']:.2f}[/dim]")
+            console.print(f"  {escape(visible(row['text']))}  [dim]log p {row['log_p']:.2f}[/dim]")
     table = Table(title=f"sampler={sampler}  tau={config.tau}", title_justify="left")
     for name in ("prompt", f"ESS of {draws.ess_out_of}", "acceptance", "log normaliser", *draws.extras):
         table.add_column(name, justify="left" if name == "prompt" else "right", max_width=32, overflow="ellipsis")
     for p, prompt in enumerate(prompts):
         values = [draws.ess_P, draws.acceptance_P, draws.log_normaliser_P, *draws.extras.values()]
         cells = [_number(v[p] if torch.is_tensor(v) else v) for v in values]
-        table.add_row(escape(str(prompt)[:32]), *cells)
+        table.add_row(escape(visible(str(prompt)[:32])), *cells)
     console.print()
     console.print(table)
     total = draws.tokens_per_sample * len(rows)

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rewards.visible import visible
+
 EDGE = 10
 
 
@@ -51,9 +53,9 @@ def sample_lines(trainer, reward_names: list[str], show: int) -> list[str]:
         scores = ", ".join(f"{name} {_number(_at(logs['rewards'].get(name), row))}" for name in reward_names)
         lines += [
             "",
-            f"[bold]{escape(_text(prompts[row]))}[/bold]",
-            f"  {escape(_text(completions[row]))}",
-            f"  [dim]{scores}[/dim]",
+            f"[bold]{escape(visible(_text(prompts[row])))}[/bold]",
+            f"  {escape(visible(_text(completions[row])))}",
+            f"  [dim]{escape(visible(scores))}[/dim]",
         ]
     return lines
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rewards.visible import visible
 from trainers.curves import INK, _panel
 from trainers.probe import Probe
 from trainers.progress import Progress
@@ -73,7 +74,7 @@ def print_learnt(rows: list[dict], summary: dict[str, Any], after: Probe | None,
     console = Console(highlight=False)
     console.print(learnt_table(summary))
     for prompt, text in (after.texts if after else [])[:show]:
-        console.print(f"\n[bold]{escape(prompt)}[/bold]\n  {escape(text)}")
+        console.print(f"\n[bold]{escape(visible(prompt))}[/bold]\n  {escape(visible(text))}")
 
 
 def learnt_table(summary: dict[str, Any]) -> Table:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lab import view
+from lab import report, view
 from lab.untrusted import read_object, read_text, write_file
 from lab.view_data import find_records, read_rows
-from tests.lab.view_helpers import rows, write
+from tests.lab.report_helpers import straight, write_run
+from tests.lab.view_helpers import HOSTILE, rows, write
 
 LAUGHS = "\n".join(
     [f"a0: &a0 [{', '.join(['ha'] * 9)}]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))]
@@ -133,3 +136,102 @@ def test_broken_record_is_named_and_the_others_are_shown(kind, tmp_path, capsys)
     assert [step["step"] for step in data["steps"]] == [2]
     (folder / "records" / "step00000002.parquet").unlink()
     assert view.main([str(folder)]) == 2
+
+
+# ---- reports ------------------------------------------------------------------------------------------------------
+
+
+def hostile_arm(root: Path, arm: str, **summary) -> None:
+    for seed in range(2):
+        write_run(root / "chain" / arm / f"seed{seed}", straight(0.5 + seed / 9), **summary)
+
+
+@pytest.mark.parametrize("kind", named_code(Path("x")))
+def test_report_of_a_run_calls_nothing_that_its_config_names(kind, tmp_path, monkeypatch, capsys):
+    marker = tmp_path / "pwned.py"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / marker.name).write_text(f"open({str(marker)!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("APPORTION_SECRET", "the secret")
+    hostile_arm(tmp_path / "runs", "uniform")
+    hostile_arm(tmp_path / "runs", "other")
+    for folder in (tmp_path / "runs" / "chain").glob("*/*"):
+        (folder / "config.yaml").write_text(named_code(marker)[kind])
+    assert report.main([str(tmp_path / "runs")]) == 0
+    assert not marker.exists()
+    written = b"".join(file.read_bytes() for file in (tmp_path / "runs" / "report").iterdir())
+    assert b"the secret" not in written and "the secret" not in "".join(capsys.readouterr())
+
+
+def test_names_of_folders_and_their_numbers_act_in_no_page_table_or_terminal(tmp_path, capsys):
+    names = [name for name in HOSTILE if name and "/" not in name and "\0" not in name and "\n" not in name]
+    names += ["=HYPERLINK(1)", "@SUM(A1)", "\udcff", "$x^{2}$", "--help", "a\rb"]
+    for name in names:
+        hostile_arm(
+            tmp_path / "runs", name, credit=name, task=name, versions={name: name}, seconds=name, eval_reward_after=name
+        )
+    manifest = {
+        "command": "<script>x</script>\x1b[2J",
+        "commit": "\x1b[31m",
+        "versions": {"<img src=x>": "<b>"},
+        "cells": [],
+    }
+    (tmp_path / "runs" / "sweep.json").write_text(json.dumps(manifest))
+    assert report.main([str(tmp_path / "runs" / "chain"), str(tmp_path / "runs")]) == 0
+    said = "".join(capsys.readouterr())
+    out = tmp_path / "runs" / "chain" / "report"
+    html, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    assert not re.search(r"<(?!/?(?:html|head|meta|title|style|body|main|header|p|h1|h2|span|section|div|ul|li|figure|img|table|thead"
+                         r"|tbody|tr|th|td|code|details|summary|pre)\b)[a-z]", html)  # fmt: skip
+    assert "&lt;script&gt;" in html and not re.search(r"<img (?!alt=\"[^\"]*\" src=\"data:image/png)", html)
+    for written in (
+        said,
+        html,
+        text,
+        *((out / f"{name}.csv").read_text() for name in ("runs", "levels", "comparisons")),
+    ):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", written.replace("\r\n", "\n"))
+    for name in ("runs", "levels", "comparisons"):
+        cells = [cell for row in csv.reader((out / f"{name}.csv").open()) for cell in row]
+        assert not any(cell.startswith(("=", "@", "+")) for cell in cells)
+
+
+def test_report_is_not_written_through_a_link(tmp_path, capsys):
+    hostile_arm(tmp_path / "runs", "uniform")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "report.md").write_text("mine")
+    (tmp_path / "runs" / "report").symlink_to(tmp_path / "precious")
+    assert report.main([str(tmp_path / "runs")]) == 2
+    assert "is a link to another place" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    for name in ("report.html", "report.md", "runs.csv", "final.png"):
+        (tmp_path / "out" / name).symlink_to(tmp_path / "precious" / "report.md")
+    assert report.main([str(tmp_path / "runs"), f"out={tmp_path / 'out'}"]) == 0
+    assert (tmp_path / "precious" / "report.md").read_text() == "mine"
+
+
+def test_tasks_whose_names_look_alike_as_files_get_pictures_of_their_own(tmp_path):
+    for task in ("a.b", "a b", "..", "a_b"):
+        for arm in ("uniform", "other"):
+            write_run(tmp_path / "runs" / f"{task}{arm}", straight(0.5), task=task, credit=arm, seed=0)
+    assert report.main([str(tmp_path / "runs")]) == 0
+    pictures = [path.name for path in (tmp_path / "runs" / "report").glob("learning_*.png")]
+    assert len([name for name in pictures if not name.startswith("learning_steps")]) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_completions_act_in_no_terminal(capsys):
+    from trainers.probe import Probe
+    from trainers.show import sample_lines
+    from trainers.show_sft import print_learnt
+
+    text = "\x1b[2J\x1b]0;title\x07[bold]\u202ehello\x9b1m"
+    trainer = type("T", (), {"_logs": {"prompt": [text], "completion": [text], "rewards": {"f": [1.0]}}})
+    for line in sample_lines(trainer, ["f"], 1):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", line)
+    probe = object.__new__(Probe)
+    object.__setattr__(probe, "texts", [(text, text)])
+    summary = {"credit": "a", "task": "t", "seed": 0, "eval_loss_after": None, "written": None, "initial_loss": 1.0,
+               "final_loss": 1.0, "seconds_per_step": 1.0, "seconds": 1.0}  # fmt: skip
+    print_learnt([], summary, probe, 1)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", capsys.readouterr().out)

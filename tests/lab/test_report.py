@@ -113,7 +113,7 @@ def test_clear_difference_is_declared_and_a_small_one_is_not(tmp_path):
     analysis = analyse(study, Options())
     declared = {row.arm: row.declared for row in analysis.comparisons["final"]}
     assert analysis.reference == "uniform" and declared == {"better": True, "same": False}
-    text = " ".join(conclusions(analysis))
+    text = " ".join(conclusions(study, analysis))
     assert "better differs from uniform" in text and "same and uniform cannot be told apart" in text
 
 
@@ -122,7 +122,7 @@ def test_three_seeds_declare_nothing_and_say_what_they_could_not_see(tmp_path):
     analysis = analyse(study, Options())
     (row,) = analysis.comparisons["final"]
     assert row.difference.p < 0.05 and not row.declared
-    (first, second) = conclusions(analysis)
+    (first, second) = conclusions(study, analysis)
     assert "No arm is declared different" in first and "not evidence that they are equal" in first
     assert (
         f"With 3 paired runs nothing below a difference of {number(row.smallest, row.smallest)} can be told apart"
@@ -153,8 +153,9 @@ def test_identical_arms_are_said_to_be_identical(tmp_path):
     for arm in ("uniform", "copy"):
         for seed in range(6):
             write_run(tmp_path / "t" / arm / f"seed{seed}", straight(0.5 + seed / 10))
-    analysis = analyse(read_study([tmp_path]), Options())
-    assert "gave the same number" in " ".join(conclusions(analysis))
+    study = read_study([tmp_path])
+    analysis = analyse(study, Options())
+    assert "gave the same number" in " ".join(conclusions(study, analysis))
 
 
 def test_unfinished_runs_are_left_out_and_named(tmp_path):

@@ -23,7 +23,7 @@ def made(folder: Path, **options):
     """(analysis, conclusions, cautions) of a folder."""
     study = read_study([folder])
     analysis = analyse(study, Options(**options))
-    return analysis, " ".join(conclusions(analysis)), " ".join(cautions(study, analysis))
+    return analysis, " ".join(conclusions(study, analysis)), " ".join(cautions(study, analysis))
 
 
 def pair(root: Path, *changes: str, seeds: int = 2, **more) -> Path:
@@ -110,7 +110,10 @@ def test_runs_that_differ_in_what_they_log_or_save_only_are_one_arm(tmp_path):
     analysis, _, more = made(tmp_path)
     assert analysis.arms == ("uniform", "dr_grpo") and not analysis.apart
     assert len(analysis.comparisons["final"][0].pairs) == len(LOGGING)
-    assert "uniform is also called uniform,record.every=5" in more
+    assert (
+        "uniform has several names here, which differ in nothing but what is logged or saved: uniform, uniform,record.every=5"
+        in more
+    )
 
 
 def test_names_make_arms_where_a_config_says_nothing_of_credit(tmp_path):
@@ -174,7 +177,7 @@ def test_run_of_one_step_does_not_cut_the_others_to_its_length(tmp_path):
     write_grpo(tmp_path / "chain" / "rloo" / "seed0", "credit=rloo", "trainer.max_steps=1", steps=1)
     analysis, said, more = made(tmp_path)
     assert analysis.budget == {"chain": 1200} and len(analysis.used) == 4
-    assert "rloo is not compared with uniform: it ended after 1 steps, where 20 are usual here" in said
+    assert "rloo is not compared with uniform: it ended after step 1, where 20 steps are usual here" in said
     assert "ended far earlier" in more
 
 
@@ -182,7 +185,7 @@ def test_reference_that_ended_after_one_step_is_no_reference_unless_asked_for(tm
     write_grpo(tmp_path / "chain" / "uniform" / "seed0", "credit=uniform", "trainer.max_steps=1", steps=1)
     write_grpo(tmp_path / "chain" / "dr_grpo" / "seed0", "credit=dr_grpo")
     assert made(tmp_path)[0].reference == "dr_grpo"
-    with pytest.raises(ValueError, match=r"reference=uniform: no run of it can be compared .*ended after 1 steps"):
+    with pytest.raises(ValueError, match=r"reference=uniform: no run of it can be compared .*ended after step 1"):
         made(tmp_path, reference="uniform")
 
 

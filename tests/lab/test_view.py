@@ -17,9 +17,9 @@ from credit.declare import declares
 from lab import view as cli
 from lab.view_data import credit_of, find_records, read_rows, view_of_step
 from lab.view_page import json_block, page
+from rewards.visible import visible
 from tests.lab.view_helpers import HOSTILE, rows, write
 from trainers.compose import compose_config
-from trainers.visible import visible
 
 
 @declares()
