@@ -15,9 +15,7 @@ from pathlib import Path
 
 import hydra
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -31,6 +29,7 @@ from sweeping.folder import SweepFolder, read_json
 from sweeping.launch import REFUSED, Launch
 from sweeping.plan import Axis, Cell, plan_cells, sweep_name
 from sweeping.table import display, duration
+from trainers.overrides import parse_overrides
 
 CONFIG_DIR = Path(__file__).resolve().parent / "configs"
 
@@ -64,11 +63,7 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
     assert isinstance(settings, DictConfig)
     OmegaConf.set_struct(settings, True)
     axes, launcher = [], []
-    try:
-        overrides = OverridesParser.create().parse_overrides(list(arguments))
-    except HydraException as error:
-        raise ValueError(f"{error}") from None
-    for override in overrides:
+    for override in parse_overrides(arguments):
         key = override.get_key_element()
         first = key.lstrip("+~").replace("/", ".").split(".")[0]
         if first == "hydra":
@@ -79,6 +74,10 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
             raise ValueError(f"{override.input_line}: {REFUSED[first]}.")
         else:
             axes.append(_axis(override, config_dirs))
+    if launcher and not any(line.lstrip("+").startswith("hydra/launcher") for line in launcher):
+        raise ValueError(
+            f"{launcher[0]}: does nothing without hydra/launcher=...; sweep_dir=... names the sweep's folder."
+        )
     launch = Launch(
         program=tuple(map(str, settings.launch.program)),
         script=str(_from_anywhere(settings.launch.script)),
@@ -123,7 +122,23 @@ def _axis(override: Override, config_dirs: Sequence[str]) -> Axis:
         if choices and re.fullmatch(r"[\w\-]+", value) and value not in (*choices, "null"):
             raise ValueError(f"{key}={value}: no such choice. There is: {', '.join(choices)}.")
     texts = tuple(f"{key}={value}" for value in values) if override.is_sweep_override() else (line,)
+    if len(texts) > 1:
+        _refuse_twice(key, texts)
     return Axis(key, plain, texts)
+
+
+def _refuse_twice(key: str, texts: Sequence[str]) -> None:
+    """Raises ValueError: two values mean the same (0 and 00, 1e-4 and 0.0001), so that two cells would be one run."""
+    seen: dict[str, str] = {}
+    for text, override in zip(texts, parse_overrides(texts), strict=True):
+        value = override.value()
+        if isinstance(value, str) and value.isdigit() and key == "seed":
+            value = int(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        meaning = f"number {float(value)!r}" if is_number else f"{type(value).__name__} {value}"  # type: ignore[arg-type]
+        if meaning in seen:
+            raise ValueError(f"{seen[meaning]} and {text} are the same, so two cells would be one run. Give it once.")
+        seen[meaning] = text
 
 
 def _choices(group: str, config_dirs: Sequence[str]) -> list[str]:

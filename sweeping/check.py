@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sweeping.folder import SweepFolder, read_json
 from sweeping.launch import Launch
@@ -22,7 +23,8 @@ def check_cells(
     folder: SweepFolder, cells: Sequence[Cell], launch: Launch, jobs: int, say: Callable[[str], Any]
 ) -> None:
     """Composes one cell of each arm and builds the shared start once per task and model, before any cell runs; other
-    cells find it in the cache. What passed is not asked again when the sweep is resumed.
+    cells find it in the cache. What passed is not asked again when the sweep is resumed. Arms that compose to the same run
+    are refused.
 
     Raises:
         ValueError: the first complaint, with the cell it came from.
@@ -35,18 +37,47 @@ def check_cells(
         return
     say(f"checking {len(arms)} configurations, building {len(builds)} shared starts (slow only the first time)")
 
-    def check(cell: Cell) -> tuple[Cell, subprocess.CompletedProcess[str]]:
-        make = launch.build_command if cell.id in builds else launch.compose_command
-        return cell, subprocess.run(
-            make(cell.overrides, folder.path.absolute() / "build"), capture_output=True, text=True
-        )
+    def check(cell: Cell) -> Any:
+        """What the cell composes to, once its start is built."""
+        root = folder.path.absolute() / "build"
+        if cell.id in builds:
+            _printed_by(launch.build_command(cell.overrides, root), cell)
+        return _meaning(_printed_by(launch.compose_command(cell.overrides, root), cell))
 
     with ThreadPoolExecutor(jobs) as pool:
-        for cell, done in pool.map(check, sorted(arms, key=lambda cell: cell.id not in builds)):
-            if done.returncode:
-                message = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
-                raise ValueError(f"the cell {cell.id} cannot run, so nothing was started:\n{message}")
+        ordered = sorted(arms, key=lambda cell: cell.id not in builds)
+        composed = dict(zip((cell.id for cell in ordered), pool.map(check, ordered), strict=True))
+    _refuse_twins(arms, composed)
     folder.note(checked=sorted(passed | {cell.id for cell in arms}))
+
+
+def _printed_by(command: Sequence[str], cell: Cell) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        message = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
+        raise ValueError(f"the cell {cell.id} cannot run, so nothing was started:\n{message}")
+    return done.stdout
+
+
+def _meaning(printed: str) -> Any:
+    """A composed configuration as plain data, but for what a strategy is called."""
+    config = OmegaConf.create(printed)
+    OmegaConf.update(config, "credit.name", None)
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(config)  # what it refers to is missing; the run will say so
+
+
+def _refuse_twins(arms: Sequence[Cell], composed: Mapping[str, Any]) -> None:
+    """Raises ValueError: two arms differ in words and not in what runs."""
+    for i, cell in enumerate(arms):
+        for other in arms[:i]:
+            if cell.seed == other.seed and composed[cell.id] == composed[other.id]:
+                raise ValueError(
+                    f"the cells {other.id} and {cell.id} compose to the same run, so an arm would be compared with itself, "
+                    "and nothing was started. Take one of them out."
+                )
 
 
 def estimate(

@@ -26,7 +26,8 @@ def main() -> int:
     if "--cfg" in sys.argv:
         print(
             f"trainer:\n  max_steps: {steps}\n  per_device_train_batch_size: 8\n"
-            "  max_completion_length: ${task.count}\ntask:\n  count: 10\nbuilt: no"
+            f"  max_completion_length: ${{task.count}}\ntask:\n  count: 10\n  name: {given.get('task')}\n"
+            f"credit:\n  name: {given.get('credit')}\n  weight: {given.get('credit/weight', given.get('credit'))}\nbuilt: no"
         )
         return 0
     folder = Path(given["run_dir"].strip("'"))

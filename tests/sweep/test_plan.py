@@ -95,11 +95,30 @@ def test_own_config_folder_adds_choices(tmp_path):
         (["seed=0", "resume=true"], "resumes"),
         (["seed=interval(0,1)"], "only lists"),
         (["seed=(("], "."),
+        (["seed=0", "hydra.run.dir=x"], "sweep_dir"),
+        (["seed=0,00"], "seed=0 and seed=00 are the same"),
+        (["seed=0,1,0"], "are the same"),
+        (["trainer.learning_rate=1e-4,0.0001"], "two cells would be one run"),
+        (["trainer.beta=choice(0,0.0)"], "are the same"),
+        (["credit=uniform,'uniform'"], "are the same"),
+        (["trainer.bf16=true,True"], "are the same"),
+        (["reward.funcs=[a.py:f],[a.py:f]"], "are the same"),
+        (["task.answer_marker=####", "seed=0"], "task.answer_marker='####'"),
     ],
 )
 def test_commands_that_cannot_work_are_refused_with_the_remedy(arguments, message):
     with pytest.raises(ValueError, match=message):
         cells_of(*arguments)
+
+
+def test_values_that_only_look_alike_are_cells_of_their_own():
+    for arguments in (
+        "trainer.bf16=true,1",
+        "task.name=1,'1'",
+        "trainer.beta=1e-4,1e-5",
+        "trainer.report_to=none,null",
+    ):
+        assert len(cells_of(arguments)) == 2
 
 
 def test_the_same_command_gets_the_same_folder_and_another_one_does_not():

@@ -252,6 +252,16 @@ def test_arm_that_does_not_compose_stops_the_sweep_before_any_cell(tmp_path):
     assert not list(tmp_path.glob("cells/*"))
 
 
+def test_arms_that_compose_to_the_same_run_stop_the_sweep_before_any_cell(tmp_path):
+    words = ["seed=0,1", f"sweep_dir={tmp_path}", *(word for word in FAKE if word != "check=false")]
+    arguments = ["credit=uniform,seq_norm", "credit/weight=constant", *words]
+    done = subprocess.run(
+        [sys.executable, "sweep.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and "compose to the same run" in done.stderr
+    assert not list(tmp_path.glob("cells/*"))
+
+
 def test_report_stands_at_the_end_of_a_sweep(tmp_path):
     out = run(tmp_path, "report={metric:reward}")
     assert "cannot be told apart" in out
