@@ -128,6 +128,7 @@ def _number(settings: dict[str, str], key: str, default: int, least: int) -> int
 
 
 def _run_with_progress(jobs: list[Job], workers: int) -> list[dict]:
+    from rich.markup import escape  # a label such as "value [perfect]" is no markup
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:<42}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -136,7 +137,8 @@ def _run_with_progress(jobs: list[Job], workers: int) -> list[dict]:
         bar = progress.add_task("starting workers", total=len(jobs))
         for record in run_jobs(jobs, min(workers, len(jobs))):
             records.append(record)
-            progress.update(bar, advance=1, description=f"{record['label'][:24]} in {record['world']}")
+            said = escape(f"{record['label'][:24]} in {record['world']}")
+            progress.update(bar, advance=1, description=said)
     return records
 
 
