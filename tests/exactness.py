@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import logging
 import random
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ COMMON = dict(
     epsilon=0.1,
 )
 BATCHES = {"clipped": (0, dict(loss_type="grpo")), "with KL": (1, dict(loss_type="dr_grpo", beta=0.04))}
+PATIENCE = 120, 20  # seconds for a launch, and for each strategy in it
 KL_DEFAULT = 0.04  # for strategies that want the KL in the reward, where nothing else is asked for
 
 
@@ -354,8 +354,8 @@ def on_two_ranks(jobs: Sequence[dict], folder: Path) -> dict[str, dict | str]:
         torch.save(left, folder / "jobs.pt")
         ended = ""
         try:
-            run_ranks(script, folder)
-        except (AssertionError, subprocess.TimeoutExpired) as error:
+            run_ranks(script, folder, timeout=PATIENCE[0] + PATIENCE[1] * len(left))
+        except AssertionError as error:
             ended = str(error)
         for job in left:
             began, done, failed = (folder / f"{job['number']}.{kind}" for kind in ("began", "pt", "error"))

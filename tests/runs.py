@@ -73,18 +73,24 @@ def environment() -> dict[str, str]:
     return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
-def run_ranks(script: Path, *arguments, ranks: int = 2) -> None:
-    """Starts `script` on `ranks` gloo processes and fails with the end of its output."""
+def run_ranks(script: Path, *arguments, ranks: int = 2, timeout: float = 540) -> None:
+    """Starts `script` on `ranks` gloo processes and fails with the end of its output, or after `timeout` seconds."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", "0"]
     command[-2:] = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    done = subprocess.run(
+    with subprocess.Popen(
         [*command, str(script), *map(str, arguments)],
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=540,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # the launcher ends its processes; killed, it would leave them behind
+            process.communicate(timeout=60)
+            raise AssertionError(f"the processes did not end within {timeout:.0f} s") from None
+    assert process.returncode == 0, said[-3000:]
 
 
 _VOLATILE = ("time", "seconds", "runtime", "per_second")

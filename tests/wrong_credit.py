@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import torch
 
@@ -53,6 +54,12 @@ def by_history(advantages_B, mask_BT):
 def fails_on_one_rank(advantages_B, entropies_BT):
     if os.environ.get("RANK") == "1":
         raise RuntimeError("boom")
+    return advantages_B[:, None] * entropies_BT
+
+
+def hangs_on_one_rank(advantages_B, entropies_BT):
+    if os.environ.get("RANK") == "1":
+        time.sleep(3600)
     return advantages_B[:, None] * entropies_BT
 
 

@@ -100,6 +100,7 @@ def on_ranks(request, given, tmp_path_factory):
     return on_two_ranks(jobs, tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.timeout(3000)  # a strategy that hangs costs its launch only
 def test_two_real_ranks_give_the_gradient_of_one(strategy, overrides, given, on_ranks):
     label = " ".join(overrides)
     if isinstance(on_ranks[label], str):
