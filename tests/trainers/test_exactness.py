@@ -85,6 +85,7 @@ def on_ranks(request, given, tmp_path_factory):
     config = request.config
     wanted = _wanted(config) + ([] if config.getoption("--credit") else MEMBERS)
     cuts = dict(zip(BATCHES, (1, 3), strict=True))
+    few = {"with KL": cuts["with KL"]}
     folders = [str(config.invocation_params.dir / folder) for folder in config.getoption("--config-dir")]
     jobs = [
         {
@@ -92,7 +93,7 @@ def on_ranks(request, given, tmp_path_factory):
             "label": " ".join(overrides),
             "overrides": overrides,
             "config_dirs": folders,
-            "batches": cuts,
+            "batches": few if overrides in MEMBERS else cuts,
             "given": given,
         }
         for number, overrides in enumerate(wanted)
