@@ -160,7 +160,7 @@ def _is_unit(text: str, glued: bool) -> bool:
     return not any(_VALUE_WORD.fullmatch(word) or (len(word) == 1 and word in _VARIABLES) for word in words)
 
 
-_GLUED = re.compile(r"[cmk]?m(?:\^\{?[23]\}?)?|in|ft|yd|mi|[mk]?g|lbs?|oz|ml|min|hrs?|km/h|mph")
+_GLUED = re.compile(r"[cmk]m(?:\^\{?[23]\}?)?|in|ft|yd|mi|[mk]g|lbs?|oz|ml|min|hrs?|km/h|mph")
 _VARIABLES = "bdeiopqrtuxyz"  # "5 x" is no number; "5 m" is
 _VALUE_WORD = re.compile(
     r"or|and|to|through|plus|minus|times|over|by|not|pi|sqrt|root|squared|cubed|factorial|mod|sin|cos|tan|log|ln|exp|"

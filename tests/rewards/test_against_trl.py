@@ -38,11 +38,13 @@ def test_the_think_format(texts):
     assert ours(prompts=None, completions=completions) == trl_rewards.think_format_reward(completions)
 
 
-def test_mathematical_accuracy():
+def test_mathematical_accuracy_where_trl_has_a_verdict():
+    """TRL abstains where math-verify cannot parse the reference; ours compares such texts as texts."""
     completions, solution = conversations([text for text, _ in PAIRS]), [gold for _, gold in PAIRS]
     ours = math_equal(column="solution", timeout=300)(prompts=None, completions=completions, solution=solution)
-    assert ours == trl_rewards.accuracy_reward(completions, solution)
-    assert {None, 0.0, 1.0} == set(ours)
+    theirs = trl_rewards.accuracy_reward(completions, solution)
+    assert ours == [0.0 if score is None else score for score in theirs]
+    assert {None, 0.0, 1.0} == set(theirs)
 
 
 @given(IDS, st.integers(1, 40), st.data())
@@ -69,7 +71,9 @@ def test_the_cosine_by_length(longest):
     right = math_equal(column="solution", timeout=300)
     ours = cosine_by_length(right, longest)(prompts=None, completions=completions, **columns)
     theirs = trl_rewards.get_cosine_scaled_reward(longest)(completions=completions, **columns)
-    assert ours == pytest.approx(theirs, abs=1e-12)
+    told = [row for row, value in enumerate(theirs) if value is not None]  # see mathematical accuracy
+    assert len(told) == 21
+    assert [ours[row] for row in told] == pytest.approx([theirs[row] for row in told], abs=1e-12)
 
 
 def test_trls_own_rewards_work_under_the_guard():
