@@ -216,7 +216,8 @@ def _finite(point: dict) -> dict:
 
 def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:
     from sampling.causal_lm import CausalLM
-    from trainers.build import build_policy, build_task
+    from trainers.adapters import for_sampling
+    from trainers.build import build_policy, build_task, template_of
     from trainers.prompts import prompt_ids
     from trainers.run_sample import prompts_of
     from trainers.verb import compose_command
@@ -227,8 +228,8 @@ def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]
     limit = int(given.get("max_length", task.max_completion_length or 64))
     samples = int(given.get("samples", 32))
     policy = build_policy(command.config, task)
-    model = policy.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    ids = [prompt_ids(prompt, policy.tokenizer) for prompt in prompts]
+    model = for_sampling(policy.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = [prompt_ids(prompt, policy.tokenizer, **template_of(command.config)) for prompt in prompts]
     points = model_points(CausalLM(model, policy.tokenizer), ids, taus, samplers, samples, limit, seed)
     choices = command.choices
     title = f"model={choices['model']}, task={choices['task']}: {len(prompts)} prompts, {samples} texts each"

@@ -167,13 +167,18 @@ def active_adapters(model: Any, name: str) -> Iterator[None]:
 
 @contextmanager
 def without_adapter(model: Any, name: str) -> Iterator[None]:
-    """Saving leaves this adapter out: peft would write every adapter it knows."""
-    others = [each for each in model.peft_config if each != name]
-    model.save_pretrained = partial(model.save_pretrained, selected_adapters=others)
+    """Saving leaves this adapter out: peft would write every adapter it knows. Blocks may stand in each other."""
+    before = vars(model).get("save_pretrained")
+    known = before.keywords["selected_adapters"] if isinstance(before, partial) else list(model.peft_config)
+    kept = [each for each in known if each != name]
+    model.save_pretrained = partial(type(model).save_pretrained, model, selected_adapters=kept)
     try:
         yield
     finally:
-        del model.save_pretrained
+        if before is None:
+            del model.save_pretrained
+        else:
+            model.save_pretrained = before
 
 
 def commit_of(name: str, revision: str | None) -> str | None:

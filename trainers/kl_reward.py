@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+
+from trainers.adapters import REFERENCE, is_adapted, without_adapter
 
 KL_REWARDS = "credit_kl_rewards_BT"
 
@@ -39,6 +41,13 @@ class KLReward:
         sums = torch.stack([-kl_rewards_BT.sum() / self._kl_beta, mask_BT.sum().to(kl_rewards_BT.dtype)])
         total, tokens = self.accelerator.reduce(sums.detach(), reduction="sum").tolist()
         self._metrics["train" if self.model.training else "eval"]["kl"].append(total / tokens if tokens else math.nan)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        """Without TRL's frozen copy of an adapter that is trained on: it is made again from the start of the run."""
+        inner = self.accelerator.unwrap_model(self.model)
+        copied = self._kl_beta and is_adapted(inner) and REFERENCE in inner.peft_config
+        with without_adapter(inner, REFERENCE) if copied else nullcontext():
+            super().save_model(output_dir, _internal_call)
 
     @contextmanager
     def _kl_out_of_loss(self) -> Iterator[None]:

@@ -145,6 +145,31 @@ def test_a_run_on_an_adapter_resumes_to_the_weights_of_one_that_was_not_cut(step
     one, other = (load_file(folder / "adapter_model.safetensors") for folder in (whole, cut))
     assert one.keys() == other.keys() and all((one[key] == other[key]).all() for key in one)
     assert plain_nlls(cut) == pytest.approx(plain_nlls(whole), abs=1e-6)
+    assert not list((tmp_path / "whole").rglob("ref/adapter_config.json"))  # the frozen copy is no model of the run
+
+
+def test_copies_and_critics_are_left_out_together_and_one_by_one():
+    from peft import LoraConfig, get_peft_model
+    from tiny import tiny_model
+
+    from trainers.adapters import without_adapter
+
+    lora, written = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"), []
+    model = get_peft_model(tiny_model(), lora)
+    for name in ("ref", "critic"):
+        model.add_adapter(name, lora)
+
+    class Model(type(model)):
+        def save_pretrained(self, folder, selected_adapters=None):
+            written.append(selected_adapters)
+
+    model.__class__ = Model
+    with without_adapter(model, "ref"):
+        with without_adapter(model, "critic"):
+            model.save_pretrained("")
+        model.save_pretrained("")
+    model.save_pretrained("")
+    assert written == [["default"], ["default", "critic"], None]
 
 
 def test_a_run_folder_that_was_moved_is_still_its_model(start, rows, seen, tmp_path):
