@@ -117,14 +117,20 @@ def _seconds_per_cell(folder: SweepFolder) -> tuple[float | None, str]:
         (folder.path.parent, "cells of neighbouring sweeps"),
     ):
         files = root.glob("state/*.json") if root == folder.path else root.glob("*/state/*.json")
-        known = [
-            state["seconds"]
-            for path in files
-            if (state := read_json(Path(path))).get("state") == "finished" and state.get("seconds")
-        ]
+        known = [seconds for path in files if (seconds := _seconds_of(Path(path)))]
         if known:
             return sum(known) / len(known), source
     return None, ""
+
+
+def _seconds_of(path: Path) -> float | None:
+    """What a finished cell took; None if it is not finished, or if a neighbour's file is broken."""
+    try:
+        state = read_json(path)
+    except (OSError, ValueError):
+        return None
+    seconds = state.get("seconds") if isinstance(state, dict) and state.get("state") == "finished" else None
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _first_of(cells: Sequence[Cell], key: Callable[[Cell], Any]) -> list[Cell]:

@@ -163,3 +163,14 @@ def test_launch_options_reach_accelerate_and_cells_side_by_side_get_ports_of_the
 def test_gpus_are_dealt_out_to_the_jobs():
     launch = Launch(devices=("0", "1", "2", "3"))
     assert [launch.environment(slot, 2, [0])["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "2,3"]
+
+
+def test_broken_state_of_a_neighbouring_sweep_stops_no_estimate(tmp_path):
+    from sweeping.check import _seconds_per_cell
+    from sweeping.folder import SweepFolder
+
+    for name, text in {"cut": '{"state": "fin', "list": "[]", "words": '{"state": "finished", "seconds": "x"}',
+                       "good": '{"state": "finished", "seconds": 7}'}.items():  # fmt: skip
+        (tmp_path / name / "state").mkdir(parents=True)
+        (tmp_path / name / "state" / "a.json").write_text(text)
+    assert _seconds_per_cell(SweepFolder(tmp_path / "mine")) == (7.0, "cells of neighbouring sweeps")
