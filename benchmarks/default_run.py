@@ -58,4 +58,7 @@ def final_reward(name: str, seed: int, runs: Path) -> float:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     main()

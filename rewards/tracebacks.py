@@ -6,7 +6,7 @@ frames, whatever its class; an error of our own code needs all of them.
 
 from __future__ import annotations
 
-import linecache
+import dis
 import os
 import sys
 import sysconfig
@@ -18,6 +18,7 @@ from traceback import FrameSummary
 
 LOG = "_apportion_log"  # attribute of an exception: the file that holds its whole traceback
 SHOWN = 4  # frames of the user's, counted from the error
+_RAISE = dis.opmap["RAISE_VARARGS"]  # the instruction of a `raise` statement
 _HOUSE = Path(__file__).resolve().parent.parent
 _ROOMS = ("credit", "rewards", "tasks", "trainers", "sampling", "sweeping", "lab")
 _COMMANDS = ("train_grpo.py", "train_sft.py", "train_lhts.py", "sample.py", "sweep.py")
@@ -29,12 +30,14 @@ def is_refusal(error: BaseException, libraries: bool = True) -> bool:
 
     libraries: one that a library raised on purpose counts too (TRL on options that do not fit together).
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    if not isinstance(error, ValueError) or not frames or frames_of_user(error):
+    last = error.__traceback__
+    if not isinstance(error, ValueError) or last is None or frames_of_user(error):
         return False
-    on_purpose = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).lstrip().startswith("raise")
-    ours = _is_ours(frames[-1].filename)
-    return on_purpose and (ours or (libraries and type(error) is ValueError))
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    on_purpose = code.co_code[last.tb_lasti] == _RAISE
+    return on_purpose and (_is_ours(code.co_filename) or (libraries and type(error) is ValueError))
 
 
 def frames_of_user(error: BaseException) -> list[FrameSummary]:
