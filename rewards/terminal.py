@@ -18,8 +18,10 @@ def steady_output() -> None:
     """From here on nothing that is written to sys.stdout or sys.stderr raises; call it first in a command.
 
     What cannot be encoded is shown as an escape (`\\u2713`), what cannot be delivered is dropped. Streams that somebody
-    else has put there (a test runner, a notebook) are left alone.
+    else has put there (a test runner, a notebook) are left alone. Pictures go to files: a notebook hands the name of its
+    own backend to the commands it starts, and matplotlib cannot even be imported where that is not installed.
     """
+    os.environ["MPLBACKEND"] = "Agg"
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed before we were started: `>&-`

@@ -98,4 +98,7 @@ def table() -> str:
 
 
 if __name__ == "__main__":
+    from rewards.terminal import steady_output
+
+    steady_output()
     print(table())

@@ -69,9 +69,17 @@ def test_neither_does_a_closed_stream_nor_a_full_disk(tmp_path, redirect):
     talk(tmp_path, redirect=redirect)
 
 
-def test_streams_that_somebody_else_has_put_there_are_left_alone(capsys):
+def test_the_backend_of_a_notebook_costs_no_picture():
+    code = "from rewards.terminal import steady_output; steady_output(); import matplotlib; print(matplotlib.get_backend())"
+    environment = os.environ | {"MPLBACKEND": "module://not_installed.backend", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().lower() == "agg", done.stderr
+
+
+def test_streams_that_somebody_else_has_put_there_are_left_alone(capsys, monkeypatch):
     from rewards.terminal import steady_output
 
+    monkeypatch.setenv("MPLBACKEND", "")
     before = sys.stdout, sys.stderr
     steady_output()
     assert (sys.stdout, sys.stderr) == before
