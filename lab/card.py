@@ -27,6 +27,7 @@ from lab.cells import Job, Spec, run_jobs, specs_of, split_arguments
 from lab.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
 from lab.estimate import Budget
 from lab.invariances import invariances
+from lab.metrics import nothing_learned
 from lab.summary import YARDSTICK
 from rewards.tracebacks import tell
 from trainers.compose import CONFIG_DIR, ConfigError
@@ -235,6 +236,8 @@ def largest_bias(variants: list[Spec], records: list[dict], finding: Finding) ->
 
 def _verdict(finding: Finding, largest: Largest) -> str:
     words = {True: "unbiased", False: "biased", None: "undecided"}
+    if not finding.measurements:
+        return f"**Nothing learned**: the mean update is zero in {', '.join(finding.nothing)}."
     if not finding.agrees:
         return (
             f"**WRONG DECLARATION: declared {words[finding.declared]}, measured {words[finding.measured]}** "
@@ -296,6 +299,8 @@ def _measured(variants: list[Spec], records: list[dict], verdict: str) -> str:
 def _cell(record: dict, name: str, reference: float | None) -> str:
     metrics, errors = record["metrics"], record["errors"]
     value, error = metrics.get(name), errors.get(name)
+    if name == "relative_bias" and nothing_learned(metrics):
+        return "nothing learned"
     if name == "noise":
         value, error = (metrics["nsr"] / reference, None) if metrics["nsr"] and reference else (None, None)
     if name in ("length_push", "success_push") and value is not None:
@@ -350,6 +355,12 @@ def _yes(value: bool | None) -> str:
     return {True: "yes", False: "no", None: "not declared"}[value]
 
 
+def _bias_found(finding: Finding, largest: Largest) -> str:
+    if not finding.measurements:
+        return "nothing learned"
+    return "0" if finding.measured else f"{100 * largest.bias:.2g} % ({largest.where.partition(',')[0]})"
+
+
 def _index(rows: dict[str, tuple[str, Spec, Finding, Largest]]) -> str:
     lines = [
         "# Credit strategies",
@@ -362,7 +373,7 @@ def _index(rows: dict[str, tuple[str, Spec, Finding, Largest]]) -> str:
     ]
     words = {True: "unbiased", False: "biased", None: "nothing"}
     for name, (file, spec, finding, largest) in rows.items():
-        bias = "0" if finding.measured else f"{100 * largest.bias:.2g} % ({largest.where.partition(',')[0]})"
+        bias = _bias_found(finding, largest)
         wrong = "" if finding.agrees else " **wrong**"
         lines.append(f"| [{name}]({file}) | {_meaning(spec)} | {words[finding.declared]}{wrong} | {bias} |")
     return "\n".join(lines) + "\n"

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from credit import Strategy, weight
 from lab import card
 from lab.cells import Spec, specs_of
+from lab.declarations import check_declaration, enumerated
+from lab.estimate import measure
 from lab.invariances import HOLDS, invariances
 from trainers.compose import compose_strategy, config_choices
 
@@ -171,3 +174,13 @@ def test_invariances_that_break_are_seen():
     assert found["cut into micro-batches"] == "breaks"
     found = invariances(Strategy(weight.token_mean, baseline.batch_zscore, spread.broadcast))
     assert found["unrelated prompts in the batch"] == "breaks" and found["reward scale"] == "credit stays"
+
+
+def test_a_card_says_that_nothing_was_learned():
+    asleep = Strategy(weight.seq_sum, lambda rewards_B: rewards_B * 0, name="asleep")
+    finding = check_declaration(asleep, worlds=("tiny", "coin"))
+    largest = card.largest_bias([], [], finding)
+    assert card._verdict(finding, largest) == "**Nothing learned**: the mean update is zero in tiny."
+    assert card._bias_found(finding, largest) == "nothing learned"
+    record = measure(enumerated("tiny"), asleep, 3).record()
+    assert card._cell(record, "relative_bias", None) == "nothing learned" and card._cell(record, "noise", 1.0) == "-"
