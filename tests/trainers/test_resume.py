@@ -14,6 +14,7 @@ def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
         *SMALL,
         LIVELY,
         "credit=dr_grpo",
+        "task.n_train=8",  # epochs of 4 steps: resumed in the second
         "trainer.max_steps=8",
         "trainer.save_steps=3",
         "trainer.learning_rate=1e-2",
