@@ -53,7 +53,7 @@ class math_equal(Accuracy):
         super().__init__(extract or stated_answer(), column, name)
         self.timeout, self.percent = timeout, percent
 
-    def score(self, text: str, **row: Any) -> float | None:
+    def score(self, text: str, /, **row: Any) -> float | None:
         if not references_of(row[self.column]):
             return None
         return run_within(self.timeout, lambda: super(math_equal, self).score(text, **row))

@@ -18,9 +18,11 @@ from rewards.build import (
     instantiated,
     resolve_rewards,
 )
+from rewards.extract import whole_text
 from rewards.format import regex_format
 from rewards.guard import Guard, guard_of
 from rewards.load import load_reward
+from rewards.maths import math_equal
 from rewards.score import main
 from rewards.tags import think_answer
 
@@ -321,8 +323,8 @@ def test_the_rewards_package_imports_no_torch_trl_or_transformers():
 
 
 def test_a_column_may_be_called_text():
-    reward = exact_match(column="text")
-    assert reward(prompts=["q"], completions=["4"], text=["4"]) == [1.0]
+    for reward in (exact_match(column="text"), math_equal(extract=whole_text(), column="text")):
+        assert reward(prompts=["q"], completions=["4"], text=["4"]) == [1.0]
 
 
 def test_a_column_called_like_an_argument_that_the_yaml_sets_is_refused(folder):
