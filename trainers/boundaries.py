@@ -4,11 +4,13 @@ only where a new generation batch begins: after a multiple of steps_per_generati
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from trainers.members import refuse_lost
@@ -41,8 +43,9 @@ def last_complete_checkpoint(folder: str | Path, end: int = 0) -> Path | None:
     """The newest checkpoint that was written to its end; None if there is none. Half-written newer ones are removed, as
     the run is about to write them again.
 
-    end: the run's last step if it is known, else 0. A checkpoint there is passed over too: transformers, resumed at
-    `max_steps`, trains one step more, so a run that died in its last evaluation does its last steps again.
+    end: the run's last step if its settings say so, else 0: then the checkpoint's own word counts. A checkpoint there is
+    passed over too: transformers, resumed at `max_steps`, trains one step more, so a run that died in its last evaluation
+    does its last steps again.
     """
     found = _checkpoints(folder)
     while found and not _is_whole(found[-1], end):
@@ -80,7 +83,13 @@ def _checkpoints(folder: str | Path) -> list[Path]:
 
 
 def _is_whole(checkpoint: Path, end: int) -> bool:
-    return (checkpoint / COMPLETE_MARK).exists() and not 0 < end <= _step_of(checkpoint)
+    return (checkpoint / COMPLETE_MARK).exists() and not 0 < (end or _end_of(checkpoint)) <= _step_of(checkpoint)
+
+
+def _end_of(checkpoint: Path) -> int:
+    """The last step of a run that counts epochs, which only its trainer knew; 0: not said."""
+    state = checkpoint / TRAINER_STATE_NAME
+    return int(json.loads(state.read_text(encoding="utf-8")).get("max_steps") or 0) if state.is_file() else 0
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -192,6 +192,15 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
     assert last_complete_checkpoint(tmp_path / "nowhere") is None
 
 
+def test_the_last_checkpoint_of_a_run_by_epochs_is_known_by_its_own_word(tmp_path):
+    """Such a run's settings do not say where it ends; resumed there, transformers would train one step more."""
+    for step in (2, 4):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / COMPLETE_MARK).touch()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text('{"max_steps": 4}')
+    assert last_complete_checkpoint(tmp_path).name == "checkpoint-2"
+
+
 # ---- refusals
 
 
