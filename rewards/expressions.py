@@ -12,6 +12,8 @@ from typing import Any
 _DIGITS = 30
 _EQUAL = 1e-25
 _SIGNS = (1, -1, 2, -2, 3, -3)  # of the points
+# Powers of powers of numbers, factorials of large ones: SymPy would write them out. They are compared letter by letter.
+_ENORMOUS = re.compile(r"\^[\s{(]*[0-9]+[\s})]*\^|\^[\s{(]*[0-9]{5,}|[0-9]{5,}\s*!|!\s*[)}]*\s*!")
 _LARGEST = 3000  # digits that whole numbers are compared to
 
 
@@ -48,6 +50,8 @@ def proportional(one: str, other: str) -> float | None:
 @lru_cache(maxsize=1024)
 def parsed(latex: str) -> Any:
     """A SymPy object with exact numbers, i the imaginary unit; None where it cannot be parsed."""
+    if _ENORMOUS.search(latex):
+        return None
     import sympy
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
