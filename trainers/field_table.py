@@ -203,6 +203,13 @@ RULES = (
         **_on("use_vllm"),
     ),
     Rule(
+        "use_transformers_continuous_batching use_transformers_paged",
+        "TRL puts the model into training mode after it, so an evaluation before training fails. Set trainer.eval_on_start=false",
+        verbs=GRPO,
+        agrees=(False,),
+        when=lambda values: bool(values.get("eval_on_start")),
+    ),
+    Rule(
         "max_tool_calling_iterations",
         "does nothing without tools, which are given in Python: CreditGRPOTrainer(..., tools=[...])",
         refused=False,

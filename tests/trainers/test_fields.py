@@ -177,6 +177,7 @@ def test_what_the_run_decides_is_refused_by_the_other_commands_too():
         ("train_grpo", ["trainer.remove_unused_columns=true"], "rewards read"),
         ("train_grpo", ["trainer.label_smoothing_factor=0.1"], "no labels"),
         ("train_grpo", ["trainer.train_sampling_strategy=sequential"], "trainer.shuffle_dataset=false"),
+        ("train_grpo", ["trainer.use_transformers_continuous_batching=true"], "trainer.eval_on_start=false"),
         ("train_grpo", ["trainer.sync_ref_model=true"], "Set trainer.beta"),
         ("train_grpo", ["trainer.reward_weights=[2]", "reward.weights=[3]"], "Give one of them"),
         ("train_sft", ["trainer.dataset_text_field=text2"], "task.text_column"),
