@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rewards.answers import Accuracy, Extractor
-from rewards.choice_text import choice_reader
+from rewards.choice_text import choice_reader, stated_text
 from rewards.extract import whole_text
 from rewards.references import reference_text, references_of
 from rewards.words import words
@@ -55,7 +55,11 @@ class multiple_choice(Accuracy):
 
     def same(self, answer: str, reference: Any, **row: Any) -> bool:
         wanted, digit = self.meaning(reference, **row)
-        chosen = self._option(answer, row) or choice_reader(self.letters, digit is not None)(answer)
+        chosen = (
+            self._option(answer, row)
+            or self._option(stated_text(answer) or "", row)
+            or choice_reader(self.letters, digit is not None)(answer)
+        )
         return chosen is not None and chosen in (wanted, digit)
 
     def right_answer(self, reference: Any, **row: Any) -> str | None:

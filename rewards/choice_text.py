@@ -2,8 +2,8 @@ r"""Which letter a text chooses.
 
 Where a text states its answer, the last statement counts: "The answer is C", "Answer: **B**", "\boxed{B}", "#### D",
 "B is correct", "I choose A", "So it is C". A text without one is a choice where it is one ("B", "(b)", "Option A"), begins
-with one ("C. because", "B) 5 km"), ends on a line that is one, or has one letter in brackets or bold and no other.
-Anything else chooses nothing: letters side by side ("A or B", "A, C"), an enumeration ("a) first ... b) then ..."),
+with one ("C. because", "B) 5 km", "B" alone on its line), ends on a line that is one, or has one letter in brackets or
+bold and no other. Quotes are passed over. Anything else chooses nothing: letters side by side ("A or B", "A, C"), an enumeration ("a) first ... b) then ..."),
 "E.g.", "A cat", "the answer is not B".
 """
 
@@ -17,11 +17,13 @@ from rewards.numbers import plain_marks
 _BOLD = "\x01"
 _TEXT = re.compile(r"\\(?:text\w*|math(?:rm|bf|sf|tt)|mbox|operatorname|bf)\s*\{([^{}]*)\}")
 _BOX = re.compile(r"\\f?box(?:ed)?\s*\{([^{}]*)\}")
+_TAGGED = re.compile(r"<answer>\s*([^<>]*?)\s*</answer>")
 _LATEX = re.compile(r"\\(?:left|right|displaystyle|quad)(?![A-Za-z])|\\[,;!: ()\[\]]|\$|<[^<>\n]{1,20}>")
 _EMPHASIS = re.compile(r"\*{1,3}|__|`")
+_QUOTES = re.compile(r"[\"“”„«»]|(?<!\w)['‘’](?=\w['’])|(?<=\w)['’](?!\w)")
 
-_ANSWER = r"(?i:answer|antwort|choice|option)"
-_VERB = r"\b(?i:is|be|are|was|ist)\b(?:\s*:)?|[:=]|->|→"
+_ANSWER = r"(?i:answer|ans|antwort|choice|option|solution|result|final)"
+_VERB = r"\b(?i:is|be|are|was|ist)\b(?:\s*:)?|[:=]|\s-\s|->|→"
 # No part can match the same characters in two ways, so a scan is linear.
 _FILLER = (
     r"(?i:(?:(?:that|with|the|letter|option|choice|answer|therefore|thus|clearly|most|likely|definitely)\b[\s:]*){0,6})"
@@ -29,6 +31,9 @@ _FILLER = (
 _PICK = r"(?i:choose|chose|pick|picked|select|selected|go with|going with)"
 _IT = r"(?i:it(?:'s| is| must be| should be| has to be)|so|thus|hence|therefore)"
 _WHY = r"(?i:because|since|as|is|for|due|which|given|with|and|or)\b"
+
+_BECAUSE = re.compile(r",?\s+(?:because|since)\b", re.IGNORECASE)
+_STATED = re.compile(rf"(?:\b{_ANSWER}\b[^.\n?!:]{{0,80}}?(?:{_VERB})|####)[ ]*(?P<words>[^\n]+)")
 
 
 class ChoiceReader:
@@ -57,7 +62,7 @@ class ChoiceReader:
                 r"(?i:correct|right|best|true answer|answer)\b",
             )
         ]
-        self._begins = re.compile(rf"{_marked(both, ends)}(?:(?<=[)\]])\s|[.:,)]\s|\s-\s)")
+        self._begins = re.compile(rf"{_marked(both, ends)}(?:(?<=[)\]])[\s\d$]|\n|[.:,)]\s|\s-\s)")
         self._another = re.compile(
             rf"\s*(?:[,/&]|\b(?:or|and|nor)\b)\s*(?:(?:option|choice)\s+)?{_marked(both, ends)}(?!\s+(?:is|are|was)\b)"
         )
@@ -91,8 +96,17 @@ class ChoiceReader:
         if self._another.match(text, end + bracket):
             return False
         following = "10" if found["x"] == "9" else chr(ord(found["x"][-1]) + 1)
-        listed = bracket or text[end : end + 1] in (".", ":")
+        listed = (bracket or text[end : end + 1] in (".", ":")) and not _BECAUSE.match(text, end + bracket)
         return not (listed and re.compile(rf"(?<![^\s(\[])\(?{re.escape(following)}[).:](?=\s|$)").search(text, end))
+
+
+def stated_text(text: str) -> str | None:
+    """The words of the last statement of an answer, up to the end of its line: "Answer: bank" -> "bank"; None without
+    one. For the texts of options."""
+    last = None
+    for last in _STATED.finditer(_bare(text).replace(_BOLD, "")):
+        pass
+    return last["words"].rstrip(" }") if last else None
 
 
 @lru_cache(maxsize=8)
@@ -115,10 +129,10 @@ def _letter(found: re.Match) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without LaTeX, tags and emphasis (bold marks become \\x01); a box is a statement of its own."""
-    text = plain_marks(text)
+    """Without LaTeX, tags, quotes and emphasis (bold marks become \\x01); a box and a tag `answer` are statements of their own."""
+    text = _QUOTES.sub("", plain_marks(text))
     for _ in range(3):
         text = _TEXT.sub(r"\1", text)
-    text = _BOX.sub(r"\n#### \1\n", _LATEX.sub("", text))
+    text = _BOX.sub(r"\n#### \1\n", _LATEX.sub("", _TAGGED.sub(r"\n#### \1\n", text)))
     lines = (" ".join(line.split()) for line in _EMPHASIS.sub(_BOLD, text).splitlines())
     return "\n".join(line for line in lines if line)

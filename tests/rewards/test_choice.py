@@ -57,6 +57,17 @@ CHOSEN = {
     "it must be **B. Paris** then": "B",
     "#### D": "D",
     "答案是B": "B",
+    'The answer is "B".': "B",
+    "The answer is ‘B’.": "B",
+    '{"answer": "B"}': "B",
+    '```json\n{"answer": "B"}\n```': "B",
+    "B\n\nQuestion: What is A?": "B",
+    "B)21.5": "B",
+    "Ans: B": "B",
+    "Answer - B": "B",
+    "Final: (B)": "B",
+    "The solution is B.": "B",
+    "The answer is (B) because (A) is wrong and (C) too.": "B",
 }
 AMBIGUOUS = [
     "a) first we add. b) then we multiply.",
@@ -182,6 +193,27 @@ def test_with_the_options_their_texts_are_answers_and_references(cell):
         assert score("B", reference, cell=cell) == score("Paris", reference, cell=cell) == 1
         assert score("A", reference, cell=cell) == score("London", reference, cell=cell) == 0
     assert score("B", 1, cell=cell, base=0) == 1 and score("B", 5, cell=cell, base=0) is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "The answer is {}.",
+        "Answer: {}",
+        "**Answer:** {}",
+        r"\boxed{{{}}}",
+        r"\boxed{{\text{{{}}}}}",
+        "<answer>{}</answer>",
+        "#### {}",
+        '{{"answer": "{}"}}',
+    ],
+)
+def test_the_text_of_an_option_is_read_where_an_answer_is_stated(form):
+    cell = ["21", "21.5", "new york"]
+    for place, option in enumerate(cell):
+        text = "A guess: 22.\n" + form.format(option)
+        scores = [score(text, letter, cell=cell) for letter in "ABC"]
+        assert scores == [float(other == place) for other in range(3)], text
 
 
 def test_digits_that_are_labels_or_texts_of_options_need_no_base():
