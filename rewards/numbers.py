@@ -32,7 +32,8 @@ _NUMBER = re.compile(
     rf" ?/ ?(?P<divisor>[-+]?(?:{_PLAIN})))?)"
 )
 # A number inside a text, as written. The digits of a longer word, version or date ("x86", "1.2.3") are none.
-_DIGITS = r"\d+(?:,\d+)*(?:\.\d+)?(?![.,]?\d)"
+_GROUP = r"(?:\{,\}|,\\!|[\u00a0\u2007\u2009\u202f]|\\[,;: !])(?=\d{3}(?!\d))"  # thousands in LaTeX and in print
+_DIGITS = rf"\d+(?:(?:,|{_GROUP})\d+)*(?:\.\d+)?(?![.,]?\d)"
 _TEN = r"10 ?(?:\^|\*\*) ?(?:\{ ?[-+\u2212]?\d+ ?\}|\( ?[-+\u2212]?\d+ ?\)|[-+\u2212]?\d+)|10[⁺⁻⁰¹²³⁴-⁹]+"
 FOUND_NUMBER = re.compile(
     rf"(?<![\w.^])(?<!\d/)(?!\d+/\d+/)(?:[-+\u2010-\u2014\u2212](?:\\?[$€£¥] ?)?)?(?:"

@@ -184,10 +184,21 @@ def test_numbers_of_numpy_and_decimals_are_taken_as_they_print():
         ("7 on 12/25/2024", "7"),
         (r"\boxed{5}", "5"),
         ("2½ cups", "2½"),
+        (r"\boxed{1{,}234}", "1{,}234"),
+        (r"\$1,\!234.50 each", r"1,\!234.50"),
+        (r"so $12\,345\,678$", r"12\,345\,678"),
+        ("18\u00a0000 m", "18\u00a0000"),
+        (r"1\,5", "5"),
     ],
 )
 def test_the_last_number_is_found_whole(text, found):
     assert last_number()(text) == found
+
+
+@pytest.mark.parametrize("mark", [",", "{,}", r",\!", r"\,", r"\ ", "\u00a0", "\u202f"])
+def test_a_number_with_thousands_set_off_is_found_and_is_the_number(mark):
+    text = f"So it is $1{mark}234{mark}567.5$."
+    assert numeric_match()(completions=[text], answer=[1234567.5]) == [1.0]
 
 
 def test_a_decimal_comma_is_never_read_as_something_else():
