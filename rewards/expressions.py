@@ -9,11 +9,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+# The parser needs twice the time for every further brace.
+_NESTED = re.compile(r"\{ *(?:\{ *){5}|(?:\^\w){9}")
 _DIGITS = 30
 _EQUAL = 1e-25
 _SIGNS = (1, -1, 2, -2, 3, -3)  # of the points
 # Powers of powers of numbers, factorials of large ones: SymPy would write them out. They are compared letter by letter.
 _ENORMOUS = re.compile(r"\^[\s{(]*[0-9]+[\s})]*\^|\^[\s{(]*[0-9]{5,}|[0-9]{5,}\s*!|!\s*[)}]*\s*!")
+_TINY = 1e-300  # fractions less apart are one
 _LARGEST = 3000  # digits that whole numbers are compared to
 
 
@@ -50,7 +53,7 @@ def proportional(one: str, other: str) -> float | None:
 @lru_cache(maxsize=1024)
 def parsed(latex: str) -> Any:
     """A SymPy object with exact numbers, i the imaginary unit; None where it cannot be parsed."""
-    if _ENORMOUS.search(latex):
+    if _ENORMOUS.search(latex) or _NESTED.search(latex):
         return None
     import sympy
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
@@ -94,12 +97,13 @@ def _agree(one: str, other: str, tolerance: float) -> bool | None:
 
 
 def _same_digits(x: Any, y: Any) -> bool:
-    """Whether large numbers agree in every digit before the point: 2^100 is not 2^100 - 1."""
+    """Whether fractions agree exactly, and large numbers in every digit before the point: 1 - 1/2^100 is not 1, and 2^100
+    is not 2^100 - 1."""
     import mpmath
 
     size = abs(x.evalf(_DIGITS))
     if not size.is_finite or size < 10**20:
-        return True
+        return not (x.is_rational and y.is_rational) or bool(abs(x.evalf(_LARGEST) - y.evalf(_LARGEST)) < _TINY)
     digits = int(mpmath.log10(mpmath.mpf(size._mpf_))) + 20
     if digits > _LARGEST:
         return x == y

@@ -68,6 +68,9 @@ _REWRITES = [
         (rf"\\frac\s*{_BRACED}\s*([0-9A-Za-z])", r"\\frac{\1}{\2}"),
         (r"([\^_])\s*\{\s*([0-9A-Za-z])\s*\}", r"\1\2"),
         (r"\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}", " and "),
+        # A product, not the mixed number for which the parser takes it: 2(3), (2)(3).
+        (r"(?<=[0-9])(?<![_^][0-9]) ?\((?=-? ?[0-9./]+\)|-? ?\\frac)", r" \\cdot ("),
+        (r"(?<=\)) ?\((?=-? ?[0-9./]+\))", r" \\cdot ("),
         (r"\s+", " "),
     )
 ]  # fmt: skip
@@ -92,7 +95,7 @@ def unwrapped(text: str) -> str:
             around = shorter.startswith(start) and shorter.endswith(end) and len(shorter) >= len(start + end)
             if around and start not in inner and not inner.endswith("\\"):
                 shorter = inner
-        if (found := _BOXED.fullmatch(shorter)) is not None:
+        if (found := _BOXED.fullmatch(shorter) or _GROUP.fullmatch(shorter)) is not None:
             shorter = found[1]
         if shorter == text:
             return text
@@ -135,6 +138,7 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
 
 _OPENING, _CLOSING = ("(", "[", r"\{", r"\langle"), (")", "]", r"\}", r"\rangle")
 _BOXED = re.compile(rf"\\(?:boxed|fbox)\s*{_BRACED}")
+_GROUP = re.compile(_BRACED)
 _BRACKET = re.compile(
     r"(?P<open>\\\{|[({\[]|\\begin\{[a-z]+\*?\}|\\langle|\\lfloor|\\lceil)|"
     r"(?P<close>\\\}|[)}\]]|\\end\{[a-z]+\*?\}|\\rangle|\\rfloor|\\rceil)"

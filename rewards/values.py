@@ -102,7 +102,7 @@ def _value(text: str) -> object:
     text = _grouped(text)
     if len(parts := [part for part in split(text, _COMMA) if part]) > 1:
         return _listed("list", parts)
-    if "\\pm" in text or "\\mp" in text:
+    if _PLUS_MINUS.search(text):
         return _listed("list", [_with_signs(text, "+", "-"), _with_signs(text, "-", "+")])
     sides, signs = split_with(text, _SIGN)
     if signs and all(sides):
@@ -291,6 +291,7 @@ _COMMA_ONLY = re.compile(r"\s*[,;]\s*")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne|in|approx|equiv|subset)(?![A-Za-z])")
 _SIGNS = {r"\approx": "="}
+_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")  # not \pmod, which also begins so
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _ROW, _AMPERSAND = re.compile(r"\\\\(?:\[[^\]]*\])?"), re.compile("&")
 _MATRIX = re.compile(r"\\begin\{[pbB]?(?:small)?matrix\}(.*)\\end\{[pbB]?(?:small)?matrix\}", re.DOTALL)
