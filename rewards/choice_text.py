@@ -3,13 +3,14 @@ r"""Which letter a text chooses.
 Where a text states its answer, the last statement counts: "The answer is C", "Answer: **B**", "\boxed{B}", "#### D",
 "B is correct", "I choose A", "So it is C". A text without one is a choice where it is one ("B", "(b)", "Option A"), begins
 with one ("C. because", "B) 5 km", "B" alone on its line), ends on a line that is one, or has one letter in brackets or
-bold and no other. Quotes are passed over. Anything else chooses nothing: letters side by side ("A or B", "A, C"), an enumeration ("a) first ... b) then ..."),
-"E.g.", "A cat", "the answer is not B".
+bold and no other. Quotes are passed over. Anything else chooses nothing: letters side by side ("A or B", "A, C"), an
+enumeration ("a) first ... b) then ..."), "E.g.", "A cat", "the answer is not B".
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from functools import lru_cache
 
 from rewards.numbers import plain_marks
@@ -103,10 +104,8 @@ class ChoiceReader:
 def stated_text(text: str) -> str | None:
     """The words of the last statement of an answer, up to the end of its line: "Answer: bank" -> "bank"; None without
     one. For the texts of options."""
-    last = None
-    for last in _STATED.finditer(_bare(text).replace(_BOLD, "")):
-        pass
-    return last["words"].rstrip(" }") if last else None
+    statements = deque(_STATED.finditer(_bare(text).replace(_BOLD, "")), maxlen=1)
+    return statements[0]["words"].rstrip(" }") if statements else None
 
 
 @lru_cache(maxsize=8)
