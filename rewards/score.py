@@ -33,7 +33,7 @@ _PART_SECONDS = 10.0  # for the parts of one row
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with the reason on standard error."""
-    options, guarded = _parser().parse_args(arguments), []
+    options, guarded = _parser().parse_intermixed_args(arguments), []
     try:
         node = choose_rewards(options.reward, Path.cwd(), options.config_dir)
         funcs = resolve_rewards(node["funcs"], Path.cwd())

@@ -246,6 +246,12 @@ def test_scoring_shows_which_part_passed(capsys):
     assert "think_answer             0.875" in shown and "- answer: filled" in shown and "+ answer: close" in shown
 
 
+def test_settings_of_the_reward_may_stand_behind_the_texts(capsys):
+    tag = "<think>a</think><answer>1</answer>"
+    assert main(["reward=think_answer", "--text", tag, "reward.weights=[3.0]", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reward"] == 3.0
+
+
 def test_scoring_a_file_of_completions_gives_one_json_object_a_row(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     rows = [{"completion": "4", "answer": 4}, {"text": "5", "answer": [4, 5]}, {"completion": "5"}]
