@@ -89,7 +89,7 @@ def value(text: str) -> object:
 
 
 def _value(text: str) -> object:
-    text = text.strip()
+    text = _SPELT_OUT.get(text.strip(), text.strip())
     if (words := _TEXT.fullmatch(text)) is not None:
         inside = words[1].strip()
         return (
@@ -284,6 +284,7 @@ _UNITS = {
     "sq": "square", "cu": "cubic", "degree": "", "degrees": "", "dollar": "", "dollars": "", "percent": "%",
     "units": "unit", "cents": "cent", "liter": "l", "litre": "l",
 }  # fmt: skip
+_SPELT_OUT = {r"\mathbb{R}": r"(-\infty,\infty)", r"\{\}": r"\emptyset", r"\{ \}": r"\emptyset"}
 _LONGEST = 2000  # characters; longer texts are compared letter by letter
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _COMMA = re.compile(r"\s*[,;]\s*(?:and\b|or\b)?\s*|\s+(?:and|or)\s+")

@@ -36,6 +36,12 @@ def test_fractions_are_compared_exactly_however_close(power):
     assert equal(rf"1 - \frac{{1}}{{2^{{{power}}}}}", rf"\frac{{2^{{{power}}} - 1}}{{2^{{{power}}}}}")
 
 
+def test_the_empty_set_and_the_real_numbers_are_one_in_both_notations():
+    assert equal(r"\{\}", r"\emptyset") and equal("∅", r"\{ \}")
+    assert equal(r"\mathbb{R}", r"(-\infty, \infty)") and equal("ℝ", r"x \in (-\infty, \infty)")
+    assert not equal(r"\mathbb{R}", r"\mathbb{Q}") and not equal(r"\{\}", r"\{0\}")
+
+
 def test_braces_round_an_answer_change_nothing():
     assert equal("{5}", "5") and equal(r"{{\frac{1}{2}}}", "0.5") and not equal(r"\{5\}", "{6}")
 
