@@ -30,7 +30,10 @@ _FILLER = (
     r"(?i:(?:(?:that|with|the|letter|option|choice|answer|therefore|thus|clearly|most|likely|definitely)\b[\s:]*){0,6})"
 )
 _PICK = r"(?i:choose|chose|pick|picked|select|selected|go with|going with)"
-_IT = r"(?i:it(?:'s| is| must be| should be| has to be)|so|thus|hence|therefore)"
+_IT = (
+    r"(?i:it(?:'s| is| must be| should be| has to be)|so|thus|hence|therefore|"
+    r"matches|matching|corresponds (?:to|with)|corresponding to|i'd say|i would say)"
+)
 _WHY = r"(?i:because|since|as|is|for|due|which|given|with|and|or)\b"
 
 _BECAUSE = re.compile(r",?\s+(?:because|since)\b", re.IGNORECASE)
