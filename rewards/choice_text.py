@@ -18,7 +18,7 @@ from rewards.numbers import plain_marks
 _BOLD = "\x01"
 _TEXT = re.compile(r"\\(?:text\w*|math(?:rm|bf|sf|tt)|mbox|operatorname|bf)\s*\{([^{}]*)\}")
 _BOX = re.compile(r"\\f?box(?:ed)?\s*\{([^{}]*)\}")
-_TAGGED = re.compile(r"<answer>\s*([^<>]*?)\s*</answer>")
+_TAGGED = re.compile(r"<answer>([^<>]*)</answer>")
 _LATEX = re.compile(r"\\(?:left|right|displaystyle|quad)(?![A-Za-z])|\\[,;!: ()\[\]]|\$|<[^<>\n]{1,20}>")
 _EMPHASIS = re.compile(r"\*{1,3}|__|`")
 _QUOTES = re.compile(r"[\"“”„«»]|(?<!\w)['‘’](?=\w['’])|(?<=\w)['’](?!\w)")

@@ -148,6 +148,8 @@ def test_the_last_statement_wins_whatever_stood_before(before):
         " ",
         "\n",
         "answer:  ",
+        "<answer> ",
+        "solution - ",
     ],
 )
 def test_reading_takes_time_linear_in_the_text(text):
