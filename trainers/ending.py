@@ -165,7 +165,7 @@ def logged(folder: Path, where: str) -> Iterator[None]:
     """An exception that leaves it has its whole traceback in the folder's error.log, and knows so (`LOG`)."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not hasattr(error, LOG):
             setattr(error, LOG, write_log(folder, error, where, PartialState().process_index))
         raise

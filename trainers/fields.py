@@ -7,7 +7,8 @@ command line, and YAMLs of his own.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainers.field_table import ALL, RULES
 from trainers.layers import Layers
+
+COUNTS = [
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "steps_per_generation",
+    "generation_batch_size",
+    "num_generations",
+    "num_iterations",
+    "max_completion_length",
+]
+MAY_BE_NULL = (
+    "steps_per_generation",
+    "generation_batch_size",
+    "max_completion_length",
+)  # follows from the others, or no limit
+FINITE = ("learning_rate", "beta", "weight_decay", "max_grad_norm", "epsilon", "warmup_steps")
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,23 @@ def judge(verb: str, config: DictConfig, layers: Layers) -> Verdict:
                 sentence += "..." if rule.text.endswith("...") else "."
                 (refused if rule.refused else said).append(sentence)
     return Verdict(tuple(refused), tuple(said))
+
+
+def impossible_numbers(values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each number with which nothing could be trained, or only NaN. TRL takes them, and fails late or not
+    at all. values: the fields of its config."""
+    for name in COUNTS:
+        value = values.get(name, 1)
+        if value is None and name in MAY_BE_NULL:
+            continue
+        if value is None or not value >= 1:
+            yield f"trainer.{name}={_shown(value)} must be at least 1."
+    for name in FINITE:
+        value = values.get(name)
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"trainer.{name}={value} must be a finite number."
+    if not values.get("temperature", 1.0) > 0:
+        yield f"trainer.temperature={values['temperature']} must be above 0: the policy samples its completions."
 
 
 def epochs_or_steps(config: DictConfig, layers: Layers) -> str | None:

@@ -20,9 +20,9 @@ from omegaconf.errors import InterpolationResolutionError
 
 from credit.requires import check_requires, unmet
 from rewards.terminal import steady_output
-from rewards.tracebacks import LOG, explain, is_refusal
+from rewards.tracebacks import LOG, explain, frames_of_user, is_refusal
 from trainers.compose import CONFIG_DIR, ConfigError, compose_layers, config_choices
-from trainers.fields import epochs_or_steps, judge, strange_fields
+from trainers.fields import epochs_or_steps, impossible_numbers, judge, strange_fields
 from trainers.launch import check_launch, is_main_process, world_size
 from trainers.layers import Layers
 from trainers.unread import complaints
@@ -81,6 +81,10 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
         for sentence in command.said if is_main_process() else ():
             print(f"{script}: {sentence}", file=sys.stderr, flush=True)
         resolve_name(run)(command)
+    except SystemExit as error:
+        if not frames_of_user(error):
+            raise
+        raise SystemExit(_report(script, error)) from None  # exit() in a user's code is no end of a run
     except Exception as error:
         raise SystemExit(_report(script, error)) from None
     except KeyboardInterrupt:
@@ -89,7 +93,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _report(script: str, error: Exception) -> int:
+def _report(script: str, error: Exception | SystemExit) -> int:
     """Prints what this process has to say of its error, once; returns the exit code."""
     log = getattr(error, LOG, None)
     if world_size() > 1 and isinstance(error, RuntimeError) and "by peer" in str(error):
@@ -146,7 +150,7 @@ def _checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
     except ValueError as error:
         raise ConfigError(f"{error}") from None
     verdict = judge(name, config, layers)
-    if complaints := [*verdict.refused, *broken]:
+    if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
         raise ConfigError(" ".join(complaints))
     return [*verdict.said, *([overruled] if overruled else [])]
 

@@ -234,6 +234,26 @@ def limits(*overrides, configs=()):
     return command.config.trainer.max_steps, command.config.trainer.num_train_epochs, command.said
 
 
+@pytest.mark.parametrize(
+    ("setting", "demand"),
+    [
+        ("num_iterations=0", "at least 1"),
+        ("gradient_accumulation_steps=0", "at least 1"),
+        ("steps_per_generation=0", "at least 1"),
+        ("num_generations=null", "at least 1"),
+        ("max_completion_length=0", "at least 1"),
+        ("learning_rate=nan", "finite"),
+        ("max_grad_norm=nan", "finite"),
+        ("beta=inf", "finite"),
+        ("temperature=0", "above 0"),
+    ],
+)
+def test_a_number_that_trains_nothing_or_nan_is_refused_when_composed(setting, demand):
+    with pytest.raises(ConfigError, match=demand) as refused:
+        compose_command("train_grpo", [f"trainer.{setting}"])
+    assert f"trainer.{setting.split('=')[0]}=" in str(refused.value)
+
+
 def test_epochs_count_when_they_are_what_the_user_gives():
     assert limits() == (80, 3.0, ())
     assert limits("trainer.num_train_epochs=2") == (-1, 2.0, ())

@@ -42,6 +42,14 @@ def test_an_error_in_training_shows_the_users_frames_and_keeps_the_whole(mine, t
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+def test_an_exit_in_a_users_code_is_an_error_and_no_end_of_the_run(mine, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK_THAT_FAILS", "all")
+    (tmp_path / "my_credit.py").write_text(CODE.replace('ValueError("boom")', "SystemExit(0)"))
+    done = train(*mine, cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "SystemExit: 0" in done.stderr and "my_credit.py" in done.stderr
+    assert "SystemExit" in (tmp_path / "run" / "error.log").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", ["0", "1", "all"])
 def test_each_rank_reports_its_own_failure_once_and_none_hangs(failing, mine, tmp_path, monkeypatch):
