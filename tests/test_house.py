@@ -200,3 +200,11 @@ def test_the_readme_tree_is_true():
         assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), f"the tree names {name}"
     for folder in PACKAGES:
         assert f"{folder}/" in tree, f"the tree leaves out {folder}/"
+
+
+def test_no_helper_of_the_tests_is_loaded_under_two_names():
+    """Helpers at the top of tests/ are imported bare; `tests.tiny` would be a second module of the same file."""
+    helpers = {path.stem for path in (ROOT / "tests").glob("*.py")}
+    for path in tracked("tests/*.py"):
+        twice = set(re.findall(r"^\s*from tests\.(\w+) import", path.read_text(encoding="utf-8"), re.M)) & helpers
+        assert not twice, f"{path.relative_to(ROOT)} imports tests.{twice}"

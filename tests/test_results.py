@@ -8,8 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from tests.published import DOCS, Block, blocks_of, holds, intervals, records_of, shown_numbers
+from published import DOCS, Block, blocks_of, holds, intervals, records_of, shown_numbers
 
 ROOT = DOCS.parent
 # Cards are made by `python -m lab.card` and held against their strategies by tests/lab/test_card.py.

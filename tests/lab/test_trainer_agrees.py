@@ -7,12 +7,13 @@ import torch
 
 pytest.importorskip("trl")
 
+from tiny import LETTERS, tiny_model, tiny_tokenizer
+
 from lab.estimate import measure
 from lab.exact import Exact
 from lab.scoring import Scorer
 from lab.tree import grow
 from lab.worlds import END, World
-from tests.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.compose import compose_strategy
 from trainers.replay import FixedRollouts, replay_gradient
 

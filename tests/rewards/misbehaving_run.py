@@ -13,16 +13,16 @@ import time
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (2, 1)]
 
 import torch
 from datasets import Dataset
+from tiny import LETTERS, tiny_model, tiny_tokenizer
 from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from rewards.guard import guarded
 from rewards.verdict import RewardStop
-from tests.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 
 MODE, FOLDER = sys.argv[1], sys.argv[2]

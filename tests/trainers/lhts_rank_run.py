@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import torch
+from tiny import tiny_model
 
-from tests.tiny import tiny_model
 from tests.trainers.test_lhts_training import trainer_for
 from trainers.lhts import LHTS
 

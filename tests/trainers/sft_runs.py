@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from datasets import Dataset
+from tiny import tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from tests.tiny import tiny_model, tiny_tokenizer
 from trainers.sft import CreditSFTTrainer
 
 

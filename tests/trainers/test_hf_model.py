@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from models_saved import save_model
 from omegaconf import OmegaConf
 
 from tasks.base import Task
 from tasks.chain import chain
-from tests.models_saved import save_model
 from trainers.compose import compose_config
 from trainers.embedded import byte_tokenizer, closed_tokenizer
 from trainers.hf import LORA, adapter_config, hf

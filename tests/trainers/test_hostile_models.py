@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_model, tiny_tokenizer
 
 from tasks.base import Task
-from tests.tiny import tiny_model, tiny_tokenizer
 from trainers.hf import hf
 
 

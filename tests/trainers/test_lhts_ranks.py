@@ -18,7 +18,7 @@ def test_two_processes_have_the_baseline_and_the_parameters_of_one(tmp_path):
     out = tmp_path / "two.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
     command += ["--rdzv_endpoint=localhost:0", str(ROOT / "tests/trainers/lhts_rank_run.py"), str(tmp_path / "runs")]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [*command, str(out)], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300

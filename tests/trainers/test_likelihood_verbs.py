@@ -113,7 +113,7 @@ def test_what_an_adapter_has_learnt_is_sampled_from_its_folder(verb, tmp_path):
 
 
 def test_temperature_of_an_ordinary_model_is_the_one_asked_for():
-    from tests.tiny import tiny_model
+    from tiny import tiny_model
 
     assert temperature_for(tiny_model(), "", SMC(), 0.3) == 0.3
     assert temperature_for(tiny_model(), "", TokenTemperature(), 0.3) == 0.3
@@ -222,8 +222,9 @@ def test_texts_that_are_cut_are_counted(tmp_path, capsys):
 
 
 def test_tokens_past_the_context_are_refused(tmp_path):
+    from tiny import tiny_model, tiny_tokenizer
+
     from sampling.causal_lm import CausalLM
-    from tests.tiny import tiny_model, tiny_tokenizer
 
     lm = CausalLM(tiny_model(), tiny_tokenizer())
     with pytest.raises(ValueError, match="context is 64"):

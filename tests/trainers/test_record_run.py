@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from tiny import tiny_model, tiny_tokenizer
 from trl import GRPOConfig
 
-from tests.tiny import tiny_model, tiny_tokenizer
 from trainers.compose import compose_strategy
 from trainers.grpo import CreditGRPOTrainer
 from trainers.record import Recorder, record_files

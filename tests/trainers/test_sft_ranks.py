@@ -21,7 +21,7 @@ def test_two_processes_and_any_accumulation_give_the_parameters_of_one(tmp_path)
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
     }
     script = [str(ROOT / "tests/trainers/sft_rank_run.py"), str(tmp_path / "runs"), str(out)]
     done = subprocess.run(

@@ -4,10 +4,10 @@ import functools
 
 import pytest
 import torch
+from fixed import distance
+from tiny import tiny_model, tiny_tokenizer
 
 from credit import weight as weights
-from tests.fixed import distance
-from tests.tiny import tiny_model, tiny_tokenizer
 from tests.trainers.sft_runs import completions, rows, train
 from trainers.sft import CreditSFTTrainer, sft_strategy
 

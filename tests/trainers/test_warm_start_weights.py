@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from tiny import tiny_model, tiny_tokenizer
 
-from tests.tiny import tiny_model, tiny_tokenizer
 from trainers.sft import sft_strategy, weigh
 from trainers.warmstart import WarmStart, batch_weights, pretrain_settings, warm_start
 
