@@ -26,12 +26,10 @@ COUNTS = [
     "num_iterations",
     "max_completion_length",
 ]
-MAY_BE_NULL = (
-    "steps_per_generation",
-    "generation_batch_size",
-    "max_completion_length",
-)  # follows from the others, or no limit
-FINITE = ("learning_rate", "beta", "weight_decay", "max_grad_norm", "epsilon", "warmup_steps")
+# Null: follows from the others, or no limit.
+MAY_BE_NULL = ("steps_per_generation", "generation_batch_size", "max_completion_length")
+FINITE = ("learning_rate", "beta", "weight_decay", "warmup_steps")
+NUMBERS = ("max_grad_norm", "epsilon", "epsilon_high", "delta")  # infinity switches these off
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,9 @@ def impossible_numbers(values: Mapping[str, Any]) -> Iterator[str]:
         value = values.get(name)
         if isinstance(value, float) and not math.isfinite(value):
             yield f"trainer.{name}={value} must be a finite number."
+    for name in NUMBERS:
+        if values.get(name) is not None and math.isnan(values[name]):
+            yield f"trainer.{name}=nan must be a number."
     if not values.get("temperature", 1.0) > 0:
         yield f"trainer.temperature={values['temperature']} must be above 0: the policy samples its completions."
 

@@ -243,7 +243,7 @@ def limits(*overrides, configs=()):
         ("num_generations=null", "at least 1"),
         ("max_completion_length=0", "at least 1"),
         ("learning_rate=nan", "finite"),
-        ("max_grad_norm=nan", "finite"),
+        ("max_grad_norm=nan", "a number"),
         ("beta=inf", "finite"),
         ("temperature=0", "above 0"),
     ],
@@ -252,6 +252,11 @@ def test_a_number_that_trains_nothing_or_nan_is_refused_when_composed(setting, d
     with pytest.raises(ConfigError, match=demand) as refused:
         compose_command("train_grpo", [f"trainer.{setting}"])
     assert f"trainer.{setting.split('=')[0]}=" in str(refused.value)
+
+
+@pytest.mark.parametrize("setting", ["max_grad_norm=inf", "steps_per_generation=null", "max_completion_length=null"])
+def test_what_switches_a_limit_off_is_taken(setting):
+    compose_command("train_grpo", [f"trainer.{setting}"])
 
 
 def test_epochs_count_when_they_are_what_the_user_gives():
