@@ -23,8 +23,9 @@ from trainers.members import MemberStates
 
 logger = logging.getLogger(__name__)
 FILE, REFERENCE = "run_state_{rank}.pt", "reference.pt"
-# What transformers holds between two logs: the loss summed so far, and since which step.
-_WINDOW = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged")
+# What transformers holds between two logs: the loss summed so far, and since which step. Its sum over all steps is left
+# alone: `train_loss` is the mean over the steps of this life.
+_WINDOW = ("_tr_loss", "_globalstep_last_logged")
 _ROTATE = getattr(trainer_utils, "rotate_checkpoints", None)  # older transformers rotate in a method of the trainer
 
 

@@ -147,7 +147,7 @@ def test_a_checkpoint_is_resumed(adapter, policy, tmp_path):
     assert_same(stock, ours)
     assert stock["error"] is None
     files = [{path.name for path in (tmp_path / who / "checkpoint-2").iterdir()} for who in ("stock", "ours")]
-    assert files[1] - files[0] == {"complete"} and files[0] <= files[1]
+    assert files[1] - files[0] == {"complete", "run_state_0.pt"} and files[0] <= files[1]
 
 
 def test_rewards_that_all_abstain_are_warned_of(policy, tmp_path, caplog):
