@@ -241,7 +241,7 @@ def test_fewer_processes_than_asked_for_stop_with_the_remedy(monkeypatch):
     [
         (["-m", "credit=uniform"], "sweep.py"),
         (["trainer.num_generations=7"], "num_generations"),
-        (["trainer.loss_type=bnpo"], "bnpo"),
+        pytest.param(["trainer.loss_type=bnpo"], "bnpo", marks=pytest.mark.slow),
         (["reward.funcs=[nosuch.py:polite]"], "nosuch.py"),
     ],
 )

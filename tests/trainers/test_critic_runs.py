@@ -20,7 +20,9 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("case", CHOICES)
+@pytest.mark.parametrize(
+    "case", [case if case == "adapter" else pytest.param(case, marks=pytest.mark.slow) for case in CHOICES]
+)
 def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
     small = SMALL
     if case == "adapter":

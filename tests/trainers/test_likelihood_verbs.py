@@ -149,13 +149,13 @@ def test_prompts_come_from_a_file_or_the_task(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "arguments", "reason"),
     [
-        ("sample", ["tau=0"], "positive number"),
+        pytest.param(*("sample", ["tau=0"], "positive number"), marks=pytest.mark.slow),
         ("sample", ["prompts=absent.txt"], "no file"),
-        ("sample", ["sampler=smcc"], "smc"),
-        ("train_sft", ["weight=seq_means"], "seq_mean"),
-        ("train_sft", ["trainer.learning_rate=fast"], "learning_rate"),
+        pytest.param(*("sample", ["sampler=smcc"], "smc"), marks=pytest.mark.slow),
+        pytest.param(*("train_sft", ["weight=seq_means"], "seq_mean"), marks=pytest.mark.slow),
+        pytest.param(*("train_sft", ["trainer.learning_rate=fast"], "learning_rate"), marks=pytest.mark.slow),
         ("train_sft", ["weight=seq_mean", "trainer.loss_type=dft"], "dft"),
-        ("train_lhts", ["tau=-1"], "positive number"),
+        pytest.param(*("train_lhts", ["tau=-1"], "positive number"), marks=pytest.mark.slow),
         ("train_lhts", ["horizon=0"], "horizon"),
     ],
 )

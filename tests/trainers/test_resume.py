@@ -6,9 +6,11 @@ import pytest
 from runs import LIVELY, SMALL, killed, lasting_rows, train
 from safetensors.torch import load_file
 
-
 # Off-policy too: two passes over each generation batch, so that step 3 is no place to resume from.
-@pytest.mark.parametrize("extra", [[], ["trainer.num_iterations=2", "trainer.gradient_accumulation_steps=2"]])
+TWICE = ["trainer.num_iterations=2", "trainer.gradient_accumulation_steps=2"]
+
+
+@pytest.mark.parametrize("extra", [[], pytest.param(TWICE, marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     choices = [
         *SMALL,

@@ -34,7 +34,7 @@ CRITICS = {
 
 
 KINDS = [
-    "fsdp2",
+    pytest.param("fsdp2", marks=pytest.mark.slow),
     pytest.param("zero2", marks=[pytest.mark.slow, needs_deepspeed]),
     pytest.param("zero3", marks=[pytest.mark.slow, needs_deepspeed]),
 ]
