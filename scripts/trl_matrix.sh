@@ -8,7 +8,7 @@ tests=(tests/trainers)
 if [ "${1:-}" = --short ]; then
   shift
   tests=()
-  for name in critic exactness kl_reward lhts_training members parity resume_members resume_states resume_texts seam \
+  for name in critic exactness kl_reward lhts_training parity resume_members resume_states resume_texts seam \
     sft_weights spans_on_tokens stops swap swap_hands swap_uses; do
     tests+=("tests/trainers/test_$name.py")
   done

@@ -208,3 +208,9 @@ def test_no_helper_of_the_tests_is_loaded_under_two_names():
     for path in tracked("tests/*.py"):
         twice = set(re.findall(r"^\s*from tests\.(\w+) import", path.read_text(encoding="utf-8"), re.M)) & helpers
         assert not twice, f"{path.relative_to(ROOT)} imports tests.{twice}"
+
+
+def test_the_short_matrix_names_test_files_that_exist():
+    script = (ROOT / "scripts" / "trl_matrix.sh").read_text(encoding="utf-8")
+    names = re.search(r"for name in (.*?); do", script, re.S).group(1).replace("\\", "").split()
+    assert len(names) > 10 and all((ROOT / "tests" / "trainers" / f"test_{name}.py").exists() for name in names)
