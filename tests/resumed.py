@@ -27,6 +27,22 @@ _VOLATILE = ("time", "seconds", "runtime", "per_second", "train_loss")
 PROMPTS = [a + b for a in LETTERS for b in LETTERS]
 
 
+# What both kinds of trainer are made with here: a checkpoint and a row of metrics at every step.
+EVERY_STEP = dict(
+    max_steps=8,
+    learning_rate=1e-2,
+    bf16=False,
+    gradient_checkpointing=False,
+    save_strategy="steps",
+    save_steps=1,
+    logging_steps=1,
+    report_to="none",
+    disable_tqdm=True,
+    use_cpu=True,
+    seed=3,
+)
+
+
 def vowels(completions, **columns):
     return [sum(text.count(letter) for letter in "ae") / 4 - len(text) / 40 for text in completions]
 
@@ -37,17 +53,6 @@ def grpo(credit="dr_grpo", rows=8, funcs=vowels, **options):
         per_device_train_batch_size=8,
         num_generations=4,
         max_completion_length=6,
-        max_steps=8,
-        learning_rate=1e-2,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="steps",
-        save_steps=1,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        seed=3,
     )
     extra = {name: options.pop(name) for name in ("peft_config", "eval_dataset") if name in options}
     model = options.pop("model", tiny_model)
@@ -56,7 +61,7 @@ def grpo(credit="dr_grpo", rows=8, funcs=vowels, **options):
         return CreditGRPOTrainer(
             model=model(),
             reward_funcs=funcs,
-            args=GRPOConfig(output_dir=str(folder), **(settings | options)),
+            args=GRPOConfig(output_dir=str(folder), **(EVERY_STEP | settings | options)),
             train_dataset=Dataset.from_dict({"prompt": PROMPTS[:rows]}),
             processing_class=tiny_tokenizer(),
             credit=credit,
@@ -149,18 +154,7 @@ def sft(trainer_class=CreditSFTTrainer, data=None, **options):
     made = {name: options.pop(name) for name in ("weight", "lhts", "eval_dataset") if name in options}
     settings = dict(
         per_device_train_batch_size=2,
-        max_steps=8,
-        learning_rate=1e-2,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="steps",
-        save_steps=1,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
         max_length=48,
-        seed=3,
     )
     texts = [{"prompt": p, "completion": p[::-1] * (1 + i % 5) + "<eos>"} for i, p in enumerate(PROMPTS[:8])]
     data = texts if data is None else data
@@ -170,7 +164,7 @@ def sft(trainer_class=CreditSFTTrainer, data=None, **options):
     def make(folder):
         return trainer_class(
             model=tiny_model(),
-            args=SFTConfig(output_dir=str(folder), **(settings | options)),
+            args=SFTConfig(output_dir=str(folder), **(EVERY_STEP | settings | options)),
             train_dataset=Dataset.from_list(data),
             processing_class=tiny_tokenizer(),
             **made,

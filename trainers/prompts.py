@@ -71,11 +71,6 @@ def opened_by(prompt: Any, tokenizer: Any, **template: Any) -> str:
     return turn[start:] if begins else ""
 
 
-def tag_names(text: str) -> list[str]:
-    """Names of the tags that are opened in a text, in order."""
-    return [_name(tag) for tag in _TAG.finditer(text) if not _closes(tag)]
-
-
 def opening_tags(text: str) -> list[str]:
     """The tags themselves, as written."""
     return [tag.group() for tag in _TAG.finditer(text) if not _closes(tag)]

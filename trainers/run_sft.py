@@ -112,11 +112,12 @@ def _run(command: Command, label: str, lhts: LHTS | None) -> None:
             weight=strategy,
             **options,
         )
-        left_out = texts_left_out(args, _rows_that_learn(trainer), command.choices["task"])
+        kept = _rows_that_learn(trainer)
+        left_out = texts_left_out(args, kept, command.choices["task"])
         warning = check_disk(folder.path, trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    state.print(_announcement(trainer, command, folder, checkpoint, len(train), left_out, start))
+    state.print(_announcement(trainer, command, folder, checkpoint, (len(train), kept, left_out), start))
     if warning:
         state.print(warning)
     if not args.packing and (cut := _cut_texts(trainer)):
@@ -257,10 +258,16 @@ def _cut_texts(trainer) -> int:
 
 
 def _announcement(
-    trainer, command: Command, folder: RunFolder, checkpoint: str | None, texts: int, left_out: int, start: str | None
+    trainer,
+    command: Command,
+    folder: RunFolder,
+    checkpoint: str | None,
+    counts: tuple[int, int, int],
+    start: str | None,
 ) -> str:
+    """counts: texts, the rows that TRL has made of them, and those of them that an epoch leaves out."""
     args, ranks = trainer.args, trainer.accelerator.num_processes
-    kept = _rows_that_learn(trainer)
+    texts, kept, left_out = counts
     made = "" if kept == texts else f", packed into {kept} rows" if args.packing else f", {kept} of which fit"
     parameters = count_parameters(trainer.model)
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * ranks
