@@ -17,11 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewards.likelihood import REFERENCE
 from rewards.opened import COLUMN
 
 _PREFIX = "reward_file_"
-# What TRL passes besides the columns of the dataset.
-GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments", COLUMN)
+# What TRL and CreditGRPOTrainer pass besides the columns of the dataset.
+_OF_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
+GIVEN = (*_OF_TRL, COLUMN, REFERENCE)
 _EXPECTED = "def reward(prompts, completions, **columns) -> list[float | None]"
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from rewards.build import check_reward_columns, check_weights, choose_rewards, guard_rewards, resolve_rewards
 from rewards.clock import run_within
 from rewards.guard import callable_name, guard_of, is_async
+from rewards.likelihood import REFERENCE
 from rewards.load import GIVEN
 from rewards.opened import COLUMN, openings_of, whole_text
 from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
@@ -97,7 +98,7 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.file is not None:
         rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file)]
     names = {name for row in rows for name in row}
-    if clash := names & (set(GIVEN) - {"completion_ids", COLUMN} | {"self"}):
+    if clash := names & (set(GIVEN) - {"completion_ids", COLUMN, REFERENCE} | {"self"}):
         raise ValueError(
             f"Rename the column {sorted(clash)[0]!r}: rewards are called with something else by that name."
         )

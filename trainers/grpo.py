@@ -7,6 +7,7 @@ No TRL method body is copied: each override calls super and adds. Where things h
     (trainers/chat.py)                    chats that end with the beginning of an answer; what a prompt has opened
     (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
     (trainers/kl_reward.py)               the KL penalty into those signals, and out of TRL's loss
+    (trainers/reference_reward.py)        the reference's likelihood to the rewards that ask for it
     (trainers/resume.py)                  states of the run that TRL keeps in no checkpoint
 """
 
@@ -32,6 +33,7 @@ from trainers.chat import ChatPrompts
 from trainers.critic_seam import VALUES, CriticSeam, _mask
 from trainers.fold import fold
 from trainers.kl_reward import KL_REWARDS, KLReward
+from trainers.reference_reward import ReferenceReward, reads_reference, refuse_without_reference
 from trainers.refuse import refuse_inexact, warn_of_what_is_lost
 from trainers.resume import ResumesExactly
 from trainers.spans import local_span_rewards
@@ -47,7 +49,7 @@ _ROW_LOCAL = {
 }
 
 
-class CreditGRPOTrainer(ResumesExactly, ChatPrompts, KLReward, CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -78,7 +80,14 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, KLReward, CriticSeam, GRPOT
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
+        rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
+        rewards = rewards if isinstance(rewards, list) else [rewards]
+        self._reads_reference = any(map(reads_reference, rewards))
+        if self._reads_reference:
+            refuse_without_reference(rewards, config or GRPOConfig("unused", report_to="none"))
         super().__init__(*args, **kwargs)
+        if self._reads_reference:
+            self._refuse_tools()
         if self.credit is not None and self.accelerator.is_main_process:
             warn_of_what_is_lost(self.args, self.credit)
         self._kl_beta = self.beta
@@ -89,7 +98,8 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, KLReward, CriticSeam, GRPOT
             self.add_callback(SaveOnGenerationBoundary(self))
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        arguments = (self._with_openings(inputs, prompts), prompts, completions, completion_ids_list)
+        inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list)
+        arguments = (inputs, prompts, completions, completion_ids_list)
         self._rewards_BK = super()._calculate_rewards(*arguments)
         check_failures(self.reward_funcs, gather_object)
         if self.credit is not None and "span_rewards_BT" in self.credit.needs:
@@ -203,7 +213,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, KLReward, CriticSeam, GRPOT
         if self._loss_inputs is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(self._loss_inputs, result[0].detach(), result[1], caught)
-        elif self.credit is not None and self._passes is not None:
+        elif self._passes is not None:
             self._passes.append((result[0], caught))
         return result
 

@@ -31,6 +31,7 @@ from trainers.policy import count_parameters
 from trainers.progress import MetricsFile, Progress
 from trainers.record import Recorder
 from trainers.record_run import CreditRecords
+from trainers.reference_reward import note_of_target, refuse_without_reference
 from trainers.refuse import refuse_inexact
 from trainers.reward_tags import check_special_tokens, opening_notes
 from trainers.rows import as_dataset
@@ -65,6 +66,7 @@ def run_grpo(command: Command) -> None:
     rewards = build_rewards(config, task)
     args = _args(config, folder, rewards, has_evaluation=bool(task.evaluation))
     refuse_inexact(args, strategy)
+    refuse_without_reference(rewards.funcs, args)
     check_length(args)
     check_trackers(args)
     left_out = prompts_left_out(args, len(task.train), command.choices["task"])
@@ -102,9 +104,10 @@ def run_grpo(command: Command) -> None:
     if config.record.every:
         recorder = Recorder(folder.path / "records", config.record.every, config.record.completions, seed=config.seed)
         CreditRecords(recorder, reward_names(rewards)).attach(trainer)
-    notes = opening_notes(
-        rewards.funcs, policy.tokenizer, [row["prompt"] for row in task.train], args.chat_template_kwargs
-    )
+    target = note_of_target(rewards.funcs, args.reward_weights or rewards.weights, args, strategy.kl_in_reward)
+    prompts = [row["prompt"] for row in task.train]
+    notes = opening_notes(rewards.funcs, policy.tokenizer, prompts, args.chat_template_kwargs)
+    notes = [*([target] if target else []), *notes]
     state.print("\n".join([announcement(trainer, command, folder, checkpoint, left_out, start), *notes]))
     if warning:
         state.print(warning)
