@@ -20,16 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from rewards.tracebacks import tell
-from rewards.visible import visible
-from sweeping.check import check_cells, estimate
-from sweeping.engine import Status, run_cells, run_one
-from sweeping.facts import facts_of_machine
-from sweeping.folder import SweepFolder, read_json
-from sweeping.launch import REFUSED, Launch
-from sweeping.plan import Axis, Cell, plan_cells, sweep_name
-from sweeping.table import display, duration
-from trainers.overrides import parse_overrides
+from compare.sweep.cells import Axis, Cell, plan_cells, sweep_name
+from compare.sweep.check import check_cells, estimate
+from compare.sweep.display import display, duration
+from compare.sweep.engine import Status, run_cells, run_one
+from compare.sweep.facts import facts_of_machine
+from compare.sweep.folder import SweepFolder, read_json
+from compare.sweep.launch import REFUSED, Launch
+from configs.command_line.overrides import parse_overrides
+from userio.tracebacks import tell
+from userio.visible import visible
 
 CONFIG_DIR = Path(__file__).resolve().parent / "configs"
 
@@ -225,12 +225,12 @@ def run(sweep: Sweep, console: Console) -> int:
 
 
 def report(sweep: Sweep, folder: SweepFolder) -> int:
-    """`python -m lab.report`, in a process of its own."""
+    """`python -m compare.report`, in a process of its own."""
     options = [f"{key}={value}" for key, value in (sweep.settings.report or {}).items() if value is not None]
     command = [
         sys.executable,
         "-m",
-        "lab.report",
+        "compare.report",
         str(folder.path.absolute()),
         *options,
         f"out={folder.path.absolute() / 'report'}",
@@ -335,7 +335,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     import signal

@@ -23,11 +23,11 @@ from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import SIGNALS, Credit, Rollout
 from credit.checks import Doubts, Hands, member_name
-from credit.critic import CriticSpec
+from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
 from credit.requires import check_requires
+from credit.returns import last_token_rewards
 from credit.settings import check_types
-from credit.value import last_token_rewards
 
 Member = Callable[..., Tensor]
 
@@ -43,7 +43,7 @@ class Strategy:
             compare step sizes. A batch without tokens keeps mass 0.
         name: shown in logs and reports.
         declares: overrides what the members declare together; keys as in `credit.declare.Declaration`.
-        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic.py. The trainer builds it.
+        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic/spec.py. The trainer builds it.
         critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
         kl_in_reward: the KL penalty -beta (sampler_logps - ref_logps) joins the reward, beta being the trainer's, and TRL's own KL
             term is left out of the loss. Members that read `token_rewards_BT` or `kl_rewards_BT` get it token by token, as in
@@ -72,7 +72,7 @@ class Strategy:
             self.critic = None
         if self.critic is not None and not isinstance(self.critic, CriticSpec):
             raise ValueError(
-                f"critic must be a specification of credit/critic.py, got {self.critic!r}; credit/critic=head (with a slash) "
+                f"critic must be a specification of credit/critic/spec.py, got {self.critic!r}; credit/critic=head (with a slash) "
                 "chooses one."
             )
         for axis in _STAGES:

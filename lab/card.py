@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from configs.compose import CONFIG_DIR, ConfigError
 from credit.batch import SIGNALS
 from credit.declare import declaration_of
 from credit.strategy import Strategy
-from lab.cells import Job, Spec, run_jobs, specs_of, split_arguments
-from lab.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
-from lab.estimate import Budget
-from lab.invariances import invariances
-from lab.metrics import nothing_learned
-from lab.summary import YARDSTICK
-from rewards.tracebacks import tell
-from trainers.compose import CONFIG_DIR, ConfigError
+from lab.bench.jobs import Job, Spec, run_jobs, specs_of, split_arguments
+from lab.bench.summary import YARDSTICK
+from lab.measure.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
+from lab.measure.estimate import Budget
+from lab.measure.invariances import invariances
+from lab.measure.metrics import nothing_learned
+from userio.tracebacks import tell
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "strategies"
 WORLDS = ["tiny", "levels", "shares", "filler", "poison", "two_turn", "regex_tags", "coin", "filler:transformer"]
@@ -380,7 +380,7 @@ def _index(rows: dict[str, tuple[str, Spec, Finding, Largest]]) -> str:
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     sys.exit(main())

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compare.statistics import mean_interval
 from credit.batch import Rollout
 from credit.strategy import Strategy
-from lab.stats import mean_interval
 from sampling.exact import World, enumerate_world, total_variation
 from sampling.model import PAD
 from sampling.tabular import TabularModel, number
@@ -152,7 +152,7 @@ def _interval(mean: float, low: float, high: float) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    from trainers.compose import compose_strategy  # Hydra: in the lab's command lines only
+    from configs.compose import compose_strategy  # Hydra: in the lab's command lines only
 
     named = [a.removeprefix("weight=") for a in arguments if a.startswith("weight=")] or list(DEFAULT)
     unknown = [a for a in arguments if not a.startswith(("weight=", "out="))]
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     main(sys.argv[1:])

@@ -216,11 +216,11 @@ def _finite(point: dict) -> dict:
 
 def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:
     from sampling.causal_lm import CausalLM
-    from trainers.adapters import for_sampling
-    from trainers.build import build_policy, build_task, template_of
-    from trainers.prompts import prompt_ids
-    from trainers.run_sample import prompts_of
-    from trainers.verb import compose_command
+    from trainers.command.cli import compose_command
+    from trainers.command.prepare import build_policy, build_task, template_of
+    from trainers.model.adapters import for_sampling
+    from trainers.model.prompts import prompt_ids
+    from trainers.run.sample import prompts_of
 
     command = compose_command("sample", [*overrides, f"limit={given.get('prompts', 8)}"])
     task = build_task(command.config)
@@ -237,7 +237,7 @@ def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Is the answer right: exact, numeric, any of several references, multiple choice (rewards/choice.py).
+"""Is the answer right: exact, numeric, any of several references, multiple choice (rewards/answers/choice.py).
 
 The reference comes from a dataset column (`column`, default "answer"); a row without one (None, NaN, a blank text or an
 empty list) cannot be scored. A list of references means "any of these". Right is 1, wrong or missing is 0.
@@ -11,12 +11,12 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from rewards.answers import Accuracy, Extractor
-from rewards.choice import multiple_choice
+from rewards.answers.choice import multiple_choice
+from rewards.answers.frame import Accuracy, Extractor
+from rewards.answers.numbers import PERCENT, Number, exact_number, read_number
+from rewards.answers.references import reference_text, same_typed
+from rewards.answers.words import NORMALISE
 from rewards.extract import last_number, whole_text
-from rewards.numbers import PERCENT, Number, exact_number, read_number
-from rewards.references import reference_text, same_typed
-from rewards.words import NORMALISE
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.0)?")
 UNITS = ("answer", "both", "none")
@@ -31,7 +31,7 @@ class exact_match(Accuracy):
     Args:
         extract: rewards/extract.py; default the whole text.
         column: dataset column with the reference or the list of references.
-        normalise: how texts are compared, rewards/words.py: "strip" (Unicode forms, surrounding white space), "words"
+        normalise: how texts are compared, rewards/answers/words.py: "strip" (Unicode forms, surrounding white space), "words"
             (also case, quotes, marks of sentences and runs of white space, but no sign or operator), or "none".
         name: the name in the logs.
 
@@ -67,7 +67,7 @@ class exact_match(Accuracy):
 
 
 class numeric_match(Accuracy):
-    r"""1 where the answer, read as a number (rewards/numbers.py), is within tolerance of a reference.
+    r"""1 where the answer, read as a number (rewards/answers/numbers.py), is within tolerance of a reference.
 
     |answer - reference| <= max(absolute, relative * |reference|), in exact arithmetic. Text that is no number is wrong;
     a reference that is none cannot be scored.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.failures import report_failure
-from rewards.opened import moved, openings_of, reads_tag, whole_text
+from rewards.markup.opened import moved, openings_of, reads_tag, whole_text
 from rewards.spans import Span
 from rewards.text import completion_text
 
@@ -35,7 +35,7 @@ class TextReward:
 
     def reads_tag(self, tag: str) -> bool:
         """Whether it looks for this tag ("<think>"). A completion whose prompt has opened such a tag is judged together with
-        what was opened (rewards/opened.py). Default: what its extractor says."""
+        what was opened (rewards/markup/opened.py). Default: what its extractor says."""
         return reads_tag(getattr(self, "extract", None), tag)
 
     def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rewards.composition import Composition, Reward, Scores, SpanComposition, finished, found
 from rewards.guard import callable_name
-from rewards.opened import openings_of
+from rewards.markup.opened import openings_of
 from rewards.shape import UNITS, cosine
 from rewards.spans import Span
 from rewards.text import completion_text
@@ -97,7 +97,7 @@ def cosine_by_length(
 
 
 def whole_turn(reward: Reward, *, name: str | None = None) -> Reward:
-    """`reward`, which gets completions together with what their prompt has opened (rewards/opened.py): for a function that
+    """`reward`, which gets completions together with what their prompt has opened (rewards/markup/opened.py): for a function that
     looks for `<think>` and is no `TextReward`."""
     reward = found(reward)
     whole = finished(_WholeTurn([reward], name or callable_name(reward)))

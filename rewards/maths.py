@@ -1,4 +1,4 @@
-"""Mathematical equality: structure by rewards/values.py, expressions by the parser and the grader of math-verify."""
+"""Mathematical equality: structure by rewards/answers/values.py, expressions by the parser and the grader of math-verify."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from rewards.answers import Accuracy
-from rewards.clock import run_within
+from rewards.answers.frame import Accuracy
+from rewards.answers.numbers import PERCENT
+from rewards.answers.references import reference_text, references_of
+from rewards.answers.values import same, value
 from rewards.extract import last_boxed
-from rewards.numbers import PERCENT
-from rewards.references import reference_text, references_of
-from rewards.values import same, value
+from rewards.guard.clock import run_within
 
 
 class math_equal(Accuracy):
@@ -22,7 +22,7 @@ class math_equal(Accuracy):
     LaTeX or plain text, with or without delimiters; what counts as equal is said in docs/rewards.md. A text that is no
     mathematics (`\text{Evelyn}`) is compared as a text, so every reference can be scored.
 
-    Each text runs under rewards/clock.py, on any thread; one that takes too long is not scored and counts as failed. What
+    Each text runs under rewards/guard/clock.py, on any thread; one that takes too long is not scored and counts as failed. What
     no clock in this process stops (one enormous power in C) needs guard option `workers`.
 
     Args:
@@ -91,7 +91,7 @@ def _math_verify() -> tuple[Any, Any]:
         # It warns on every call that its timeouts are off; they are replaced here.
         for name in ("math_verify.parser", "math_verify.grader"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        # What it finds is read by rewards/values.py, so it is to change nothing.
+        # What it finds is read by rewards/answers/values.py, so it is to change nothing.
         untouched = NormalizationConfig(basic_latex=False, boxed="none")
         announced = math_verify.LatexExtractionConfig(
             normalization_config=untouched, boxed_match_priority=-1, try_extract_without_anchor=False

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from rewards.build import check_reward_columns, check_weights, choose_rewards, guard_rewards, resolve_rewards
-from rewards.clock import run_within
 from rewards.guard import callable_name, guard_of, is_async
+from rewards.guard.clock import run_within
 from rewards.likelihood import REFERENCE
 from rewards.load import GIVEN
-from rewards.opened import COLUMN, openings_of, whole_text
-from rewards.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
+from rewards.markup.opened import COLUMN, openings_of, whole_text
 from rewards.text import completion_text
-from rewards.tracebacks import tell
-from rewards.visible import visible
+from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
+from userio.tracebacks import tell
+from userio.visible import visible
 
 _PART_SECONDS = 10.0  # for the parts of one row
 
@@ -204,7 +204,7 @@ def _short(text: str, width: int = 100) -> str:
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     sys.exit(main())

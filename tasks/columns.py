@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewards.read import nearest
 from rewards.text import completion_text
 from tasks.base import RESERVED, Row
 from tasks.references import after_marker, typed
+from userio.read import nearest
 
 logger = logging.getLogger(__name__)
 

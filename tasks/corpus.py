@@ -14,8 +14,8 @@ import hashlib
 import random
 from itertools import groupby
 
-from rewards.read import SUFFIXES, TEXT, existing, kind_of, nearest, read_lines, read_rows
 from tasks.base import Row, Task
+from userio.read import SUFFIXES, TEXT, existing, kind_of, nearest, read_lines, read_rows
 
 PROMPT = "story:"
 NOUNS = ("fox", "hen", "dog", "cat", "cow", "owl", "pig", "bee", "ant", "elk")

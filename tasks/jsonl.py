@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rewards.read import kind_of, read_rows
 from tasks.base import Task
 from tasks.table import table_task
+from userio.read import kind_of, read_rows
 
 
 def jsonl(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rewards.accuracy import UNITS, exact_match, multiple_choice, numeric_match
-from rewards.choice import choice_base
+from rewards.answers.choice import choice_base
+from rewards.answers.numbers import PERCENT
+from rewards.answers.scorable import check_references
+from rewards.answers.words import NORMALISE
 from rewards.extract import after_marker, first_of, in_tag, last_boxed, last_number, whole_text
-from rewards.numbers import PERCENT
-from rewards.read import nearest
-from rewards.scorable import check_references
-from rewards.words import NORMALISE
 from tasks.base import Row
+from userio.read import nearest
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from rewards.references import reference_text, references_of
+from rewards.answers.references import reference_text, references_of
 
 _INT64, _EXACT_FLOAT = 2**63, 2**53
 

@@ -65,10 +65,10 @@ def table_task(
         percent, units: what "20%" and "9 cm" are, see `rewards.accuracy.numeric_match`; percent None: the default of
             the reward.
         choice_base: 0 or 1, what the first choice is where references are numbers; None: decided from the data, and said.
-        options_column: texts of the options, see `rewards.choice.multiple_choice`; None: a column "choices" or "options"
+        options_column: texts of the options, see `rewards.answers.choice.multiple_choice`; None: a column "choices" or "options"
             that holds lists or objects, if there is one.
         pattern: of the format reward over the whole completion: "think_answer" (the well-formed answer of
-            rewards/form.py) or a regular expression of your own; None: no format reward.
+            rewards/markup/form.py) or a regular expression of your own; None: no format reward.
         format_weight: weight of the format reward; the answer reward has the rest of 1.
         seed: of the held-out choice.
 

@@ -1,7 +1,7 @@
 """Shared by all tests: one thread (two cores run two test processes), silence from the libraries, and options.
 
 pytest --slow                              also the long ones
-pytest tests/trainers/test_exactness.py --credit mine --config-dir my_configs
+pytest tests/trainers/seam/test_exactness.py --credit mine --config-dir my_configs
                                            holds a strategy of your own to the exactness promise
 """
 
@@ -24,7 +24,7 @@ from hypothesis import settings
 settings.register_profile("house", max_examples=30, deadline=None)
 settings.load_profile("house")
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))  # helpers: `from support.tiny import ...`
 torch.set_num_threads(1)
 
 

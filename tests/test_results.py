@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from published import DOCS, Block, blocks_of, holds, intervals, records_of, shown_numbers
+
+from support.published import DOCS, Block, blocks_of, holds, intervals, records_of, shown_numbers
 
 ROOT = DOCS.parent
 # Cards are made by `python -m lab.card` and held against their strategies by tests/lab/test_card.py.
@@ -37,7 +38,7 @@ def is_result(block: Block) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_results_names_its_data(page):
     bare = [str(block) for block in blocks_of(page) if block.source is None and is_result(block)]
-    assert not bare, "put <!-- numbers: FILE --> before it (tests/published.py)"
+    assert not bare, "put <!-- numbers: FILE --> before it (tests/support/published.py)"
 
 
 def test_every_file_of_results_names_command_commit_and_versions():
@@ -55,7 +56,9 @@ def test_every_file_of_results_names_command_commit_and_versions():
 def test_the_table_of_length_bias_is_the_one_its_data_give():
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("length_bias_benchmark", ROOT / "benchmarks" / "length_bias.py")
+    spec = importlib.util.spec_from_file_location(
+        "length_bias_benchmark", ROOT / "benchmarks" / "stages" / "length_bias.py"
+    )
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     done = json.loads((DOCS / "results" / "length_bias.json").read_text(encoding="utf-8"))

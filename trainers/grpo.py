@@ -3,12 +3,12 @@
 No TRL method body is copied: each override calls super and adds. Where things happen:
     _calculate_rewards                    keeps the raw reward matrix of all ranks
     _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
-    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/fold.py)
-    (trainers/chat.py)                    chats that end with the beginning of an answer; what a prompt has opened
-    (trainers/critic_seam.py)             a critic's values into those signals, its fit beside the loss
-    (trainers/kl_reward.py)               the KL penalty into those signals, and out of TRL's loss
-    (trainers/reference_reward.py)        the reference's likelihood to the rewards that ask for it
-    (trainers/resume.py)                  states of the run that TRL keeps in no checkpoint
+    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/seam/trl_weight.py)
+    (trainers/seam/chat.py)               chats that end with the beginning of an answer; what a prompt has opened
+    (trainers/critic/seam.py)             a critic's values into those signals, its fit beside the loss
+    (trainers/seam/kl_reward.py)          the KL penalty into those signals, and out of TRL's loss
+    (trainers/seam/reference_reward.py)   the reference's likelihood to the rewards that ask for it
+    (trainers/seam/resume.py)             states of the run that TRL keeps in no checkpoint
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from credit.checks import Doubts
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
-from trainers.boundaries import SaveOnGenerationBoundary
-from trainers.chat import ChatPrompts
-from trainers.critic_seam import VALUES, CriticSeam, _mask
-from trainers.fold import fold
-from trainers.kl_reward import KL_REWARDS, KLReward
-from trainers.reference_reward import ReferenceReward, reads_reference, refuse_without_reference
-from trainers.refuse import refuse_inexact, warn_of_what_is_lost
-from trainers.resume import ResumesExactly
-from trainers.spans import local_span_rewards
+from trainers.critic.seam import VALUES, CriticSeam, _mask
+from trainers.seam.chat import ChatPrompts
+from trainers.seam.checkpoints import SaveOnGenerationBoundary
+from trainers.seam.kl_reward import KL_REWARDS, KLReward
+from trainers.seam.reference_reward import ReferenceReward, reads_reference, refuse_without_reference
+from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
+from trainers.seam.resume import ResumesExactly
+from trainers.seam.token_spans import local_span_rewards
+from trainers.seam.trl_weight import fold
 
 logger = logging.getLogger(__name__)
 
@@ -262,7 +262,7 @@ def _strategy(credit: Strategy | str | None, config_dirs: Sequence[str | Path]) 
     if credit is None or isinstance(credit, Strategy):
         return credit
     if isinstance(credit, str) and credit.strip():
-        from trainers.compose import named_strategy  # Hydra only where a name has to be looked up
+        from configs.compose import named_strategy  # Hydra only where a name has to be looked up
 
         return named_strategy(credit, config_dirs)
     raise ValueError(f"credit must be a credit.Strategy, the name or file of one, or None, got {credit!r}.")

@@ -28,10 +28,10 @@ from sampling.draws import check_counts
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights, horizon_sums
 from sampling.particles import Particles
 from sampling.tempering import alpha_of
-from trainers.adapters import LHTS_FILE, REFERENCE, active_adapters, add_reference, is_adapted, without_adapter
-from trainers.boundaries import place_of
+from trainers.model.adapters import LHTS_FILE, REFERENCE, active_adapters, add_reference, is_adapted, without_adapter
+from trainers.model.tau_input import TauInput, attach_tau_input
+from trainers.seam.checkpoints import place_of
 from trainers.sft import CreditSFTTrainer
-from trainers.temperature import TauInput, attach_tau_input
 
 _STATE = "lhts_baseline.pt"
 

@@ -27,8 +27,8 @@ from credit import weight as weights
 from credit.baseline import none as no_baseline
 from credit.batch import Rollout
 from credit.strategy import Strategy
-from trainers.prompts import continuing, is_prefilled
-from trainers.resume import ResumesExactly
+from trainers.model.prompts import continuing, is_prefilled
+from trainers.seam.resume import ResumesExactly
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def sft_strategy(weight: Callable | Strategy | str, config_dirs: Sequence[str | 
         ValueError: the weight needs what likelihood training does not have, such as rewards.
     """
     if isinstance(weight, str):
-        from trainers.compose import compose_strategy  # Hydra only where a name has to be looked up
+        from configs.compose import compose_strategy  # Hydra only where a name has to be looked up
 
         name, *bound = weight.split()
         overrides = [f"credit/weight={name}", *(f"credit.weight.{entry}" for entry in bound)]

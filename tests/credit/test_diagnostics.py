@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from hypothesis import given
-from rollouts import rollouts
 
 from credit import Strategy, baseline, weight
 from credit.batch import Rollout
 from credit.diagnostics import diagnose
+from support.rollouts import rollouts
 
 
 def batch(rewards: list[float], size: int) -> Rollout:

@@ -7,8 +7,7 @@ import torch
 
 from credit import Rollout, Strategy, baseline, weight
 from credit.critic import HeadCritic
-from credit.spans import spans
-from credit.value import Value, value_prompt
+from credit.spread import Value, spans, value_prompt
 
 NAN = float("nan")
 MASK_BT = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0]]).bool()

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import torch
 from hypothesis import given
-from rollouts import MAX_LENGTH, padded, reordered, rollouts
 
 from credit import baseline, spread, weight
 from credit.strategy import Strategy
+from support.rollouts import MAX_LENGTH, padded, reordered, rollouts
 
 
 def scored(rollout, base=baseline.none, measure=weight.seq_sum, **options):

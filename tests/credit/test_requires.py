@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from credit import Strategy
 from credit.requires import unmet
 from credit.weight import constant
-from trainers.refuse import refuse_inexact
+from trainers.seam.refusals import refuse_inexact
 
 SETTINGS = {"beta": 0.0, "mask_truncated_completions": False, "loss_type": "dr_grpo", "epsilon_high": None, "top_k": 0}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from configs.compose import ConfigError, compose_strategy
 from credit import Strategy
 from credit.baseline import none
 from credit.critic import AdapterCritic, DecompositionCritic, GradientCritic, HeadCritic, RidgeCritic
-from credit.value import Value, ValueWhitened
+from credit.spread import Value, ValueWhitened
 from credit.weight import constant
-from trainers.compose import ConfigError, compose_strategy
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from credit import Strategy
 from credit.baseline import leave_one_out
 from credit.batch import Rollout
-from credit.spans import spans
+from credit.spread import spans
 from credit.weight import constant
 
 STRATEGY = Strategy(weight=constant, baseline=lambda rewards_B: rewards_B.nan_to_num(0.0), spread=spans)

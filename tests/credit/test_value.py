@@ -8,23 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rollouts import rollouts
 
 from credit import Strategy
 from credit.baseline import none
 from credit.batch import Rollout
 from credit.critic import HeadCritic
-from credit.value import (
-    Value,
-    ValueWhitened,
-    adaptive_lambda,
-    discounted_suffix_sums,
-    gae,
-    gae_loop,
-    last_token_rewards,
-    value_prompt,
-)
+from credit.returns import adaptive_lambda, discounted_suffix_sums, gae, gae_loop, last_token_rewards
+from credit.spread import Value, ValueWhitened, value_prompt
 from credit.weight import constant
+from support.rollouts import rollouts
 
 factors = st.sampled_from([0.0, 0.3, 0.95, 1.0]) | st.floats(0, 1)
 
@@ -65,7 +57,7 @@ def test_rows_taken_a_few_at_a_time_get_what_they_get_together(rollout, lambda_,
     arguments = signals_of(rollout, seed)
     lambda_B = torch.rand(len(rollout.rewards_B), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for each in (lambda_, lambda_B):
-        with patch("credit.value._CACHED", cached):
+        with patch("credit.returns._CACHED", cached):
             assert torch.allclose(gae(*arguments, 0.9, each), gae_loop(*arguments, 0.9, each), rtol=0, atol=1e-12)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from configs.compose import compose_strategy, config_choices
 from credit import Strategy, weight
 from lab import card
-from lab.cells import Spec, specs_of
-from lab.declarations import check_declaration, enumerated
-from lab.estimate import measure
-from lab.invariances import HOLDS, invariances
-from trainers.compose import compose_strategy, config_choices
+from lab.bench.jobs import Spec, specs_of
+from lab.measure.declarations import check_declaration, enumerated
+from lab.measure.estimate import measure
+from lab.measure.invariances import HOLDS, invariances
 
 
 @pytest.mark.parametrize("name", config_choices("credit"))
@@ -98,19 +98,18 @@ def test_a_changed_number_or_a_missing_page_is_stale(page, tmp_path):
 
 
 def test_a_card_is_written_for_a_users_strategy_and_says_that_its_declaration_is_wrong(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(card, "WORLDS", ["tiny", "coin"])
     (tmp_path / "credit").mkdir()
     (tmp_path / "credit" / "mine.yaml").write_text(
         "# mine, in ten lines\n_target_: credit.strategy.Strategy\nname: mine\n"
-        "baseline:\n  _target_: cheating.peeking\nweight:\n  _target_: credit.weight.seq_sum\n",
+        "baseline:\n  _target_: support.cheating.peeking\nweight:\n  _target_: credit.weight.seq_sum\n",
         encoding="utf-8",
     )
     out = tmp_path / "docs"
     assert card.main(["credit=mine", "--config-dir", str(tmp_path), f"out={out}"]) == 1
     text = (out / "mine.md").read_text(encoding="utf-8")
     assert "**WRONG DECLARATION: declared unbiased, measured biased**" in text
-    assert "Mine, in ten lines." in text and "`cheating.peeking`" in text and "wishful thinking" in text
+    assert "Mine, in ten lines." in text and "`support.cheating.peeking`" in text and "wishful thinking" in text
     assert "WRONG DECLARATION: mine" in capsys.readouterr().out
 
 

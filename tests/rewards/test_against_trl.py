@@ -1,21 +1,17 @@
 """Where TRL has the same reward, ours gives the same number; and stock GRPOTrainer takes ours."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from text_strategies import mixed
 
 from rewards.compose import cosine_by_length
 from rewards.format import regex_format
 from rewards.guard import guarded
 from rewards.maths import math_equal
 from rewards.shape import repetition, soft_overlong
+from support.text_strategies import mixed
 
 trl_rewards = pytest.importorskip("trl.rewards")
 

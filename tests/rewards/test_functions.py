@@ -2,15 +2,10 @@
 
 import json
 import pickle
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from text_strategies import mixed, texts
 
 from rewards.accuracy import exact_match, multiple_choice, numeric_match, to_number
 from rewards.compose import clip, cosine_by_length, gate, scale, weighted_sum
@@ -22,6 +17,7 @@ from rewards.phrases import forbidden_phrases, required_phrases
 from rewards.shape import length_target, repetition, soft_overlong
 from rewards.structured import json_schema, json_valid
 from rewards.tags import tag_structure, think_answer
+from support.text_strategies import mixed, texts
 
 GOLD = "<think>2+2</think><answer>4</answer>"
 PATTERN = r"<think>.*?</think><answer>(?P<answer>.*?)</answer>"

@@ -3,10 +3,10 @@
 import pickle
 
 import pytest
-from tiny import tiny_tokenizer
 
 from rewards.guard import guarded
 from rewards.learned import reward_model
+from support.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

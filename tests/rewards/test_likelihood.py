@@ -8,7 +8,6 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from tiny import loaded, tiny_tokenizer
 from trl import GRPOConfig
 
 from credit import Strategy, baseline, weight
@@ -16,8 +15,9 @@ from rewards.compose import scale
 from rewards.guard import guarded
 from rewards.likelihood import own_likelihood
 from rewards.score import main as score
+from support.tiny import loaded, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
-from trainers.reference_reward import note_of_target, reads_reference, refuse_without_reference
+from trainers.seam.reference_reward import note_of_target, reads_reference, refuse_without_reference
 
 PROMPTS = ["ab", "cdefg"]
 

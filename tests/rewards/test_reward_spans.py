@@ -1,14 +1,8 @@
 """Spans add up to the reward, and are decided by the text up to their end."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from text_strategies import mixed
 
 from rewards.accuracy import exact_match
 from rewards.compose import clip, gate, scale, weighted_sum
@@ -17,6 +11,7 @@ from rewards.format import regex_format
 from rewards.phrases import forbidden_phrases, required_phrases
 from rewards.spans import Span, span_total
 from rewards.tags import tag_structure, think_answer
+from support.text_strategies import mixed
 
 PATTERN = r"<think>[^<]*</think>\s*<answer>(?P<answer>[^<]*)</answer>"
 CAUSAL = {

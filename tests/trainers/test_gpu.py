@@ -13,18 +13,18 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from exactness import BATCHES, Whole, broken_ways, message, nothing
-from fixed import distance, gradient, made_rollouts
-from tiny import LETTERS, tiny_model, tiny_tokenizer
 from trl import GRPOConfig
 
-from trainers.compose import compose_strategy
+from configs.compose import compose_strategy
+from support.exactness import BATCHES, Whole, broken_ways, message, nothing
+from support.fixed import distance, gradient, made_rollouts
+from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 
 pytestmark = pytest.mark.gpu
 
 STRATEGIES = ["uniform", "seq_norm", "dr_grpo", "rloo", "dr_grpo credit/ratio=sequence", "value"]
-# TRL's loss and the strategy that has its weights (tests/trainers/test_parity.py).
+# TRL's loss and the strategy that has its weights (tests/trainers/seam/test_parity.py).
 MATCHING = {
     "grpo": "dr_grpo credit/weight=seq_mean",
     "dapo": "dr_grpo credit/weight=token_mean",
@@ -59,7 +59,7 @@ def strategy_of(words: str):
 
 @pytest.mark.parametrize("words", [*STRATEGIES, "spans", "rloo credit.kl_in_reward=true"])
 def test_the_promise_of_exactness_holds_on_the_device(words):
-    """The batches and the cuts of tests/exactness.py, to its bound."""
+    """The batches and the cuts of tests/support/exactness.py, to its bound."""
     strategy, given, broken = strategy_of(words), {"use_cpu": False}, {}
     for batch in BATCHES:
         whole = Whole()(words, batch, strategy, given)

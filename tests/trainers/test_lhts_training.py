@@ -5,14 +5,14 @@ import itertools
 import pytest
 import torch
 from datasets import Dataset
-from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig
 
 from sampling.exact import enumerate_world, horizon_conditionals, total_variation
 from sampling.tabular import TabularModel
+from support.tiny import tiny_model, tiny_tokenizer
 from trainers.lhts import LHTS, LHTSTrainer
-from trainers.temperature import load_tau_input
+from trainers.model.tau_input import load_tau_input
 
 LIMIT = 3
 

@@ -4,11 +4,11 @@ import functools
 
 import pytest
 import torch
-from fixed import distance
-from tiny import tiny_model, tiny_tokenizer
 
 from credit import weight as weights
-from tests.trainers.sft_runs import completions, rows, train
+from support.fixed import distance
+from support.sft_runs import completions, rows, train
+from support.tiny import tiny_model, tiny_tokenizer
 from trainers.sft import CreditSFTTrainer, sft_strategy
 
 NAMED = {

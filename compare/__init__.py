@@ -1,0 +1,1 @@
+"""Run against run: sweeps, their report, the viewer, and the statistics behind them."""

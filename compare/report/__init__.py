@@ -1,0 +1,1 @@
+"""python -m compare.report: compares runs and writes one page about them."""

@@ -1,0 +1,331 @@
+"""Writes the report: one self-contained HTML page, the same in Markdown, CSV tables, PNG pictures."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from compare.read import Study
+from compare.report import words as words
+from compare.report.analysis import MEASURES, Analysis
+from compare.report.plots import draw, save
+from compare.untrusted import write_file
+from userio.visible import visible
+
+Row = Sequence[str]
+_CSS = (Path(__file__).with_name("page.css")).read_text(encoding="utf-8")
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_ALT = {
+    "learning": "Learning curves over tokens",
+    "learning_steps": "Learning curves over steps",
+    "length": "Completion length over steps",
+    "final": "Final score of each arm with its interval",
+    "differences": "Paired differences to the reference with intervals",
+}
+
+
+def write_files(study: Study, analysis: Analysis, out: Path) -> None:
+    """report.html, report.md, runs.csv, comparisons.csv, levels.csv and PNG pictures."""
+    figures = draw(analysis)
+    save(figures, out)
+    names = sorted(figures, key=lambda name: list(_ALT).index(_kind(name)) if _kind(name) in _ALT else 9)
+    names = [n for n in names if _kind(n) in ("differences", "final")] + [
+        n for n in names if _kind(n) not in ("differences", "final")
+    ]
+    tables = [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
+    if analysis.selection.factors:
+        tables.append(("What differs between the arms", *factors_table(analysis)))
+    if analysis.apart or study.skipped:
+        tables.append(("Not compared", *apart_table(study, analysis)))
+    tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
+    facts = provenance(study, analysis)
+    write_file(out / "report.md", _markdown(study, analysis, tables, facts, names))
+    write_file(out / "report.html", _html(study, analysis, tables, facts, names, out))
+    _csv(out / "runs.csv", *runs_table(study, analysis))
+    _csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
+    _csv(out / "levels.csv", *levels_table(analysis, plain=True))
+
+
+def title(analysis: Analysis) -> str:
+    return f"{', '.join(analysis.arms)} on {', '.join(analysis.tasks)}"
+
+
+def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+    show = _full if plain else words.number
+    header, rows = ["arm", "runs"], []
+    for measure in analysis.values:
+        header += [f"{_short(measure, analysis)}", "low", "high"] if plain else [_short(measure, analysis)]
+    for arm in analysis.arms:
+        row = [arm, str(sum(map(len, analysis.values["final"][arm].values())))]
+        for measure in analysis.values:
+            estimate = analysis.levels[measure][arm]
+            cells = [show(estimate.value), show(estimate.low), show(estimate.high)]
+            row += cells if plain else [words.with_interval(estimate)]
+        rows.append(row)
+    return header, rows
+
+
+def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+    if plain:
+        header = ["arm", "reference", "measure", "pairs", "difference", "low", "high", "p", "p_holm", "declared",
+                  "improvement", "improvement_low", "improvement_high", "spread", "smallest_declarable"]  # fmt: skip
+    else:
+        header = [
+            f"arm \u2212 {analysis.reference}",
+            "measure",
+            "pairs",
+            "difference",
+            "P(improvement)",
+            "p (Holm)",
+            "declared",
+        ]
+    rows: list[Row] = []
+    order = sorted(analysis.values, key=lambda name: name != analysis.options.primary)
+    for measure in order:
+        for c in analysis.comparisons[measure]:
+            d, i, primary = c.difference, c.improvement, measure == analysis.options.primary
+            if plain:
+                numbers = [d.value, d.low, d.high, c.p, c.p_holm]
+                rows.append([c.arm, analysis.reference, measure, str(len(c.pairs)), *map(_full, numbers),
+                             str(c.declared).lower() if primary else "",
+                             *map(_full, (i.value, i.low, i.high, d.spread, c.smallest))])  # fmt: skip
+            else:
+                verdict = ("yes" if c.declared else "no") if primary else "not tested"
+                p = "n/a" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}"
+                rows.append([c.arm, MEASURES[measure], str(len(c.pairs)), words.with_interval(d, sign=True),
+                             words.with_interval(i, ends=0), p, verdict])  # fmt: skip
+    return header, rows
+
+
+def factors_table(analysis: Analysis) -> tuple[Row, list[Row]]:
+    """Settings in which arms differ, an arm a column; "?" for an arm without a config.yaml."""
+    told = analysis.selection.settings
+    rows: list[Row] = [
+        [key, *(told[arm].get(key, "?") if told.get(arm) else "?" for arm in analysis.arms)]
+        for key in analysis.selection.factors
+    ]
+    return ["setting", *analysis.arms], rows
+
+
+def apart_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        [one.run.task, one.run.arm, str(one.run.seed), one.reason, str(one.run.folder)] for one in analysis.apart
+    ]
+    rows += [["", "", "", one.reason, str(one.folder)] for one in study.skipped]
+    return ["task", "arm", "seed", "why", "folder"], rows
+
+
+def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
+    header: Row = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
+    rows: list[Row] = [
+        [arm, task, f"{r.reached:.0%}", words.number(r.value), words.number(r.error), words.number(r.horizon)]
+        for arm, tasks in analysis.arrivals.items()
+        for task, r in tasks.items()
+    ]
+    return header, rows
+
+
+def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
+    """Every run that was read; those that are not compared have no scores, but a reason."""
+    header = [
+        "task",
+        "arm",
+        "seed",
+        "finished",
+        "steps",
+        analysis.x,
+        *analysis.values,
+        "folder",
+        "not compared because",
+    ]
+    rows = []
+    for run, why in [*((run, "") for run in analysis.used), *((one.run, one.reason) for one in analysis.apart)]:
+        scores = [np.nan if why else analysis.values[m][run.arm][run.task][run.seed] for m in analysis.values]
+        ends = [_last(run.columns.get(name)) for name in ("step", analysis.x)]
+        rows.append(
+            [
+                run.task,
+                run.arm,
+                str(run.seed),
+                str(run.finished).lower(),
+                *map(_full, [*ends, *scores]),
+                str(run.folder),
+                why,
+            ]
+        )
+    return header, rows
+
+
+def _last(column) -> float:
+    finite = column[np.isfinite(column)] if column is not None else ()
+    return float(finite[-1]) if len(finite) else np.nan
+
+
+def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
+    """What was run: command, commit, versions, folders."""
+    sweep = study.sweep
+    facts = [("made", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))]
+    facts += [(key, str(sweep[key])) for key in ("command", "commit", "machine", "wall clock") if sweep.get(key)]
+    versions = dict(sweep["versions"]) if isinstance(sweep.get("versions"), dict) else {}
+    for run in analysis.used:
+        versions.update(words.versions_of(run))
+    versions = versions or _installed(("torch", "trl", "transformers"))
+    facts.append(("versions", ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))))
+    facts.append(("runs", f"{len(analysis.used)} compared: {words.count(len(analysis.arms), 'arm')}, "
+                          f"{words.count(len(analysis.tasks), 'task')}, "
+                          f"seeds {', '.join(map(str, analysis.seeds))}"))  # fmt: skip
+    facts.append(("folders", ", ".join(map(str, study.folders))))
+    said = [run.summary.get("seconds") for run in analysis.used]
+    if seconds := [float(value) for value in said if isinstance(value, int | float) and 0 < value < 1e12]:
+        facts.append(
+            ("training time", f"{sum(seconds) / 60:.1f} min over all runs, {np.median(seconds):.0f} s a run (median)")
+        )
+    return facts
+
+
+def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out: Path) -> str:
+    def e(text: object) -> str:
+        return escape(visible(str(text)))
+
+    def bullets(lines: list[str]) -> str:
+        return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
+
+    def table(header: Row, rows: list[Row], kind: str = "") -> str:
+        head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f'<div class="scroll {kind}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+    pictures = "".join(
+        f'<figure><img alt="{e(_alt(name))}" src="data:image/png;base64,'
+        f'{base64.b64encode((out / f"{name}.png").read_bytes()).decode()}"></figure>'
+        for name in names
+    )
+    declared = sum(c.declared for c in analysis.comparisons[analysis.options.primary])
+    total = len(analysis.comparisons[analysis.options.primary])
+    lead = (
+        f"{declared} of {words.count(total, 'arm')} declared different from {analysis.reference}"
+        if total
+        else "one arm, nothing compared"
+    )
+    how = f"{MEASURES[analysis.options.primary]}, {words.count(len(analysis.seeds), 'seed')}, paired"
+    sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
+    errors = "".join(
+        f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
+        for cell in study.missing
+        if cell.error
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
+<header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
+<p class="lead">{e(lead)} <span>({e(how)})</span></p></header>
+<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(study, analysis))}</div>
+<div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>
+<section class="pictures">{pictures}</section>
+<section>{sections}
+<h2>How the numbers came about</h2>{bullets(words.method(analysis))}
+{f"<h2>Cells that failed</h2>{errors}" if errors else ""}
+<h2>What was run</h2>{table(("what", ""), facts, "facts")}</section>
+</main></body></html>
+"""
+
+
+def _code(escaped: str) -> str:
+    """`so` in (already escaped) text as <code>."""
+    return re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escaped)
+
+
+def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str]) -> str:
+    def table(header: Row, rows: list[Row]) -> str:
+        lines = [header, ["---"] * len(header), *rows]
+        return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+    parts = [f"# {_cell(title(analysis))}", "## What can be concluded", _list(words.conclusions(study, analysis))]
+    parts += ["## What cannot", _list(words.cautions(study, analysis))]
+    parts += [f"![{_alt(name)}]({name}.png)" for name in names]
+    for name, header, rows in tables:
+        parts += [f"## {name}", table(header, rows)]
+    parts += [
+        "## How the numbers came about",
+        _list(words.method(analysis)),
+        "## What was run",
+        table(("what", ""), facts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Markdown that shows `text` literally, inside or outside of a table; what stands between backticks is code."""
+    parts = visible(text).replace("\n", " ").replace("|", "\\|").split("`")
+    literal = [re.sub(r"([\\*_\[<])(?!\|)", r"\\\1", part) for part in parts[::2]]
+    return "`".join(
+        part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None
+    )
+
+
+def _list(lines: list[str]) -> str:
+    return "\n".join(f"- {_cell(line)}" for line in lines)
+
+
+def _csv(path: Path, header: Row, rows: list[Row]) -> None:
+    text = StringIO(newline="")
+    csv.writer(text).writerows([[_inert(cell) for cell in row] for row in (header, *rows)])
+    write_file(path, text.getvalue())
+
+
+def _inert(cell: str) -> str:
+    """A cell that acts in no terminal, and that no spreadsheet takes for a formula: names of folders are not ours."""
+    cell = visible(cell)
+    is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", cell)
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number else cell
+
+
+def _full(value: float) -> str:
+    return json.dumps(float(value)) if np.isfinite(value) else ""
+
+
+def _unit(analysis: Analysis) -> str:
+    return "steps" if analysis.x == "step" else "tokens"
+
+
+def _short(measure: str, analysis: Analysis) -> str:
+    names = {
+        "final": f"final {analysis.options.metric}",
+        "auc": "area under the curve",
+        "tokens": f"{_unit(analysis)} to threshold",
+        "final_steps": "final at equal steps",
+        "held_out": "held-out reward",
+    }
+    return names[measure]
+
+
+def _kind(name: str) -> str:
+    return next(
+        (kind for kind in sorted(_ALT, key=len, reverse=True) if name == kind or name.startswith(f"{kind}_")), name
+    )
+
+
+def _alt(name: str) -> str:
+    return _ALT.get(_kind(name), name)
+
+
+def _installed(names: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

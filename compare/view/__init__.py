@@ -1,0 +1,1 @@
+"""python -m compare.view: the completions of a run, each token coloured by its credit."""

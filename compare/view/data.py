@@ -1,0 +1,197 @@
+"""Records of a run (docs/record_format.md) as the viewer shows them: display text, numbers, other strategies' credit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from credit import Credit, Rollout, Strategy
+from trainers.run.records import REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
+from userio.visible import visible
+
+Row = dict[str, Any]
+RECORDED = "recorded"
+MOST_ROWS = 100_000  # of one file; a few bytes of Parquet can claim a billion
+_LIVE = {
+    "policy_logps_BT": "policy_logps",
+    "sampler_logps_BT": "sampler_logps",
+    "entropies_BT": "entropies",
+    "values_BT": "values",
+}
+_EXTRAS = {"logp": "policy_logps", "entropy": "entropies", "value": "values"}
+
+
+def find_records(run: str | Path) -> dict[int, Path]:
+    """step -> file, in order. `run` is a run folder or its records folder.
+
+    Raises:
+        ValueError: nothing recorded there.
+    """
+    run = Path(run)
+    folder = run / "records" if (run / "records").is_dir() else run
+    named = {path: path.stem.removeprefix("step") for path in sorted(folder.glob("step*.parquet"))}
+    files = {int(step): path for path, step in named.items() if step.isascii() and step.isdigit() and path.is_file()}
+    if not files:
+        raise ValueError(f"{run} holds no records. Train with record.every=10 (0 switches them off).")
+    return dict(sorted(files.items()))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of one record file, rows of a group together. Only the columns of docs/record_format.md are read, each as
+    the type that stands there.
+
+    Raises:
+        ValueError: the file is broken, or no record of this format.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        version = (file.schema_arrow.metadata or {}).get(b"apportion_record_format")
+        if version != b"1":
+            raise ValueError(f"no record of format 1 (found {version!r})")
+        if not 0 < file.metadata.num_rows <= MOST_ROWS:
+            raise ValueError(f"{file.metadata.num_rows} rows")
+        names = file.schema_arrow.names
+        types = {**ROW_COLUMNS, **TOKEN_COLUMNS} | {n: pa.float64() for n in names if n.startswith("reward/")}
+        if missing := [name for name in REQUIRED if name not in names]:
+            raise ValueError(f"no column {missing[0]}")
+        table = file.read(columns=[name for name in dict.fromkeys(names) if name in types])
+        rows = pa.table({name: table.column(name).cast(types[name]) for name in table.column_names}).to_pylist()
+        for row in rows:
+            _check_row(row)
+    except (ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be shown: {str(error).splitlines()[0]}") from None
+    return sorted(rows, key=lambda row: row["group"])
+
+
+def _check_row(row: Row) -> None:
+    for name in REQUIRED:
+        if row[name] is None:
+            raise ValueError(f"{name} is null in a row")
+    for name in TOKEN_COLUMNS:
+        values = row.get(name)
+        if values is not None and len(values) != len(row["tokens"]):
+            raise ValueError(f"{name} has {len(values)} entries for {len(row['tokens'])} tokens")
+        if values is not None and None in values:
+            raise ValueError(f"{name} holds a null")
+
+
+def rollout_of(rows: Sequence[Row]) -> Rollout:
+    """The recorded rows as a `Rollout`, float64. Only these rows: counts over the batch are counts over the sample."""
+    length = max((len(row["tokens"]) for row in rows), default=0)
+    reward_names = reward_columns(rows)
+    weights = rows[0].get("reward_weights")
+    learns = [row.get("learns") or [True] * len(row["tokens"]) for row in rows]
+    longest = max((sum(mask) for mask in learns), default=0)
+    has_ids = all(row.get("token_ids") is not None for row in rows)
+    return Rollout(
+        rewards_B=torch.tensor([_nan(row.get("reward")) for row in rows], dtype=torch.float64),
+        group_B=torch.tensor([row["group"] for row in rows]),
+        mask_BT=_padded(learns, length).bool(),
+        max_length=max(rows[0].get("max_length") or 0, longest, 1),
+        token_ids_BT=_padded([row["token_ids"] for row in rows], length).long() if has_ids else None,
+        rewards_BK=torch.tensor([[_nan(row[f"reward/{n}"]) for n in reward_names] for row in rows], dtype=torch.float64)
+        if reward_names
+        else None,
+        reward_weights_K=torch.tensor(weights, dtype=torch.float64) if weights else None,
+    )
+
+
+def credit_of(strategy: Strategy, rows: Sequence[Row]) -> tuple[list[list[float]], list[list[float]]]:
+    """(A, w) of another strategy on the same rows, one list per row.
+
+    Raises:
+        ValueError: the strategy needs something that was not recorded.
+    """
+    rollout = rollout_of(rows)
+    credit: Credit = strategy.score(rollout)
+    advantages_BT = credit.advantages_BT
+    if advantages_BT is None:
+        length = rollout.mask_BT.shape[1]
+        signals: dict[str, Any] = rollout.signals() | {"advantages_B": credit.advantages_B}
+        for signal, column in _LIVE.items():
+            if all(row.get(column) is not None for row in rows):
+                signals[signal] = _padded([row[column] for row in rows], length)
+        advantages_BT = strategy.live_advantages(signals)
+    sizes = [len(row["tokens"]) for row in rows]
+    return _rows(advantages_BT, sizes), _rows(credit.weights_BT, sizes)
+
+
+def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callable[[], Strategy]]) -> dict[str, Any]:
+    """One recorded step as JSON-ready data, all text made visible by `visible`. Groups in which no strategy gives credit
+    (all completions equally good) come last.
+
+    A strategy that cannot be computed on these rows is left out, with the reason under "failed".
+    """
+    credits: dict[str, tuple[list, list]] = {
+        f"{RECORDED}: {rows[0].get('strategy') or 'this run'}": (
+            [r["credit"] for r in rows],
+            [r["weight"] for r in rows],
+        )
+    }
+    failed = {}
+    for name, make in strategies.items():
+        try:
+            credits[name] = credit_of(make(), rows)
+        except ValueError as error:
+            failed[name] = visible(str(error))
+    groups: dict[int, dict[str, Any]] = {}
+    for i, row in enumerate(rows):
+        group = groups.setdefault(
+            row["group"], {"group": row["group"], "prompt": visible(row.get("prompt") or ""), "rows": []}
+        )
+        group["rows"].append(
+            {
+                "tokens": [visible(token) for token in row["tokens"]],
+                "learns": [int(bool(x)) for x in row.get("learns") or [True] * len(row["tokens"])],
+                "reward": _number(row.get("reward")),
+                "advantage": _number(row.get("advantage")),
+                "rewards": [_number(row[f"reward/{name}"]) for name in reward_columns(rows)],
+                "A": [_numbers(advantages[i]) for advantages, _ in credits.values()],
+                "w": [_numbers(weights[i]) for _, weights in credits.values()],
+                **{key: _numbers(row[column]) for key, column in _EXTRAS.items() if row.get(column) is not None},
+            }
+        )
+    return {
+        "step": step,
+        "strategies": [visible(name) for name in credits],
+        "failed": failed,
+        "rewards": [visible(name) for name in reward_columns(rows)],
+        "batch": {"rows": rows[0].get("batch_rows"), "shown": len(rows)},
+        "groups": sorted(groups.values(), key=lambda group: not _has_credit(group)),
+    }
+
+
+def _has_credit(group: Mapping[str, Any]) -> bool:
+    columns = ((a, w) for row in group["rows"] for a, w in zip(row["A"], row["w"], strict=True))
+    return any(x and y for a, w in columns for x, y in zip(a, w, strict=True))
+
+
+def reward_columns(rows: Sequence[Row]) -> list[str]:
+    return [name.removeprefix("reward/") for name in rows[0] if name.startswith("reward/")]
+
+
+def _padded(rows: Iterable[Sequence[float]], length: int) -> torch.Tensor:
+    return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows], dtype=torch.float64)
+
+
+def _rows(values_BT: torch.Tensor, sizes: Sequence[int]) -> list[list[float]]:
+    return [row[:size] for row, size in zip(values_BT.tolist(), sizes, strict=True)]
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _number(value: float | None) -> float | None:
+    """Four significant digits are more than a colour shows; null instead of NaN, which JSON does not have."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+
+
+def _numbers(values: Iterable[float | None]) -> list[float | None]:
+    return [_number(value) for value in values]

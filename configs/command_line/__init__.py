@@ -1,0 +1,1 @@
+"""The words of a command line: who says what, in which grammar, and what nobody reads."""

@@ -1,0 +1,300 @@
+"""Configuration in, objects out, for the parts every command shares: composing YAML and making credit strategies.
+
+Light on purpose (Hydra and `credit` only), so that the lab can load strategies without importing TRL.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
+from configs.command_line.overrides import check_overrides
+from configs.command_line.unread import remedy
+from credit.strategy import Strategy
+
+_OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
+CONFIG_DIR = Path(__file__).resolve().parent
+
+
+class ConfigError(ValueError):
+    """The user asked for something that does not exist or does not fit; the message names the remedy."""
+
+
+def compose_config(
+    name: str,
+    overrides: Sequence[str] = (),
+    config_dirs: Iterable[str | Path] = (),
+    with_choices: bool = False,
+):
+    """Composes `configs/<name>.yaml` with Hydra overrides; `config_dirs` are searched for what is not found there.
+
+    Returns the DictConfig; with `with_choices`, a pair of it and the choice made in each config group.
+
+    Raises:
+        ConfigError: unknown choice, unknown key (with the nearest right name), wrong type, or broken grammar.
+    """
+    config, choices, _ = compose_layers(name, overrides, config_dirs)
+    return (config, choices) if with_choices else config
+
+
+def compose_layers(
+    name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
+) -> tuple[DictConfig, dict[str, str], Layers]:
+    """As `compose_config`; the configuration, the choices, and who said what."""
+    try:
+        check_overrides(overrides)
+    except ValueError as error:
+        raise ConfigError(f"{error}") from None
+    # `{}` stands for what others know and check (rewards.guard, a chat template); Hydra would refuse keys it has not seen.
+    overrides = [f"++{override}" if override.startswith(_OPEN) else override for override in overrides]
+    folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder.")
+    if folders:
+        searched = ",".join(f"'file://{folder}'" for folder in folders)
+        overrides.append(f"hydra.searchpath=[{searched}]")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+        try:
+            config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
+            layers = layers_of(GlobalHydra.instance().config_loader(), name, overrides, [CONFIG_DIR, *folders])
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(_explain(error, name, overrides, folders)) from None
+        finally:
+            GlobalHydra.instance().clear()
+    choices = {key: value for key, value in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    with open_dict(config):
+        del config["hydra"]
+    separate_members(config, layers)
+    _name_by_file(config, choices.get("credit"), layers)
+    return config, choices, layers
+
+
+def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
+    """A strategy whose YAML says no `name` is called by its file, and not by the parent it started from."""
+    node, source = config.get("credit"), layers.source("credit.name")
+    if (
+        choice
+        and isinstance(node, DictConfig)
+        and source != f"credit/{choice}"
+        and (not source or source.startswith("credit/"))
+    ):
+        with open_dict(node):
+            node.name = Path(choice).name
+
+
+def compose_strategy(overrides: Sequence[str], config_dirs: Iterable[str | Path] = ()) -> Strategy:
+    """The credit strategy of e.g. `["credit=dr_grpo", "credit/weight=seq_mean"]`."""
+    return make_strategy(OmegaConf.select(compose_config("strategy", overrides, config_dirs), "credit"))
+
+
+def named_strategy(words: str, config_dirs: Iterable[str | Path] = ()) -> Strategy:
+    """The strategy that a string stands for: a name and overrides, as in "dr_grpo credit/weight=seq_mean", or the path of a
+    YAML of one's own, as in "my_configs/credit/mine.yaml".
+
+    Raises:
+        ConfigError: no such name or file.
+    """
+    name, *overrides = words.split()
+    folders = [Path(folder) for folder in config_dirs]
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file() or path.suffix != ".yaml" or "credit" not in path.parts[:-1]:
+            raise ConfigError(
+                f"credit={name!r}: must be a .yaml file in a folder `credit`, as my_configs/credit/mine.yaml."
+            )
+        above = len(path.parts) - 1 - path.parts[::-1].index("credit")
+        folders.append(Path(*path.parts[:above]))
+        name = "/".join(path.with_suffix("").parts[above + 1 :])
+    try:
+        return compose_strategy([f"credit={name}", *overrides], folders)
+    except ConfigError as error:
+        if folders or "no such choice" not in str(error):
+            raise
+        raise ConfigError(f"{error} One of your own: config_dirs=[...], or the path of its YAML.") from None
+
+
+def make_strategy(node: DictConfig | None) -> Strategy:
+    """Instantiates the `credit` node. Functions named by `_target_` become members, their other keys bound.
+
+    Raises:
+        ConfigError: a `_target_` cannot be imported, or the pieces do not fit together.
+    """
+    whole = None if node is None else OmegaConf.to_container(node, resolve=True)
+    if not isinstance(whole, dict) or "_target_" not in whole:
+        raise ConfigError(
+            "credit must name a strategy: credit=seq_norm, or a YAML with `_target_: credit.strategy.Strategy`."
+        )
+    whose = f" (credit strategy {whole.get('name', 'without a name')!r})"
+    check_keys("credit", whole, whose)
+    for axis, child in whole.items():
+        if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
+            raise ConfigError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.{whose}")
+        if isinstance(child, dict) and "_target_" in child:
+            check_keys(f"credit.{axis}", child, whose)
+            if inspect.isroutine(locate(child["_target_"])):
+                child["_partial_"] = True
+    try:
+        strategy = instantiate(OmegaConf.create(whole))
+    except HydraException as error:
+        raise ConfigError(f"credit: {error.__cause__ or error}") from error
+    if not isinstance(strategy, Strategy):
+        raise ConfigError(
+            f"credit must build a credit.Strategy (or a subclass), `{whole['_target_']}` built {type(strategy)}."
+        )
+    return strategy
+
+
+def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
+    """Whether the function or class behind `_target_` takes the keys that stand beside it.
+
+    Raises:
+        ConfigError: it does not, or takes a number where a text was given; names the place, the key and the function.
+    """
+    target = node["_target_"]
+    try:
+        parameters = inspect.signature(locate(target)).parameters
+    except (TypeError, ValueError):
+        return  # written in C, without a signature
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in node.items():
+        if key.startswith("_"):
+            continue  # Hydra's own
+        if key not in parameters:
+            takes = _nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
+            raise ConfigError(f"{place}.{key}: `{target}` takes no {key!r}.{takes}{whose}")
+        default = parameters[key].default
+        if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+            raise ConfigError(f"{place}.{key}={value}: `{target}` takes a number here, as {default}.{whose}")
+
+
+def locate(target: str):
+    """The object behind a dotted name. The folder the command was given in is importable.
+
+    Raises:
+        ConfigError: no such module or attribute, with the nearest right name.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return get_object(target)
+    except Exception as error:
+        module, _, attribute = target.rpartition(".")
+        hint = _nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
+        reason = "" if hint else f" {str(error).splitlines()[-1]}"
+        raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}") from error
+
+
+def config_choices(group: str, config_dirs: Iterable[str | Path] = ()) -> dict[str, str]:
+    """Names of the YAMLs of a group and the meaning their first line gives, in alphabetical order.
+
+    Hydra wants a `# @package` line to be the very first; then the next one counts.
+    """
+    choices = {}
+    for folder in [CONFIG_DIR, *map(Path, config_dirs)]:
+        for path in sorted((folder / group).glob("*.yaml")):
+            lines = path.read_text(encoding="utf-8").split("\n")
+            first = next(line for line in lines if not line.startswith("# @"))
+            choices[path.stem] = first.lstrip("# ").strip() if first.startswith("#") else ""
+    return dict(sorted(choices.items()))
+
+
+def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """Hydra's message, plus the nearest right name where a name was wrong."""
+    text = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
+    if "Config group override must be" in text:
+        empty = next((o for o in overrides if o.split("=")[-1] in ("null", "")), "a config group")
+        return f"{empty}: must name a choice, see --help; or leave it out."
+    missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
+    if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
+        group, choice = found.groups()
+        choices = config_choices(group, folders)
+        if choices:
+            return f"{group}={choice}: no such choice.{_nearest(choice, choices)} There is: {', '.join(choices)}."
+    if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
+        bad = key.group(1)
+        full = re.search(r"full_key: (\S+)", text)
+        return _no_setting(full.group(1) if full else bad, name, overrides, folders)
+    if "Could not load" in text and (found := re.search(r"In 'trainer/(\w+)'", text)):
+        return (
+            f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.key=...)."
+        )
+    if "does not support deletion" in text:
+        gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
+        return (
+            f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {gone[1:].split('=')[0]}=..."
+        )
+    if missing:
+        return _no_setting(missing.group(1), name, overrides, folders)
+    cause = str(error.__cause__ or "")
+    culprit = next((o for o in overrides if str(error).count(o.split("=")[0])), "")
+    text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
+    return f"{culprit}: {text}" if culprit and culprit not in text else text
+
+
+def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """That `where` is no setting, and the nearest one there or the choices of its group that have it."""
+    parent, _, leaf = where.replace("/", ".").rpartition(".")
+    whole = _chosen(name, overrides, folders)
+    if owner := _verbs_with(where.replace("/", ".").split(".")[0], but=name):
+        return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
+    if not parent and whole is not None:
+        return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
+    if near := _nearest(leaf, _keys_at(whole, parent), prefix=parent):
+        return f"`{where}` is no setting.{near}"
+    group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
+    choices = config_choices(group, folders) if parent else {}
+    owners = [c for c in choices if leaf in _keys_at(_chosen(name, [*others, f"{group}={c}"], folders), parent)]
+    having = f" It belongs to {', '.join(f'{group}={owner}' for owner in owners)}." if owners else ""
+    return f"`{where}` is no setting.{having}"
+
+
+def _verbs_with(group: str, but: str) -> str:
+    """Other commands that choose from a config group, where `but` does not."""
+    files = {path.stem: OmegaConf.load(path) for path in CONFIG_DIR.glob("*.yaml")}
+    chosen = {
+        name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+        for name, file in files.items()
+        if isinstance(file, DictConfig) and name not in ("strategy", "sweep")
+    }
+    return "" if group in chosen.get(but, ()) else ", ".join(f"{n}.py" for n in sorted(chosen) if group in chosen[n])
+
+
+def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
+    """The configuration with the group choices alone; None if they are what failed."""
+    groups = [o for o in overrides if "." not in o.split("=")[0] and (CONFIG_DIR / o.split("=")[0]).is_dir()]
+    if groups == list(overrides):
+        return None
+    try:
+        return compose_config(name, groups, folders)
+    except ConfigError:
+        return None
+
+
+def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
+    """What may stand below `parent`: settings and config groups."""
+    if whole is None:
+        return []
+    node = OmegaConf.select(whole, parent) if parent else whole
+    groups = [folder.name for folder in (CONFIG_DIR / parent.replace(".", "/")).glob("*/")]
+    return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
+
+
+def _nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

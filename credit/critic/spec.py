@@ -1,0 +1,176 @@
+"""What fits V(s_t): specifications that a strategy carries.
+
+Fitted by gradient: a head on hidden states of the policy's own forward pass, of a second adapter on the same base, or of a
+model of its own. Fitted in closed form: a decomposition of the reward over tokens (credit/critic/decomposition.py). A specification is
+plain data; trainers/critic/base.py builds and trains what it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from credit.settings import check_types
+
+LOSSES = ("squared", "cross_entropy")
+PLACES = ("tokens", "prompt")
+
+
+class CriticSpec:
+    """Base of all specifications."""
+
+
+@dataclass
+class DecompositionCritic(CriticSpec):
+    """V from a learned decomposition of the reward over tokens: no hidden states, no forward pass, no learning rate.
+
+    Args: as `credit.critic.decomposition.ReturnDecomposition`. `at` changes nothing: the fit is of whole completions, and V
+        before the first token is one of its values, so that strategies with one value for each prompt can name it.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    features: int = 512
+    ridge: float = 0.01
+    forgetting: float = 1.0
+    seed: int = 0
+    at: str = "tokens"
+
+    def __post_init__(self):
+        check_types(self, "critic.")
+        if self.features < 1 or self.ridge <= 0 or not 0 < self.forgetting <= 1 or self.at not in PLACES:
+            raise ValueError(
+                "a decomposition needs critic.features >= 1, ridge > 0, forgetting in (0, 1] and at in "
+                f"{', '.join(PLACES)}; got {self.features}, {self.ridge}, {self.forgetting} and {self.at!r}."
+            )
+
+
+@dataclass
+class RidgeCritic(CriticSpec):
+    """V linear in the policy's own hidden states, by recursive least squares: no second pass, no learning rate.
+
+    Args: `lambda_`, `at`, `running`: as of `GradientCritic`; the others: as of `credit.critic.ridge.RidgeHead`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    ridge: float = 0.1
+    forgetting: float = 0.95
+    lambda_: float = 1.0
+    at: str = "tokens"
+    running: bool = False
+
+    def __post_init__(self):
+        check_types(self, "critic.")
+        if self.ridge <= 0 or not 0 < self.forgetting <= 1 or not 0 <= self.lambda_ <= 1 or self.at not in PLACES:
+            raise ValueError(
+                "a ridge critic needs critic.ridge > 0, forgetting in (0, 1], lambda_ in [0, 1] and at in "
+                f"{', '.join(PLACES)}; got {self.ridge}, {self.forgetting}, {self.lambda_} and {self.at!r}."
+            )
+
+
+@dataclass
+class GradientCritic(CriticSpec):
+    """What all critics fitted by gradient share.
+
+    Args:
+        learning_rate, weight_decay, max_grad_norm: of the critic's own AdamW; the norm counts its gradients only.
+        lambda_: of the critic's target, the lambda-return A + V; 1: the outcome itself (VC-PPO's decoupled lambda).
+        loss: "squared" error, or "cross_entropy" for outcomes in [0, 1], where V is a sigmoid.
+        clip_range: PPO's value clipping, for squared error: V may move that far from the first visit's. None: off.
+        at: "tokens" fits V at every learning token; "prompt" before the first one only, for one value per prompt.
+        running: V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the
+            critic can count what no single hidden state holds.
+        level: True: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag
+            behind a policy that improves. False: the head follows by its own learning rate.
+        mlp: width of one hidden layer between state and value; 0: linear.
+        init_std: spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy).
+        seed: of the first weights.
+
+    Raises:
+        ValueError: a value out of range, or options that contradict each other.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lambda_: float = 1.0
+    loss: str = "squared"
+    clip_range: float | None = None
+    at: str = "tokens"
+    running: bool = False
+    level: bool = False
+    mlp: int = 0
+    init_std: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        check_types(self, "critic.")
+        for name, known in (("loss", LOSSES), ("at", PLACES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"critic.{name}={getattr(self, name)!r} is not one of {', '.join(known)}.")
+        if min(self.learning_rate, self.weight_decay, self.mlp, self.init_std) < 0 or self.max_grad_norm <= 0:
+            raise ValueError(
+                "critic.learning_rate, weight_decay, mlp and init_std must be >= 0 and max_grad_norm > 0, got "
+                f"{self.learning_rate}, {self.weight_decay}, {self.mlp}, {self.init_std} and {self.max_grad_norm}."
+            )
+        if not 0.0 <= self.lambda_ <= 1.0:
+            raise ValueError(f"critic.lambda_ must lie in [0, 1], got {self.lambda_}.")
+        if self.clip_range is not None and (self.clip_range <= 0 or self.loss != "squared"):
+            raise ValueError("critic.clip_range must be positive and goes with loss=squared; null switches it off.")
+        if self.at == "prompt" and self.running:
+            raise ValueError("critic.running adds up tokens, and critic.at=prompt sees none; drop one of them.")
+
+
+@dataclass
+class HeadCritic(GradientCritic):
+    """V on the hidden states that the policy's own forward pass makes anyway: no second pass, no second model.
+
+    Args:
+        detach: True: the critic's loss cannot reach the policy. False: its gradient flows into the trunk as well,
+            times `coefficient`; the head itself learns as before.
+        coefficient: of the loss that reaches the trunk when `detach` is false.
+    """
+
+    detach: bool = True
+    coefficient: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.coefficient < 0:
+            raise ValueError(f"critic.coefficient must be >= 0, got {self.coefficient}.")
+
+
+@dataclass
+class AdapterCritic(GradientCritic):
+    """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass.
+
+    Args:
+        rank, alpha, target_modules: of the adapter (peft's `LoraConfig`: names, or a string that it reads as a pattern or
+            "all-linear"); None: the policy adapter's modules.
+    """
+
+    learning_rate: float = 1e-4
+    rank: int = 8
+    alpha: float = 16.0
+    target_modules: list[str] | str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(f"critic.rank must be >= 1 and alpha > 0, got {self.rank} and {self.alpha}.")
+        if self.target_modules is not None and not isinstance(self.target_modules, str):
+            self.target_modules = list(self.target_modules)  # Hydra's own kind of list cannot be saved
+
+
+@dataclass
+class SeparateCritic(GradientCritic):
+    """V of a model of its own, all of it trained; whole on every rank, a second pass.
+
+    Args:
+        model: local folder or hub id; None: starts as a copy of the policy.
+    """
+
+    learning_rate: float = 1e-4
+    model: str | None = None

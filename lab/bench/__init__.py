@@ -1,0 +1,1 @@
+"""python -m lab.bench: strategies measured in many worlds, in worker processes."""

@@ -1,0 +1,1 @@
+"""A strategy against the truth: its mean, its noise, its declarations."""

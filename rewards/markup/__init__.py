@@ -1,0 +1,1 @@
+"""Tags and code blocks in a text."""

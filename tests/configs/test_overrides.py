@@ -1,0 +1,158 @@
+"""The words of a command line: what cannot be read, what nobody reads, and what is of another type."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.command_line.overrides import as_one_text, parse_overrides, quoted
+from configs.compose import ConfigError
+from trainers.command.cli import compose_command
+from trainers.run import grpo as run
+from trainers.run import likelihood as run_sft
+
+run.register_schema()
+run_sft.register_schema()
+TABLE = ["task=jsonl", "task.path=rows.jsonl"]
+
+
+def refusal(*overrides, verb="train_grpo", configs=()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        compose_command(verb, list(overrides), [str(folder) for folder in configs])
+    return str(caught.value)
+
+
+# ---- values that Hydra's grammar reads as something else
+
+
+@pytest.mark.parametrize("value", ["####", "<think>", "it's", "a;b", "a!", "(a)", "a=b", "🙂", '"a'])
+def test_a_text_that_cannot_be_read_is_named_with_how_to_quote_it(value):
+    said = refusal(*TABLE, f"task.answer_marker={value}")
+    assert f"`{value}`" in said and "sweep" not in said
+    (word,) = shlex.split(said[said.index(": ", said.index("Quote it twice")) + 2 :])
+    assert compose_command("train_grpo", [*TABLE, word]).config.task.answer_marker == value
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12))
+def test_quoted_twice_any_text_arrives_as_it_is(text):
+    assert parse_overrides([f"key={quoted(text)}"])[0].value() == text
+
+
+@given(
+    st.text("ab'\"\\$`! #,", min_size=1, max_size=8).filter(lambda text: text == text.strip() and text[0] not in "'\"")
+)
+def test_the_word_that_is_suggested_survives_the_shell(text):
+    (word,) = shlex.split(as_one_text(f"key={text}"))
+    assert parse_overrides([word])[0].value() == text
+
+
+def test_a_comma_in_a_text_is_told_with_its_quoting_and_a_list_of_choices_with_the_sweep():
+    said = refusal(*TABLE, "task.system_prompt=Think, then answer")
+    assert said.startswith("task.system_prompt=Think, then answer: ")
+    assert said.index("\"task.system_prompt='Think, then answer'\"") < said.index("sweep.py")
+    said = refusal("credit=uniform,seq_norm")
+    assert said.index("python sweep.py credit=uniform,seq_norm") < said.index("quoted")
+    assert "'reward.funcs=[a.py:f,b.py:g]'" in refusal("reward.funcs=a.py:f,b.py:g")
+    assert "python sweep.py" in refusal("seed=range(0,3)")
+
+
+@pytest.mark.parametrize("word", ["credit", "=3", "1=2", "a b=3"])
+def test_a_word_that_is_no_setting_is_told_how_settings_are_written(word):
+    assert "key=value" in refusal(word)
+
+
+# ---- what nobody reads
+
+
+@pytest.mark.parametrize(
+    ("verb", "overrides", "said"),
+    [
+        ("train_grpo", ["+tools=[a]"], "CreditGRPOTrainer(..., tools=[...])"),
+        ("train_grpo", ["tools=[a]"], "CreditGRPOTrainer(..., tools=[...])"),
+        ("train_grpo", ["+foo=1"], "There is seed, runs"),
+        ("train_grpo", ["++sed=1"], "Did you mean `seed`"),
+        ("train_grpo", ["+learning_rate=1"], "Did you mean `trainer.learning_rate`"),
+        ("train_grpo", ["learning_rate=1"], "Did you mean `trainer.learning_rate`"),
+        ("train_grpo", ["output_dir=x"], "run_dir"),
+        ("train_grpo", ["++record.evry=1"], "Did you mean `record.every`"),
+        ("train_grpo", ["+reward.func=[a.py:f]"], "Did you mean `reward.funcs`"),
+        ("train_grpo", ["hydra.run.dir=x"], "run_dir="),
+        ("train_grpo", ["hydra/launcher=joblib"], "sweep.py"),
+        ("train_grpo", ["hydra.searchpath=[file://x]"], "--config-dir"),
+        ("train_grpo", ["hydra.verbose=true"], "leave it out"),
+        ("train_grpo", ["~record"], "cannot be taken away"),
+        ("train_grpo", ["~record.every"], "`record.every`"),
+        ("train_grpo", ["~seed"], "cannot be taken away"),
+        ("train_grpo", ["~reward"], "must be chosen"),
+        ("train_grpo", ["reward=null"], "must name a choice"),
+        ("train_sft", ["credit=uniform"], "It belongs to train_grpo.py"),
+        ("train_sft", ["+record.every=1"], "`record` is no setting of train_sft.py"),
+        ("sample", ["trainer.beta=1"], "It belongs to train_grpo.py, train_lhts.py, train_sft.py"),
+    ],
+)
+def test_what_nobody_reads_is_refused_with_the_nearest_right_name(verb, overrides, said):
+    assert said in refusal(*overrides, verb=verb)
+
+
+def test_a_yaml_of_the_users_own_is_held_to_it_too(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\n# mine\nlearning_rate: 1.0e-5\n")
+    (tmp_path / "experiment" / "hydras.yaml").write_text("# @package _global_\n# mine\nhydra: {run: {dir: x}}\n")
+    assert "trainer.learning_rate" in refusal("experiment=mine", configs=[tmp_path])
+    assert "run_dir=" in refusal("experiment=hydras", configs=[tmp_path])
+
+
+def test_what_a_value_refers_to_may_be_added():
+    config = compose_command("train_grpo", ["+k=4", "trainer.num_generations=${k}", "++reward.guard.workers=1"]).config
+    assert config.trainer.num_generations == 4 and config.reward.guard.workers == 1
+
+
+def test_what_a_target_takes_may_be_added_and_what_it_does_not_take_is_named(tmp_path, monkeypatch):
+    from trainers.command.prepare import build_task
+
+    (tmp_path / "my_task.py").write_text(
+        "from tasks.chain import chain\n\ndef wide(**settings):\n    return chain(**{**settings, 'terms': [2, 2]})\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    small = ["task.n_train=8", "task.n_eval=4"]
+    assert build_task(compose_command("train_grpo", [*small, "task._target_=my_task.wide"]).config).name
+    with pytest.raises(ConfigError, match=r"task.term: `tasks.chain.chain` takes no 'term'. Did you mean `terms`"):
+        build_task(compose_command("train_grpo", [*small, "+task.term=[2,3]"]).config)
+    with pytest.raises(ConfigError, match=r"task.n_train=many: .*takes a number"):
+        build_task(compose_command("train_grpo", ["task.n_train=many"]).config)
+
+
+# ---- types
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("train_grpo", "overwrite=no", "true or false"),  # a text, and so true to Python: it would have deleted the run
+        ("train_grpo", "resume=1", "true or false"),
+        ("train_grpo", "seed=abc", "whole number"),
+        ("train_grpo", "seed=1.5", "whole number"),
+        ("train_grpo", "seed=00", "whole number"),
+        ("train_grpo", "seed=-1", "from 0 to"),
+        ("train_grpo", "seed=null", "whole number"),
+        ("train_grpo", "record.every=x", "whole number"),
+        ("train_grpo", "record=3", "record.every="),
+        ("train_grpo", "processes=two", "whole number"),
+        ("train_grpo", "run_dir=3", "\"run_dir='3'\""),
+        ("train_lhts", "tau=warm", "a number"),
+        ("train_lhts", "horizon=two", "whole number"),
+    ],
+)
+def test_a_setting_has_the_type_of_its_default(verb, word, said):
+    message = refusal(word, verb=verb)
+    assert message.startswith(word) and said in message
+
+
+def test_values_that_are_meant_pass():
+    open_to_any_key = "chat_template_kwargs.enable_thinking=false"
+    assert compose_command("sample", [open_to_any_key]).config.chat_template_kwargs == {"enable_thinking": False}
+    for verb, words in {"train_lhts": ["tau=[0.5,1]", "horizon=null"], "train_sft": ["examples=3", "seed=7"]}.items():
+        compose_command(verb, words)

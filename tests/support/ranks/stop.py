@@ -1,0 +1,43 @@
+"""Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2])]
+os.environ["ACCELERATE_USE_CPU"] = "true"
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+
+import torch
+
+from credit import Strategy, weight
+from support.fixed import made_rollouts
+from support.replay import replay_trainer
+from support.tiny import tiny_model, tiny_tokenizer
+
+RANK = int(os.environ["RANK"])
+
+
+def lopsided(advantages_B, entropies_BT):
+    return advantages_B[:, None] * entropies_BT / (1 - RANK)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    strategy = Strategy(weight.constant, spread=lopsided, name="mine")
+    with tempfile.TemporaryDirectory() as output:
+        trainer = replay_trainer(tiny_model(), tiny_tokenizer(), made_rollouts(0), strategy, output, learning_rate=0.1)
+        try:
+            trainer.train()
+        except ValueError as error:
+            found = {"message": str(error), "steps": trainer.state.global_step}
+            (folder / f"rank{RANK}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,147 @@
+"""Records of real (tiny) runs hold what the loss used, and keeping them changes nothing."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+from trl import GRPOConfig
+
+from configs.compose import compose_strategy
+from support.tiny import tiny_model, tiny_tokenizer
+from trainers.grpo import CreditGRPOTrainer
+from trainers.run.recording import CreditRecords, token_texts
+from trainers.run.records import Recorder, record_files
+
+PROMPTS = ["ab", "cd", "ef", "gh"]
+
+
+def letters_a(prompts, completions, **columns):
+    return [float(text.replace("<pad>", "").count("a")) for text in completions]
+
+
+def short(prompts, completions, **columns):
+    return [None if "h" in text else -float(len(text)) for text in completions]
+
+
+def train(folder, every: int, credit: str = "seq_norm", **options):
+    """Returns the logged losses and the strategy's own weights of every optimiser step, by observer."""
+    seen = []
+    settings = dict(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        num_generations=4,
+        max_completion_length=6,
+        max_steps=4,
+        learning_rate=1e-2,
+        loss_type="dr_grpo",
+        reward_weights=[1.0, 0.5],
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=3,
+    )
+    trainer = CreditGRPOTrainer(
+        model=tiny_model(),
+        reward_funcs=[letters_a, short],
+        args=GRPOConfig(**(settings | options)),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS * 4}),
+        processing_class=tiny_tokenizer(),
+        credit=compose_strategy([f"credit={credit}"]),
+    )
+    trainer.credit_observers.append(
+        lambda trainer, signals, advantages, weights: seen.append(
+            (
+                trainer.state.global_step + 1,
+                signals["token_ids_BT"].tolist(),
+                (advantages * weights).tolist(),
+                signals["mask_BT"],
+            )
+        )
+    )
+    if every:
+        recorder = Recorder(folder / "records", every=every, max_rows_per_step=8, seed=3)
+        CreditRecords(recorder, ["letters_a", "short"]).attach(trainer)
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return losses, seen
+
+
+def rows_of(folder):
+    return {int(f.stem[4:]): pq.read_table(f).to_pylist() for f in record_files(folder / "records")}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, *train(folder, every=3)
+
+
+def test_recording_does_not_change_the_training(recorded, tmp_path):
+    _, losses, _ = recorded
+    assert train(tmp_path, every=0)[0] == losses
+
+
+def test_record_holds_the_credit_and_weight_the_loss_used(recorded):
+    folder, _, seen = recorded
+    for step, rows in rows_of(folder).items():
+        used = {
+            (tuple(ids[: len(row["token_ids"])]), tuple(round(x, 6) for x in update[: len(row["token_ids"])]))
+            for row in rows
+            for at, batch, updates, _ in seen
+            if at == step
+            for ids, update in zip(batch, updates, strict=True)
+        }
+        for row in rows:
+            update = tuple(round(a * w, 6) for a, w in zip(row["credit"], row["weight"], strict=True))
+            assert (tuple(row["token_ids"]), update) in used
+
+
+def test_whole_groups_of_due_steps_are_kept_with_their_rewards(recorded):
+    folder, _, _ = recorded
+    rows = rows_of(folder)
+    assert list(rows) == [1, 4]
+    for step in rows:
+        groups = [row["group"] for row in rows[step]]
+        assert len(groups) == 8 and all(groups.count(group) == 4 for group in groups)
+        for row in rows[step]:
+            letters = [token.strip() for token in row["tokens"]]
+            assert row["reward/letters_a"] == letters.count("a")
+            expected = row["reward/letters_a"] + 0.5 * (row["reward/short"] or 0.0)
+            assert row["reward"] == pytest.approx(expected) and row["prompt"].replace(" ", "") in PROMPTS
+            assert (row["reward/short"] is None) == ("h" in letters)
+            assert row["reward_weights"] == [1.0, 0.5] and row["batch_rows"] == 16
+            assert len(row["entropies"]) == len(row["policy_logps"]) == len(row["tokens"]) == sum(row["learns"])
+
+
+def test_generation_batch_spread_over_two_optimiser_steps_is_one_record(tmp_path):
+    _, seen = train(tmp_path, every=1, gradient_accumulation_steps=2, steps_per_generation=4, num_iterations=1)
+    rows = rows_of(tmp_path)
+    assert list(rows) == [2, 4]
+    for step in rows:
+        groups = [row["group"] for row in rows[step]]
+        assert len(groups) == 8 and all(groups.count(group) == 4 for group in groups)
+        tokens = sum(int(mask.sum()) for at, *_, mask in seen if at in (step - 1, step))
+        assert rows[step][0]["batch_tokens"] == tokens
+
+
+def test_token_texts_put_together_are_the_text():
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer("abca")["input_ids"]
+    assert "".join(token_texts(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+class _SpaceEater:
+    """Decodes like SentencePiece: the first space of a text is lost."""
+
+    def decode(self, ids):
+        return "".join([" one", " two", "!"][i] for i in ids).removeprefix(" ")
+
+
+def test_token_texts_keep_the_spaces_between_words():
+    assert token_texts(_SpaceEater(), [0, 1, 2, 1]) == ["one", " two", "!", " two"]

@@ -1,0 +1,120 @@
+"""Nothing that a command prints can end it: a reader that has gone, a closed stream, a full disk, a poor encoding."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TALK = """
+from userio.terminal import steady_output
+steady_output(); steady_output()
+import logging, sys
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+for _ in range(3000):
+    print("a ✓ b \\ud800 c", flush=True)
+table = Table(title="δ"); table.add_column("長い"); table.add_row("✓")
+Console().print(table)
+for _ in tqdm(range(3), desc="über"): pass
+logging.warning("長い"); print("✓", file=sys.stderr)
+from pathlib import Path
+Path(sys.argv[1]).write_text("reached the end")
+"""
+COMMANDS = [
+    ("train_grpo.py",), ("train_sft.py",), ("train_lhts.py",), ("sample.py",), ("sweep.py",),
+    *(("-m", name) for name in ("lab.bench", "lab.card", "compare.report.coverage", "compare.report", "compare.view", "rewards.score")),
+]  # fmt: skip
+
+
+def talk(tmp_path: Path, encoding: str | None = None, redirect: str = "", **streams) -> subprocess.CompletedProcess:
+    (tmp_path / "talk.py").write_text(TALK, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"PYTHONIOENCODING": encoding} if encoding else {})
+    end = tmp_path / "end"
+    command = f"exec {sys.executable} {tmp_path / 'talk.py'} {end} {redirect}"
+    done = subprocess.run(["sh", "-c", command], env=environment, timeout=120, **streams)
+    assert done.returncode == 0 and end.read_text() == "reached the end"
+    return done
+
+
+@pytest.fixture
+def nobody():
+    """The writing end of a pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "ascii:strict", "cp1252"])
+def test_what_an_encoding_lacks_is_shown_as_an_escape(tmp_path, encoding):
+    done = talk(tmp_path, encoding, capture_output=True)
+    assert b"\\ud800" in done.stdout  # no encoding has half a character
+    assert (b"\\u2713" in done.stdout) is (encoding != "utf-8")
+    assert done.stdout.count(b"a ") == 3000 and b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_ends_nothing(tmp_path, nobody):
+    talk(tmp_path, stdout=nobody, stderr=nobody)
+
+
+@pytest.mark.parametrize("redirect", [">&- 2>&-", "> /dev/full 2> /dev/full", "| head -1"])
+def test_neither_does_a_closed_stream_nor_a_full_disk(tmp_path, redirect):
+    talk(tmp_path, redirect=redirect)
+
+
+def test_the_backend_of_a_notebook_costs_no_picture():
+    code = (
+        "from userio.terminal import steady_output; steady_output(); import matplotlib; print(matplotlib.get_backend())"
+    )
+    environment = os.environ | {"MPLBACKEND": "module://not_installed.backend", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().lower() == "agg", done.stderr
+
+
+def test_streams_that_somebody_else_has_put_there_are_left_alone(capsys, monkeypatch):
+    from userio.terminal import steady_output
+
+    monkeypatch.setenv("MPLBACKEND", "")
+    before = sys.stdout, sys.stderr
+    steady_output()
+    assert (sys.stdout, sys.stderr) == before
+
+
+def commands_of_the_house() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    files = [ROOT / name for name in listed if not name.startswith("tests/") and name != "compare/sweep/supervisor.py"]
+    return [path for path in files if path.exists() and _guards(path)]
+
+
+def _guards(path: Path) -> list[ast.If]:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return [node for node in body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+
+
+def test_every_command_steadies_its_output_first():
+    found = commands_of_the_house()
+    assert len(found) > 25
+    for path in found:
+        code = ast.unparse(_guards(path)[0])
+        assert "steady_output()" in code or "run_verb(" in code, path
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.slow if c[0] == "-m" else ()) for c in COMMANDS])
+def test_help_into_a_pipe_nobody_reads_is_no_traceback(command, nobody):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=ROOT,
+        env=environment,
+        stdout=nobody,
+        stderr=subprocess.PIPE,
+        timeout=300,
+    )
+    assert done.returncode == 0 and not done.stderr

@@ -1,0 +1,196 @@
+"""What every command shares: its arguments, `--help`, and errors that a person can act on.
+
+python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from configs.command_line.layers import Layers
+from configs.command_line.unread import complaints
+from configs.compose import CONFIG_DIR, ConfigError, compose_layers, config_choices
+from credit.requires import check_requires, unmet
+from trainers.command.fields import epochs_or_steps, impossible_numbers, judge, strange_fields
+from trainers.command.world_size import check_launch, is_main_process, world_size
+from userio.terminal import steady_output
+from userio.tracebacks import LOG, explain, frames_of_user, is_refusal
+
+WAIT_FOR_MAIN = 5.0  # seconds
+EXAMPLES = {
+    "train_grpo": "accelerate launch train_grpo.py credit=seq_norm",
+    "train_sft": "accelerate launch train_sft.py weight=seq_mean",
+    "train_lhts": "accelerate launch train_lhts.py tau=0.7 horizon=8",
+    "sample": "python sample.py sampler=smc tau=0.7",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A composed command line."""
+
+    config: DictConfig
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+    said: tuple[str, ...] = ()  # what the user should know about his settings, one sentence each
+
+
+def run_verb(name: str, run: str, register: str | None = None) -> None:
+    """Parses the command line of the verb `name` (configs/<name>.yaml), checks the launch and calls `run(command)`.
+
+    `run` and `register` (called first; makes schemas known) are "module:function", imported when needed: `--help` and a
+    wrong launch answer at once. A refusal ends the process with its message and exit code 2; any other exception with the
+    user's frames, or the whole traceback, and exit code 1 (userio/tracebacks.py).
+    """
+    steady_output()
+    script = f"{name}.py"
+    parser = argparse.ArgumentParser(script, add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--cfg", "-c", choices=["job"], default=None)
+    parser.add_argument("--multirun", "-m", action="store_true")
+    given = parser.parse_intermixed_args()
+    try:
+        if given.multirun:
+            raise ConfigError(
+                "-m would sweep inside every rank of the launch. Sweep from outside: "
+                f"`python sweep.py {' '.join(given.overrides)}`"
+            )
+        if given.help:
+            print(help_text(name, given.config_dir))
+            return
+        if register:
+            resolve_name(register)()
+        command = compose_command(name, given.overrides, given.config_dir)
+        if given.cfg:
+            print(OmegaConf.to_yaml(command.config))
+            return
+        check_launch(command.config.get("processes"))
+        for sentence in command.said if is_main_process() else ():
+            print(f"{script}: {sentence}", file=sys.stderr, flush=True)
+        resolve_name(run)(command)
+    except SystemExit as error:
+        if not frames_of_user(error):
+            raise
+        raise SystemExit(_report(script, error)) from None  # exit() in a user's code is no end of a run
+    except Exception as error:
+        raise SystemExit(_report(script, error)) from None
+    except KeyboardInterrupt:
+        if is_main_process():
+            print(f"\n{script}: stopped. resume=true goes on from the last checkpoint.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _report(script: str, error: Exception | SystemExit) -> int:
+    """Prints what this process has to say of its error, once; returns the exit code."""
+    log = getattr(error, LOG, None)
+    if world_size() > 1 and isinstance(error, RuntimeError) and "by peer" in str(error):
+        first = f"another process ended first ({str(error).splitlines()[0]})"
+        print(f"\n[rank {os.environ.get('RANK', 0)}] {script}: {first}", file=sys.stderr, flush=True)
+        return 1
+    refused = is_refusal(error, libraries=log is None)
+    if refused and not is_main_process():
+        time.sleep(WAIT_FOR_MAIN)  # all processes refuse the same; if the first has, its launcher ends us meanwhile
+    who = f"[rank {os.environ.get('RANK', 0)}] " if world_size() > 1 and not (refused and is_main_process()) else ""
+    print(f"\n{who}{script}: {explain(error, log)}", file=sys.stderr, flush=True)
+    return 2 if refused else 1
+
+
+def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Command:
+    """Composes and resolves the whole configuration of a verb.
+
+    Raises:
+        ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
+    """
+    config, choices, layers = compose_layers(name, overrides, config_dirs)
+    said: list[str] = []
+    try:
+        for complaint in complaints(name, config, _groups_of(name), layers):
+            raise ConfigError(complaint)
+        if "trainer" in choices:
+            said = _checked_fields(name, config, layers)
+    except InterpolationResolutionError as error:
+        raise ConfigError(f"{error}".splitlines()[0]) from None
+    missing = [str(key) for key in OmegaConf.missing_keys(config)]
+    if missing:
+        raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")
+    return Command(config, choices, tuple(overrides), tuple(said))
+
+
+def _checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
+    """The fields of TRL's config against the table of trainers/command/fields.py and the demands of the strategy. Returns what is to
+    be said.
+
+    Raises:
+        ConfigError: a field is refused, unknown or required otherwise.
+    """
+    schema = OmegaConf.get_type(config.trainer)
+    if not dataclasses.is_dataclass(schema):
+        raise ConfigError(
+            "trainer: the chosen YAML lacks TRL's fields. Begin it with `defaults: [grpo, _self_]`, or sft."
+        )
+    known = [entry.name for entry in dataclasses.fields(schema)]
+    if complaint := strange_fields(map(str, config.trainer), known, schema.__name__.removesuffix("Schema")):
+        raise ConfigError(complaint)
+    try:
+        overruled = epochs_or_steps(config, layers)
+        broken = list(_broken_demands(config))
+    except ValueError as error:
+        raise ConfigError(f"{error}") from None
+    verdict = judge(name, config, layers)
+    if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
+        raise ConfigError(" ".join(complaints))
+    return [*verdict.said, *([overruled] if overruled else [])]
+
+
+def _broken_demands(config: DictConfig) -> Iterator[str]:
+    """What the strategy's YAML requires of the trainer and does not find."""
+    requires = OmegaConf.select(config, "credit.requires")
+    if requires is None:
+        return
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_requires(plain["credit"]["requires"])
+    for sentence in unmet(plain["credit"]["requires"], plain["trainer"]):
+        yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
+
+
+def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
+    """Every choice with its meaning, then the settings of the verb's own YAML with their comments."""
+    lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", ""]
+    lines += [f"  {EXAMPLES[name]} [key=value ...]", "", "Choices (group=choice):"]
+    groups = [str(p.relative_to(CONFIG_DIR)) for p in sorted(CONFIG_DIR.rglob("*")) if p.is_dir()]
+    used = _groups_of(name)
+    for group in groups:
+        if group.split("/")[0] not in used or not (choices := config_choices(group, config_dirs)):
+            continue
+        lines.append(f"\n  {group}=")
+        width = max(len(choice) for choice in choices)
+        lines += [f"    {choice:<{width}}  {meaning}" for choice, meaning in choices.items()]
+    lines += ["", "Settings (key=value; `--cfg job` prints all of them, composed):", ""]
+    own = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    body = own[next(i for i, line in enumerate(own) if line == "") + 1 :] if "" in own else own
+    lines += [f"  {line}" for line in body]
+    lines += [
+        "",
+        "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
+        "  --cfg job          print the configuration and stop",
+    ]
+    return "\n".join(lines)
+
+
+def _groups_of(name: str) -> set[str]:
+    defaults = OmegaConf.load(CONFIG_DIR / f"{name}.yaml").get("defaults", [])
+    keys = [str(next(iter(entry))) for entry in defaults if isinstance(entry, DictConfig)]
+    return {key.split()[-1].split("/")[0].split("@")[0] for key in keys}

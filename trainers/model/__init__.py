@@ -1,0 +1,1 @@
+"""The policy: built here, or loaded; its prompts, adapters and warm start."""

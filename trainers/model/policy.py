@@ -1,0 +1,38 @@
+"""What a model builder returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass
+class Policy:
+    """A model to align, its tokenizer (with a pad token, left-padding) and, if asked for, an adapter configuration.
+
+    The adapter is not applied yet: TRL does that (`GRPOTrainer(peft_config=...)`), so that the reference policy of a
+    KL term is the model with its adapter switched off and no second copy.
+
+    Args:
+        model: or a `peft.PeftModel` (then without `peft_config`), whose adapter is trained on.
+        unsaved: the weights are not those that stand under `model.name_or_path`. Adapters and references are found by
+            that name, so a run then keeps a copy of the model where it needs one (trainers/run/start.py).
+        revision: of `model.name_or_path` on the hub, from which a reference is loaded; None: the default branch.
+        loaded_from: folders that `overwrite=true` must not delete.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    peft_config: PeftConfig | None = None
+    unsaved: bool = False
+    loaded_from: tuple[str, ...] = ()
+    revision: str | None = None
+
+
+def count_parameters(model: PreTrainedModel) -> int:
+    """Parameters of the whole model; ZeRO-3 leaves a rank with empty tensors that know their true number."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())

@@ -1,0 +1,1 @@
+"""One run, from a prepared job to a finished folder."""

@@ -1,0 +1,145 @@
+"""Feeds a `Recorder` from a running trainer: watches the loss, keeps the rows of some groups, writes them at step end.
+
+records = CreditRecords(Recorder(folder / "records", every=10))
+records.attach(trainer)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+from transformers import TrainerCallback
+
+from trainers.run.records import Recorder, drop_after
+
+# column of the record -> signal of the strategy (credit/batch.py)
+_FROM_SIGNALS = {
+    "policy_logps": "policy_logps_BT",
+    "sampler_logps": "sampler_logps_BT",
+    "entropies": "entropies_BT",
+    "values": "values_BT",
+}
+
+
+class CreditRecords(TrainerCallback):
+    """Records what the loss really used, on all ranks, without touching a random state.
+
+    One generation batch may feed several optimiser steps and be used several times (`num_iterations`); a record holds
+    its rows as the first pass saw them, under the number of the last optimiser step of that pass.
+
+    Args:
+        recorder: writes on the main process; every rank needs one with the same settings.
+        reward_names: one for each reward function, in TRL's order.
+    """
+
+    def __init__(self, recorder: Recorder, reward_names: list[str]):
+        self._recorder = recorder
+        self._reward_names = reward_names
+        self._trainer: Any = None
+        self._rows: list[dict[str, Any]] = []
+        self._tokens = 0
+        self._groups: set[int] | None = None
+
+    def attach(self, trainer: Any) -> None:
+        """Hooks into a `CreditGRPOTrainer`."""
+        self._trainer = trainer
+        trainer.credit_observers.append(self.observe)
+        trainer.carried["records"] = self._recorder
+        trainer.add_callback(self)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._recorder.start()
+        if state.is_world_process_zero:
+            drop_after(self._recorder.folder, state.global_step)
+
+    def observe(self, trainer: Any, signals: dict[str, Any], advantages_BT: Tensor, weights_BT: Tensor) -> None:
+        """One micro-batch, called from within the loss."""
+        if not trainer.model.training or not self._is_wanted(trainer.state.global_step + 1):
+            return
+        inputs, mask_BT = trainer._loss_inputs, signals["mask_BT"]
+        self._tokens += int(mask_BT.sum())
+        if self._groups is None:
+            rows = trainer.num_generations
+            groups = trainer.args.generation_batch_size // rows
+            self._groups = set(self._recorder.choose_groups(trainer.state.global_step + 1, groups, rows))
+        group_B = inputs["credit_group_B"].tolist()
+        for b in (b for b, group in enumerate(group_B) if group in self._groups):
+            self._rows.append(self._row(trainer, inputs, signals, advantages_BT, weights_BT, b) | {"group": group_B[b]})
+
+    def on_step_end(self, args: Any, state, control, **kwargs):
+        first, last, final = self._window(state.global_step)
+        if state.global_step != last or not self._recorder.due(first, last, final):
+            return
+        rows, tokens = self._rows, [self._tokens]
+        if self._trainer.accelerator.num_processes > 1:
+            rows, tokens = gather_object(rows), gather_object(tokens)
+        self._rows, self._tokens, self._groups = [], 0, None
+        if state.is_world_process_zero and rows:
+            rows.sort(key=lambda row: row["group"])
+            shared = {"batch_rows": args.generation_batch_size, "batch_tokens": sum(tokens)}
+            rows = [row | shared for row in rows]
+            self._recorder.record(last, {name: [row[name] for row in rows] for name in rows[0]})
+        if self._trainer.accelerator.num_processes > 1:
+            self._recorder.every = broadcast_object_list([self._recorder.every])[
+                0
+            ]  # it doubles where files are written
+
+    def _is_wanted(self, step: int) -> bool:
+        first, last, final = self._window(step)
+        return step <= last and self._recorder.due(first, last, final)
+
+    def _window(self, step: int) -> tuple[int, int, int]:
+        """(first, last) optimiser step of the first pass over the generation batch of `step`, and the run's last."""
+        args = self._trainer.args
+        steps = max(1, args.steps_per_generation // args.gradient_accumulation_steps)
+        first = (step - 1) // (steps * args.num_iterations) * steps * args.num_iterations + 1
+        final = self._trainer.state.max_steps
+        return first, min(first + steps - 1, final), final
+
+    def _row(self, trainer, inputs, signals, advantages_BT: Tensor, weights_BT: Tensor, b: int) -> dict[str, Any]:
+        length = int(inputs["completion_mask"][b].sum())  # tool text is kept, padding is not
+        tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+        prompt_ids = inputs["prompt_ids"][b][inputs["prompt_mask"][b].bool()].tolist()
+        token_ids = inputs["completion_ids"][b, :length].tolist()
+
+        def tokens_of(values_BT: Tensor) -> list[float]:
+            return values_BT[b, :length].detach().float().tolist()
+
+        row = {
+            "prompt": tokenizer.decode(prompt_ids),
+            "token_ids": token_ids,
+            "tokens": token_texts(tokenizer, token_ids),
+            "learns": signals["mask_BT"][b, :length].tolist(),
+            "credit": tokens_of(advantages_BT),
+            "weight": tokens_of(weights_BT),
+            "reward": _number(signals["rewards_B"][b]),
+            "advantage": _number(signals["advantages_B"][b]),
+            "max_length": int(signals["max_length"]),
+            "strategy": trainer.credit.name,
+            "reward_weights": trainer.reward_weights.tolist(),
+        }
+        row |= {name: tokens_of(signals[key]) for name, key in _FROM_SIGNALS.items() if key in signals}
+        rewards_K = inputs["credit_rewards_BK"][b].tolist()
+        return row | {f"reward/{name}": value for name, value in zip(self._reward_names, rewards_K, strict=True)}
+
+
+def token_texts(tokenizer: Any, token_ids: list[int]) -> list[str]:
+    """The text each token adds. Decoded with the token before it, so that tokenizers which strip a leading space at
+    the start of a text do not strip all of them; half a multi-byte character shows as U+FFFD."""
+    texts, before = [], None
+    for token in token_ids:
+        alone = tokenizer.decode([token])
+        if before is not None:
+            left, both = tokenizer.decode([before]), tokenizer.decode([before, token])
+            alone = both[len(left) :] if both.startswith(left) else alone
+        texts.append(alone)
+        before = token
+    return texts
+
+
+def _number(value: Tensor) -> float | None:
+    return None if torch.isnan(value) else float(value)

@@ -1,0 +1,205 @@
+"""Texts from a model by token or by sequence temperature, with the diagnostics of how they were found."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from configs.compose import ConfigError
+from sampling.ancestral import TokenTemperature
+from sampling.causal_lm import CausalLM
+from sampling.draws import Draws, check_counts
+from sampling.smc import SMC
+from sampling.tempering import alpha_of
+from tasks.base import Task
+from trainers.command.cli import Command
+from trainers.command.prepare import build_policy, build_sampler, build_task, template_of
+from trainers.command.world_size import world_size
+from trainers.model.adapters import for_sampling
+from trainers.model.prompts import prompt_ids, spoken
+from trainers.model.tau_input import load_tau_input
+from userio.read import TEXT, kind_of, read_lines, read_rows
+from userio.visible import visible
+
+
+def run_sample(command: Command) -> None:
+    """Samples and prints; writes `out` if it is named. Cheap mistakes are found before the model is loaded.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    config = command.config
+    if world_size() > 1:
+        raise ConfigError("sample.py runs in one process: `python sample.py ...`, without accelerate launch.")
+    alpha_of(config.tau)
+    sampler = build_sampler(config)
+    check_counts(num_samples=config.num_samples)
+    if isinstance(sampler, SMC):
+        sampler.check(config.num_samples)
+    device = device_of(config.device)
+    task = build_task(config)
+    prompts = prompts_of(config, task)
+    max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
+    check_counts(max_length=max_length)
+    policy = build_policy(config, task)
+    model = for_sampling(policy.model).to(device)
+    tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
+    lm = CausalLM(model, policy.tokenizer)
+    ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
+    generator = torch.Generator(lm.device).manual_seed(config.seed)
+    started = time.perf_counter()
+    draws = sampler(lm, ids, tau, config.num_samples, max_length, generator)
+    seconds = time.perf_counter() - started
+    rows = records(prompts, draws, policy.tokenizer, command.choices["sampler"], config)
+    show(rows, draws, prompts, command.choices["sampler"], config, seconds)
+    if config.out:
+        out = Path(config.out).expanduser()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        print(f"\n{out}: {len(rows)} texts")
+
+
+def prompts_of(config: DictConfig, task: Task) -> list:
+    """The prompts of the file, or the task's held-out ones; at most `limit`.
+
+    Raises:
+        ConfigError: an empty file, no such file, or no prompts.
+    """
+    if config.limit is not None and config.limit < 1:
+        raise ConfigError(f"limit={config.limit} must be at least 1, or null for all prompts.")
+    if config.prompts is None:
+        found = list({json.dumps(row["prompt"]): row["prompt"] for row in (task.evaluation or task.train)}.values())
+    elif kind_of(str(config.prompts)) == TEXT:
+        found = [line for _, line in read_lines(str(config.prompts), "prompts") if line.strip()]
+        if not found:
+            raise ConfigError(f"prompts={config.prompts} is empty: write one prompt a line.")
+    else:
+        rows = read_rows(str(config.prompts), "prompts")
+        for place, row in rows:
+            if "prompt" not in row:
+                raise ConfigError(f'{place}: every row of prompts={config.prompts} needs a column "prompt".')
+            _check_prompt(row["prompt"], place)
+        found = [row["prompt"] for _, row in rows]
+    for prompt in found:
+        _check_prompt(prompt, "sample.py")
+    return found[: config.limit]
+
+
+def _check_prompt(prompt: Any, place: str) -> None:
+    if not isinstance(prompt, str | list) or not prompt:
+        raise ConfigError(
+            f"{place}: a prompt must be a text or a chat (a list of messages), not empty; got {prompt!r:.100}."
+        )
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device named, or a GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name}: not to be had here ({str(error).splitlines()[0]}). Try device=cpu."
+        ) from error
+    return device
+
+
+def encoded(prompt, tokenizer, template: dict[str, Any] | None = None) -> list[int]:
+    """Token ids of a prompt; `template`: arguments of the chat template.
+
+    Raises:
+        ConfigError: a chat for a model without a template, or characters that a closed vocabulary lacks.
+    """
+    if not isinstance(prompt, str) and tokenizer.chat_template is None:
+        raise ConfigError(
+            f"the prompt {prompt!r:.100} is a chat, but the model has no chat template. Give plain texts, or a template "
+            "(model.chat_template=my_template.jinja)."
+        )
+    try:
+        return prompt_ids(prompt, tokenizer, **(template or {}))
+    except Exception as error:  # tokenizers raises Exception itself
+        raise ConfigError(
+            f"the model's tokenizer cannot encode the prompt {prompt!r:.100}: {error}. The embedded model knows its "
+            "task's own words only; model=hf takes any text."
+        ) from error
+
+
+def temperature_for(model, folder: str, sampler, tau: float) -> float:
+    """The temperature to sample at: a model fine-tuned by LHTS has its own built in, and is sampled as it is.
+
+    Raises:
+        ConfigError: another temperature or sampler than the model was trained for.
+    """
+    trained = getattr(model.config, "lhts", None)
+    if not trained:
+        return tau
+    if not isinstance(sampler, TokenTemperature):
+        raise ConfigError(
+            f"This model was fine-tuned towards tau={trained['tau']} by train_lhts.py; its texts come by plain sampling. "
+            "Use sampler=token, or the model it was made from."
+        )
+    taus = trained["tau"]
+    tau_input = load_tau_input(model, folder)
+    if tau_input is not None:
+        if not taus[0] <= tau <= taus[1]:
+            raise ConfigError(f"tau={tau} is outside of {taus[0]} to {taus[1]}, for which the model was trained.")
+        tau_input.alpha_B = torch.tensor([1 / tau])
+        return 1.0
+    if tau not in (taus[0], 1.0):
+        raise ConfigError(f"The model was trained for tau={taus[0]}: ask for that, or take the model it was made from.")
+    return 1.0
+
+
+def records(prompts: list, draws: Draws, tokenizer, sampler: str, config: DictConfig) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": prompt,
+            "text": spoken(tokenizer, tokens),
+            "tokens": tokens,
+            "log_p": float(draws.logps_PS[p, s]),
+            "log_weight": float(draws.log_weights_PS[p, s]),
+            "sampler": sampler,
+            "tau": config.tau,
+        }
+        for p, (prompt, texts) in enumerate(zip(prompts, draws.texts(), strict=True))
+        for s, tokens in enumerate(texts)
+    ]
+
+
+def show(rows: list[dict], draws: Draws, prompts: list, sampler: str, config: DictConfig, seconds: float) -> None:
+    console = Console(highlight=False, width=None if os.isatty(1) else 120)
+    for p, prompt in enumerate(prompts):
+        console.print(f"\n[bold]{escape(visible(str(prompt)))}[/bold]")
+        for row in rows[p * config.num_samples : (p + 1) * config.num_samples]:
+            console.print(f"  {escape(visible(row['text']))}  [dim]log p {row['log_p']:.2f}[/dim]")
+    table = Table(title=f"sampler={sampler}  tau={config.tau}", title_justify="left")
+    for name in ("prompt", f"ESS of {draws.ess_out_of}", "acceptance", "log normaliser", *draws.extras):
+        table.add_column(name, justify="left" if name == "prompt" else "right", max_width=32, overflow="ellipsis")
+    for p, prompt in enumerate(prompts):
+        values = [draws.ess_P, draws.acceptance_P, draws.log_normaliser_P, *draws.extras.values()]
+        cells = [_number(v[p] if torch.is_tensor(v) else v) for v in values]
+        table.add_row(escape(visible(str(prompt)[:32])), *cells)
+    console.print()
+    console.print(table)
+    total = draws.tokens_per_sample * len(rows)
+    print(
+        f"{draws.tokens_per_sample:.1f} tokens drawn per returned text, {total / max(seconds, 1e-9):.0f} tokens a second"
+    )
+
+
+def _number(value) -> str:
+    value = float(value)
+    return "-" if value != value else f"{value:.3f}"
