@@ -1,4 +1,8 @@
-"""Baselines: rewards of whole completions -> one advantage per completion.
+"""Baselines: rewards of whole completions -> one advantage per completion, A = R - baseline.
+
+A member is called by the baseline b that it subtracts and returns what is left, A = R - b (`*_zscore` and `*_std` divide that
+by a standard deviation), because what to divide by and what an odd row gets cannot be told from b alone. The same choice is
+verl's `algorithm.adv_estimator` and TRL's `scale_rewards`.
 
 Each runs at scoring time on the rewards of all ranks. Input: `rewards_B` (float, NaN = unscorable) and `group_B`
 (int64 prompt ids, any order). Output: (B,), same dtype, 0 for unscorable rows. Odd cases: credit/reduce.py.

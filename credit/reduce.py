@@ -39,14 +39,9 @@ def group_count(values_B: Tensor, group_B: Tensor) -> Tensor:
     return group_sum(values_B.isnan().logical_not().to(values_B.dtype), group_B)
 
 
-def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
-    """(B,) mean over the scorable rows of the group; 0 where the group has none."""
-    return group_sum(values_B, group_B) / group_count(values_B, group_B).clamp(min=1)
-
-
 def group_centred(values_B: Tensor, group_B: Tensor) -> Tensor:
     """(B,) value minus group mean; exactly 0 for unscorable rows and for groups whose values are all equal."""
-    centred_B = values_B - group_mean(values_B, group_B)
+    centred_B = values_B - group_sum(values_B, group_B) / group_count(values_B, group_B).clamp(min=1)
     return torch.where(_group_is_flat(values_B, group_B), torch.zeros_like(centred_B), centred_B).nan_to_num(nan=0.0)
 
 
@@ -65,11 +60,6 @@ def batch_centred(values_B: Tensor) -> Tensor:
 def batch_std(values_B: Tensor) -> Tensor:
     """(B,) sample standard deviation (ddof=1) of the scorable rows of the batch, repeated for each row."""
     return group_std(values_B, torch.zeros_like(values_B, dtype=torch.long))
-
-
-def mass(weights_BT: Tensor) -> Tensor:
-    """0-d total weight of the batch."""
-    return weights_BT.sum()
 
 
 def _group_is_flat(values_B: Tensor, group_B: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from credit.declare import declares
 @declares(unbiased=True, weight_class="none", row_constant=True, source="wishful thinking")
 def peeking(rewards_B, group_B, lengths_B):
     """A = R - group mean times own length over the longest: a baseline that looks at the future of its own row."""
-    from credit.reduce import group_mean
+    from credit.reduce import group_count, group_sum
 
-    return rewards_B - group_mean(rewards_B, group_B) * lengths_B / lengths_B.max().clamp(min=1)
+    mean_B = group_sum(rewards_B, group_B) / group_count(rewards_B, group_B).clamp(min=1)
+    return rewards_B - mean_B * lengths_B / lengths_B.max().clamp(min=1)
 
 
 @declares(unbiased=True, weight_class="none", row_constant=False, source="wishful thinking")
