@@ -1,7 +1,7 @@
 """What a critic costs: step time and peak memory of credit=value over credit=dr_grpo, side by side in one run.
 
     python benchmarks/cost/critic.py                                   # three sizes, the head
-    python benchmarks/cost/critic.py --credits value value_sum "value credit/critic=separate"
+    python benchmarks/cost/critic.py --credits value decomposition "value credit/critic=separate"
     python benchmarks/cost/critic.py --sizes 896x24 --vocabulary 151936 --batch 16 --length 256     # a 0.5 B shape, for a GPU
 
 Time: the arms train in one process and take turns step by step, and a ratio is that of neighbouring steps, so that a machine

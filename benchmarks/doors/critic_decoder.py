@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from critic_heads import ByGradient, Counter, Places, Separate, Shipped, StateFeatures, StateHead
+from critic_heads import ByGradient, Decomposition, Places, Separate, Shipped, StateFeatures, StateHead
 from decoder import Policies
 from spans_decoder import GROUP, ROWS, SMOOTH, TARGET, K, V
 
@@ -45,11 +45,11 @@ ARMS: dict[str, tuple[Callable | None, float]] = {
     "running+loo": (lambda: ByGradient(StateHead(WIDTH, 256, running=True), 1e-3, 4, 20), 1.0),
     "separate+loo": (lambda: ByGradient(Separate(), 1e-3, 2, 20), 1.0),
     "adapter+loo": (lambda: ByGradient(Separate(rank=8), 1e-3, 2, 20), 1.0),
-    "count": (lambda: Shipped(V), 1.0),
-    "count .95": (lambda: Shipped(V), 0.95),
-    "count 0": (lambda: Shipped(V), 0.0),
-    "count on states": (lambda: Counter(StateFeatures(WIDTH), forget=0.97), 1.0),
-    "count, level by state": (lambda: Counter(Places(V), level="state"), 1.0),
+    "decomposition": (lambda: Shipped(V), 1.0),
+    "decomposition .95": (lambda: Shipped(V), 0.95),
+    "decomposition 0": (lambda: Shipped(V), 0.0),
+    "decomposition on states": (lambda: Decomposition(StateFeatures(WIDTH), forget=0.97), 1.0),
+    "decomposition, level by state": (lambda: Decomposition(Places(V), level="state"), 1.0),
 }
 
 

@@ -37,7 +37,7 @@ class Shipped:
         self.decomposition.fit(self.sums_BD, rewards_B, _groups(rewards_B))
 
 
-class Counter:
+class Decomposition:
     """The same regression with other features or another level: what these two choices are worth.
 
     Args:

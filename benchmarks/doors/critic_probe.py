@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from critic_decoder import GROUP_B, MASK_BT, WIDTH, measure
-from critic_heads import ByGradient, Counter, Places, Separate, Shipped, StateFeatures, StateHead, centred
+from critic_heads import ByGradient, Decomposition, Places, Separate, Shipped, StateFeatures, StateHead, centred
 from decoder import Policies
 from spans_decoder import ROWS, K, V
 from torch import Tensor
@@ -28,7 +28,7 @@ SEED, RATE, STEPS = 3, 5e-4, 110
 EDGES = (0, 6, 15, 30, 60, 110)  # steps
 
 
-class AllPositions(Counter):
+class AllPositions(Decomposition):
     """Regression of the return on the features so far at every place, in place of whole completions."""
 
     def sums(self, features_BTD: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ class AllPositions(Counter):
         return rewards_B.repeat(K) / K**0.5
 
 
-class GradientCounter(Counter):
-    """Features and target of the counter, by Adam with a memory of 50 steps in place of the closed form."""
+class GradientDecomposition(Decomposition):
+    """Features and target of the decomposition, by Adam with a memory of 50 steps in place of the closed form."""
 
     def __init__(self, features, rate: float, passes: int):
         super().__init__(features)
@@ -82,15 +82,15 @@ CRITICS = {
     "MLP head, 1e-3, 4 passes of 20 steps": lambda: ByGradient(StateHead(WIDTH, 256), 1e-3, 4, 20),
     "running-sum MLP head, the same": lambda: ByGradient(StateHead(WIDTH, 256, running=True), 1e-3, 4, 20),
     "separate decoder, 1e-3, 2 passes of 20 steps": lambda: ByGradient(Separate(), 1e-3, 2, 20),
-    "ridge, whole, random features of last state": lambda: Counter(StateFeatures(WIDTH), forget=0.97),
+    "ridge, whole, random features of last state": lambda: Decomposition(StateFeatures(WIDTH), forget=0.97),
     "ridge, whole, token and place (shipped)": lambda: Shipped(V),
     "  without trust": lambda: Untrusted(V),
-    "  a table in place of random features": lambda: Counter(Places(V), ridge=0.001),
-    "  level by ridge on the state": lambda: Counter(fourier, level="state"),
+    "  a table in place of random features": lambda: Decomposition(Places(V), ridge=0.001),
+    "  level by ridge on the state": lambda: Decomposition(fourier, level="state"),
     "  at all positions": lambda: AllPositions(fourier),
-    "  by Adam 1e-4, 8 passes of 50 steps": lambda: GradientCounter(fourier, 1e-4, 8),
-    "  by Adam 1e-3, 8 passes of 50 steps": lambda: GradientCounter(fourier, 1e-3, 8),
-    "  by Adam 1e-4, 1 pass": lambda: GradientCounter(fourier, 1e-4, 1),
+    "  by Adam 1e-4, 8 passes of 50 steps": lambda: GradientDecomposition(fourier, 1e-4, 8),
+    "  by Adam 1e-3, 8 passes of 50 steps": lambda: GradientDecomposition(fourier, 1e-3, 8),
+    "  by Adam 1e-4, 1 pass": lambda: GradientDecomposition(fourier, 1e-4, 1),
 }
 
 

@@ -6,12 +6,13 @@ The set-up of benchmarks/doors/spans_tabular.py: one softmax per position, K doo
 groups of 8, plain gradient steps, each arm at its best learning rate of `RATES`, tuned on seeds that are not reported.
 Credit is the (lambda-)return minus the critic's value; critics are fitted after their values were used:
 
-    place    V(s_t) = b[t]: a critic that sees the position only
-    last     V(s_t) = b[t, y_{t-1}]: all that a head on the last token's state can see before the trunk counts for it
-    lms      V(s_t) = b[t] + sum_{s<t} u[s, y_s], by stochastic gradient steps on all positions
-    count    the same form as shipped (credit.critic.decomposition): random features, ridge on whole completions, level from the group
-    table    the same with one feature for each letter at each place
-    exact    the true value (`exact+loo`: minus the group's mean error at the place); `own` is the true advantage
+    place         V(s_t) = b[t]: a critic that sees the position only
+    last          V(s_t) = b[t, y_{t-1}]: all that a head on the last token's state can see before the trunk counts for it
+    lms           V(s_t) = b[t] + sum_{s<t} u[s, y_s], by stochastic gradient steps on all positions
+    decomposition the same form as shipped (credit.critic.decomposition): random features, ridge on whole completions,
+                  level from the group
+    table         the same with one feature for each letter at each place
+    exact         the true value (`exact+loo`: minus the group's mean error at the place); `own` is the true advantage
 
 A number after a name is lambda, else it is 1.
 Prints completions until the expected reward is 0.9, with 95 % bootstrap intervals, and the share of the variance of the
@@ -27,7 +28,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from critic_heads import Counter, Places, Shipped
+from critic_heads import Decomposition, Places, Shipped
 from spans_tabular import GROUP, ROWS, TARGET, K, V, bootstrap
 from torch import Tensor
 
@@ -104,8 +105,19 @@ STRATEGIES = {
     "group_zscore": Strategy(seq_sum, group_zscore),
 }
 CRITICS = {"place": Place, "last": Last, "lms": Sum}
-COUNTERS = {"count": lambda: Shipped(V), "table": lambda: Counter(Places(V), ridge=0.001)}
-ARMS = (*STRATEGIES, "spans", *CRITICS, "count", "count .95", "count 0", "table", "exact", "exact+loo", "own")
+DECOMPOSITIONS = {"decomposition": lambda: Shipped(V), "table": lambda: Decomposition(Places(V), ridge=0.001)}
+ARMS = (
+    *STRATEGIES,
+    "spans",
+    *CRITICS,
+    "decomposition",
+    "decomposition .95",
+    "decomposition 0",
+    "table",
+    "exact",
+    "exact+loo",
+    "own",
+)
 
 
 def run(arm: str, rate: float, seed: int, doors: int = K) -> tuple[int | None, list[float]]:
@@ -114,7 +126,7 @@ def run(arm: str, rate: float, seed: int, doors: int = K) -> tuple[int | None, l
     logits_TV = torch.zeros(K, V, dtype=torch.float64)
     key_T = torch.randint(V, (K,), generator=draws)
     kind, _, lambda_ = arm.partition(" ")
-    made = CRITICS.get(kind) or COUNTERS.get(kind)
+    made = CRITICS.get(kind) or DECOMPOSITIONS.get(kind)
     critic, explained = made() if made else None, []
     for step in range(LONGEST):
         policy_TV = logits_TV.softmax(1)

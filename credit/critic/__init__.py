@@ -1,21 +1,21 @@
 """Critics: what a strategy asks for (spec.py), and the maths of fitting it. Training them is the business of trainers/critic/."""
 
 from credit.critic.spec import (
-    AdapterCritic,
+    AdapterSpec,
     CriticSpec,
-    DecompositionCritic,
-    GradientCritic,
-    HeadCritic,
-    RidgeCritic,
-    SeparateCritic,
+    DecompositionSpec,
+    GradientSpec,
+    HeadSpec,
+    RidgeSpec,
+    SeparateSpec,
 )
 
 __all__ = [
-    "AdapterCritic",
+    "AdapterSpec",
     "CriticSpec",
-    "DecompositionCritic",
-    "GradientCritic",
-    "HeadCritic",
-    "RidgeCritic",
-    "SeparateCritic",
+    "DecompositionSpec",
+    "GradientSpec",
+    "HeadSpec",
+    "RidgeSpec",
+    "SeparateSpec",
 ]

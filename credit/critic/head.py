@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from credit.critic.spec import GradientCritic
+from credit.critic.spec import GradientSpec
 
 LEVEL_MEMORY = 0.5  # weight of earlier batches in the level, per batch
 
@@ -20,7 +20,7 @@ class ValueHead(nn.Module):
 
     level_2: Tensor
 
-    def __init__(self, width: int, spec: GradientCritic):
+    def __init__(self, width: int, spec: GradientSpec):
         super().__init__()
         self.running, self.squash, self.has_level = spec.running, spec.loss == "cross_entropy", spec.level
         self.register_buffer(
@@ -66,7 +66,7 @@ class ValueHead(nn.Module):
         return raw_BT.sigmoid() if self.squash else raw_BT
 
 
-def value_loss(raw_BT: Tensor, targets_BT: Tensor, first_values_BT: Tensor, spec: GradientCritic) -> Tensor:
+def value_loss(raw_BT: Tensor, targets_BT: Tensor, first_values_BT: Tensor, spec: GradientSpec) -> Tensor:
     """(B, T) loss of each token: half the squared error, clipped if asked for, or cross-entropy.
 
     `first_values_BT`: V of the first visit, which clipping measures from. Source: PPO, arXiv 1707.06347, equation 9, as in

@@ -20,7 +20,7 @@ class CriticSpec:
 
 
 @dataclass
-class DecompositionCritic(CriticSpec):
+class DecompositionSpec(CriticSpec):
     """V from a learned decomposition of the reward over tokens: no hidden states, no forward pass, no learning rate.
 
     Args: as `credit.critic.decomposition.ReturnDecomposition`. `at` changes nothing: the fit is of whole completions, and V
@@ -46,10 +46,10 @@ class DecompositionCritic(CriticSpec):
 
 
 @dataclass
-class RidgeCritic(CriticSpec):
+class RidgeSpec(CriticSpec):
     """V linear in the policy's own hidden states, by recursive least squares: no second pass, no learning rate.
 
-    Args: `lambda_`, `at`, `running`: as of `GradientCritic`; the others: as of `credit.critic.ridge.RidgeHead`.
+    Args: `lambda_`, `at`, `running`: as of `GradientSpec`; the others: as of `credit.critic.ridge.RidgeHead`.
 
     Raises:
         ValueError: a value out of range.
@@ -71,7 +71,7 @@ class RidgeCritic(CriticSpec):
 
 
 @dataclass
-class GradientCritic(CriticSpec):
+class GradientSpec(CriticSpec):
     """What all critics fitted by gradient share.
 
     Args:
@@ -124,7 +124,7 @@ class GradientCritic(CriticSpec):
 
 
 @dataclass
-class HeadCritic(GradientCritic):
+class HeadSpec(GradientSpec):
     """V on the hidden states that the policy's own forward pass makes anyway: no second pass, no second model.
 
     Args:
@@ -143,7 +143,7 @@ class HeadCritic(GradientCritic):
 
 
 @dataclass
-class AdapterCritic(GradientCritic):
+class AdapterSpec(GradientSpec):
     """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass.
 
     Args:
@@ -165,7 +165,7 @@ class AdapterCritic(GradientCritic):
 
 
 @dataclass
-class SeparateCritic(GradientCritic):
+class SeparateSpec(GradientSpec):
     """V of a model of its own, all of it trained; whole on every rank, a second pass.
 
     Args:

@@ -29,7 +29,7 @@ YAMLS = {
     "spread: {_target_: my_members.late, power: 2.0}\n",
     "credit/same.yaml": "defaults: [uniform, _self_]\nname: Same\nbaseline: {_target_: credit.baseline.group_zscore}\n",
     "credit/wrong.yaml": "defaults: [uniform, _self_]\nbaseline: {_target_: my_members.bare, eps: 1e-4}\n",
-    "credit/critical.yaml": "defaults: [value, _self_]\ncritic: {_target_: credit.critic.RidgeCritic, ridge: 0.5}\n",
+    "credit/critical.yaml": "defaults: [value, _self_]\ncritic: {_target_: credit.critic.RidgeSpec, ridge: 0.5}\n",
     "credit/baseline/own.yaml": "_target_: my_members.scaled\nscale: 5.0\n",
     "credit/baseline/heir.yaml": "defaults: [group_zscore, _self_]\n_target_: my_members.scaled\n",
     "credit/weight/own.yaml": "_target_: my_members.by_length\n",
@@ -83,7 +83,7 @@ def test_the_default_of_the_users_function_is_what_runs(configs):
 
 def test_a_critic_of_another_class_starts_from_its_own_defaults(configs):
     critic = compose_strategy(["credit=critical"], [configs]).critic
-    assert (type(critic).__name__, critic.ridge, critic.forgetting) == ("RidgeCritic", 0.5, 0.95)  # type: ignore[union-attr]
+    assert (type(critic).__name__, critic.ridge, critic.forgetting) == ("RidgeSpec", 0.5, 0.95)  # type: ignore[union-attr]
 
 
 def test_a_member_chosen_on_the_command_line_replaces_the_one_that_a_yaml_spells_out(configs):
@@ -126,7 +126,7 @@ def test_a_yaml_without_a_name_is_called_by_its_file(configs):
             "credit.baseline.ep: .*group_zscore.*Did you mean `eps`.*'uniform'",
         ),
         (["credit=uniform", "credit.baseline.eps=abc"], "credit.baseline.eps=abc: .*takes a number here, as 0.0001"),
-        (["credit=value", "+credit.critic.foo=1"], "credit.critic.foo: `credit.critic.HeadCritic` takes no"),
+        (["credit=value", "+credit.critic.foo=1"], "credit.critic.foo: `credit.critic.HeadSpec` takes no"),
         (["credit=value", "+credit.spread.lambd=1"], "credit.spread.lambd: .*Did you mean `lambda_`"),
         (["credit=uniform", "+credit.unitmass=true"], "credit.unitmass: .*Did you mean `unit_mass`"),
         (["credit=uniform", "credit.weight=seq_mean"], "credit/weight=seq_mean .with a slash"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from credit import Rollout, Strategy, baseline, weight
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from credit.spread import Value, spans, value_prompt
 
 NAN = float("nan")
@@ -64,13 +64,13 @@ def test_a_member_that_reads_the_penalty_itself_gets_it_once():
 
 
 def test_a_spread_that_waits_for_the_loss_needs_no_penalty_before_it():
-    live = Strategy(weight.constant, baseline.none, Value(), critic=HeadCritic(), kl_in_reward=True)
-    row = Strategy(weight.constant, baseline.none, value_prompt, critic=HeadCritic(at="prompt"), kl_in_reward=True)
+    live = Strategy(weight.constant, baseline.none, Value(), critic=HeadSpec(), kl_in_reward=True)
+    row = Strategy(weight.constant, baseline.none, value_prompt, critic=HeadSpec(at="prompt"), kl_in_reward=True)
     assert not live.needs_kl_at_scoring and row.needs_kl_at_scoring
 
 
 def test_a_rows_penalty_is_in_what_a_critic_is_fitted_to_once():
-    strategy = Strategy(weight.constant, baseline.none, value_prompt, critic=HeadCritic(at="prompt"), kl_in_reward=True)
+    strategy = Strategy(weight.constant, baseline.none, value_prompt, critic=HeadSpec(at="prompt"), kl_in_reward=True)
     batch = rollout()
     outcome_BT = strategy.outcome(batch.signals() | {"advantages_B": strategy.advantages(batch)})
     assert outcome_BT[0].tolist() == pytest.approx([0.0, 0.0, 0.8]) and outcome_BT[1].tolist() == pytest.approx(

@@ -7,7 +7,7 @@ import pytest
 from configs.compose import ConfigError, compose_strategy
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import AdapterCritic, DecompositionCritic, GradientCritic, HeadCritic, RidgeCritic
+from credit.critic import AdapterSpec, DecompositionSpec, GradientSpec, HeadSpec, RidgeSpec
 from credit.spread import Value, ValueWhitened
 from credit.weight import constant
 
@@ -15,21 +15,21 @@ from credit.weight import constant
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda: HeadCritic(learning_rate="abc"), "critic.learning_rate must be a number"),  # type: ignore[arg-type]
-        (lambda: HeadCritic(learning_rate=float("nan")), "critic.learning_rate must be a number"),
-        (lambda: HeadCritic(mlp=2.5), "critic.mlp must be a whole number"),  # type: ignore[arg-type]
-        (lambda: HeadCritic(detach="maybe"), "critic.detach must be true or false"),  # type: ignore[arg-type]
-        (lambda: HeadCritic(coefficient=-1.0), "critic.coefficient"),
-        (lambda: GradientCritic(init_std=-1.0), "init_std"),
-        (lambda: AdapterCritic(rank=0), "critic.rank"),
-        (lambda: AdapterCritic(rank=2.5), "critic.rank must be a whole number"),  # type: ignore[arg-type]
-        (lambda: RidgeCritic(ridge="much"), "critic.ridge must be a number"),  # type: ignore[arg-type]
-        (lambda: DecompositionCritic(features=2.5), "critic.features must be a whole number"),  # type: ignore[arg-type]
+        (lambda: HeadSpec(learning_rate="abc"), "critic.learning_rate must be a number"),  # type: ignore[arg-type]
+        (lambda: HeadSpec(learning_rate=float("nan")), "critic.learning_rate must be a number"),
+        (lambda: HeadSpec(mlp=2.5), "critic.mlp must be a whole number"),  # type: ignore[arg-type]
+        (lambda: HeadSpec(detach="maybe"), "critic.detach must be true or false"),  # type: ignore[arg-type]
+        (lambda: HeadSpec(coefficient=-1.0), "critic.coefficient"),
+        (lambda: GradientSpec(init_std=-1.0), "init_std"),
+        (lambda: AdapterSpec(rank=0), "critic.rank"),
+        (lambda: AdapterSpec(rank=2.5), "critic.rank must be a whole number"),  # type: ignore[arg-type]
+        (lambda: RidgeSpec(ridge="much"), "critic.ridge must be a number"),  # type: ignore[arg-type]
+        (lambda: DecompositionSpec(features=2.5), "critic.features must be a whole number"),  # type: ignore[arg-type]
         (lambda: Value(lambda_="abc"), "spread.lambda_ must be a number"),  # type: ignore[arg-type]
         (lambda: ValueWhitened(eps=-1.0), "eps"),
         (lambda: Strategy(constant, none, critic="head"), "credit/critic=head"),  # type: ignore[arg-type]
         (
-            lambda: Strategy(constant, none, critic=HeadCritic(), critic_warmup_steps=1.5),  # type: ignore[arg-type]
+            lambda: Strategy(constant, none, critic=HeadSpec(), critic_warmup_steps=1.5),  # type: ignore[arg-type]
             "critic_warmup_steps must be a whole number",
         ),
     ],
@@ -40,7 +40,7 @@ def test_a_setting_of_the_wrong_kind_is_named(made, said):
 
 
 def test_whole_numbers_are_numbers_and_null_is_kept():
-    assert HeadCritic(learning_rate=1, clip_range=None).learning_rate == 1 and Value(lambda_=1).adaptive_alpha is None
+    assert HeadSpec(learning_rate=1, clip_range=None).learning_rate == 1 and Value(lambda_=1).adaptive_alpha is None
 
 
 def test_one_value_for_each_prompt_goes_with_every_critic():

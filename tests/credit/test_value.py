@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from credit import Strategy
 from credit.baseline import none
 from credit.batch import Rollout
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from credit.returns import adaptive_lambda, discounted_suffix_sums, gae, gae_loop, last_token_rewards
 from credit.spread import Value, ValueWhitened, value_prompt
 from credit.weight import constant
@@ -149,7 +149,7 @@ def test_a_warm_up_without_a_critic_is_refused():
 
 
 def test_the_penalty_joins_the_reward_of_its_token():
-    strategy = Strategy(constant, none, Value(), critic=HeadCritic(), kl_in_reward=True)
+    strategy = Strategy(constant, none, Value(), critic=HeadSpec(), kl_in_reward=True)
     mask_BT = torch.tensor([[True, True, False]])
     signals = {
         "advantages_B": torch.tensor([1.0]),

@@ -9,7 +9,7 @@ from peft import LoraConfig
 
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import AdapterCritic, CriticSpec, DecompositionCritic, HeadCritic, RidgeCritic, SeparateCritic
+from credit.critic import AdapterSpec, CriticSpec, DecompositionSpec, HeadSpec, RidgeSpec, SeparateSpec
 from credit.spread import Value, ValueWhitened
 from credit.weight import constant
 from support.fixed import made_rollouts
@@ -17,14 +17,14 @@ from support.replay import replay_trainer
 from support.tiny import tiny_model, tiny_tokenizer
 
 # Random first weights, so that values differ from token to token from the first step on.
-HEAD = HeadCritic(init_std=0.5, learning_rate=0.1)
-RUNNING = HeadCritic(init_std=0.5, running=True, level=True, mlp=6, learning_rate=0.1)
-BOUNDED = HeadCritic(init_std=0.5, level=True, loss="cross_entropy", learning_rate=0.1)
-PROMPT = HeadCritic(init_std=0.5, at="prompt", learning_rate=0.1)
-SEPARATE = SeparateCritic(init_std=0.5, learning_rate=0.01)
-ADAPTER = AdapterCritic(init_std=0.5, learning_rate=0.1, rank=2)
-RIDGE = RidgeCritic(running=True)
-SUMS = DecompositionCritic(features=32)
+HEAD = HeadSpec(init_std=0.5, learning_rate=0.1)
+RUNNING = HeadSpec(init_std=0.5, running=True, level=True, mlp=6, learning_rate=0.1)
+BOUNDED = HeadSpec(init_std=0.5, level=True, loss="cross_entropy", learning_rate=0.1)
+PROMPT = HeadSpec(init_std=0.5, at="prompt", learning_rate=0.1)
+SEPARATE = SeparateSpec(init_std=0.5, learning_rate=0.01)
+ADAPTER = AdapterSpec(init_std=0.5, learning_rate=0.1, rank=2)
+RIDGE = RidgeSpec(running=True)
+DECOMPOSITION = DecompositionSpec(features=32)
 
 
 def value(critic: CriticSpec = HEAD, **options) -> Strategy:
@@ -44,8 +44,8 @@ CASES = {
     "separate": lambda: value(SEPARATE),
     "whitened": lambda: whitened(HEAD),
     "ridge": lambda: value(RIDGE),
-    "sums": lambda: value(SUMS),
-    "shared": lambda: value(HeadCritic(init_std=0.5, learning_rate=0.1, detach=False, coefficient=0.5)),
+    "decomposition": lambda: value(DECOMPOSITION),
+    "shared": lambda: value(HeadSpec(init_std=0.5, learning_rate=0.1, detach=False, coefficient=0.5)),
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from credit.batch import Rollout
-from credit.critic import CriticSpec, DecompositionCritic, GradientCritic, RidgeCritic
+from credit.critic import CriticSpec, DecompositionSpec, GradientSpec, RidgeSpec
 from credit.critic.head import ValueHead
 from credit.critic.ridge import RidgeHead
 from credit.returns import gae
@@ -149,11 +149,11 @@ def build_critic(trainer, spec: CriticSpec, gamma: float) -> Critic:
     Raises:
         ValueError: it does not fit the policy, or is no specification of this package.
     """
-    from trainers.critic.decomposition import DecomposedCritic
-    from trainers.critic.gradient import FittedCritic
-    from trainers.critic.ridge import ClosedFormCritic
+    from trainers.critic.decomposition import DecompositionCritic
+    from trainers.critic.gradient import GradientCritic
+    from trainers.critic.ridge import RidgeCritic
 
-    kinds = ((DecompositionCritic, DecomposedCritic), (GradientCritic, FittedCritic), (RidgeCritic, ClosedFormCritic))
+    kinds = ((DecompositionSpec, DecompositionCritic), (GradientSpec, GradientCritic), (RidgeSpec, RidgeCritic))
     for kind, critic in kinds:
         if isinstance(spec, kind):
             return critic(trainer, spec, gamma)
@@ -187,12 +187,12 @@ def load_head(folder: str | Path) -> nn.Module:
         raise ValueError(
             f"the critic in {folder} is a {facts['kind']}, which reads tokens and not hidden states: it has no head."
         )
-    if facts["kind"] == RidgeCritic.__name__:
+    if facts["kind"] == RidgeSpec.__name__:
         head = RidgeHead(facts["width"], facts["ridge"], facts["forgetting"], facts["running"])
         head.load_state_dict(load_file(folder / WEIGHTS))
         return head
-    shared = {name: facts[name] for name in GradientCritic.__dataclass_fields__}
-    head = ValueHead(facts["width"], GradientCritic(**shared))
+    shared = {name: facts[name] for name in GradientSpec.__dataclass_fields__}
+    head = ValueHead(facts["width"], GradientSpec(**shared))
     weights = load_file(folder / WEIGHTS)
     head.load_state_dict({n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")})
     return head

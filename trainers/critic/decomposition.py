@@ -7,15 +7,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from credit.batch import Rollout
-from credit.critic import DecompositionCritic
+from credit.critic import DecompositionSpec
 from credit.critic.decomposition import ReturnDecomposition, values_of
 from trainers.critic.base import Critic
 
 
-class DecomposedCritic(Critic):
+class DecompositionCritic(Critic):
     at_scoring = True
 
-    def __init__(self, trainer, spec: DecompositionCritic, gamma: float):
+    def __init__(self, trainer, spec: DecompositionSpec, gamma: float):
         if gamma != 1.0:
             raise ValueError("a decomposition adds up undiscounted contributions; keep credit.spread.gamma=1.")
         super().__init__(trainer, spec, gamma)

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from credit.critic import AdapterCritic, GradientCritic, HeadCritic, SeparateCritic
+from credit.critic import AdapterSpec, GradientSpec, HeadSpec, SeparateSpec
 from credit.critic.head import ValueHead, value_loss
 from trainers.critic.base import Critic, pieces
 from trainers.critic.hidden_states import AdapterTrunk, PolicyTrunk, SeparateTrunk, build_trunk, check_tokenizer
@@ -23,10 +23,10 @@ PIECE = 2**24
 ROUNDING = 1e-5
 
 
-class FittedCritic(Critic):
-    def __init__(self, trainer, spec: GradientCritic, gamma: float):
+class GradientCritic(Critic):
+    def __init__(self, trainer, spec: GradientSpec, gamma: float):
         _refuse_sharded(trainer, spec)
-        if isinstance(spec, SeparateCritic):
+        if isinstance(spec, SeparateSpec):
             check_tokenizer(trainer.processing_class, spec.model)
         super().__init__(trainer, spec, gamma)
         self.trunk = build_trunk(trainer.accelerator.unwrap_model(trainer.model), spec)
@@ -47,7 +47,7 @@ class FittedCritic(Critic):
     @property
     def shares_gradients(self) -> bool:
         """Whether the policy's trunk learns from the critic's loss too."""
-        return isinstance(self.spec, HeadCritic) and not self.spec.detach
+        return isinstance(self.spec, HeadSpec) and not self.spec.detach
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -177,9 +177,9 @@ class FittedCritic(Critic):
                 torch.distributed.broadcast(parameter.data, src=0)
 
 
-def _refuse_sharded(trainer, spec: GradientCritic) -> None:
+def _refuse_sharded(trainer, spec: GradientSpec) -> None:
     zero3 = trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
-    if isinstance(spec, AdapterCritic) and (trainer.is_fsdp_enabled or zero3):
+    if isinstance(spec, AdapterSpec) and (trainer.is_fsdp_enabled or zero3):
         raise ValueError(
             "credit/critic=adapter runs the policy's base outside of FSDP's and ZeRO-3's own forward pass, where its weights "
             "are dealt out over the ranks. Use credit/critic=head there, or separate."

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from credit.critic import AdapterCritic, GradientCritic, HeadCritic, SeparateCritic
+from credit.critic import AdapterSpec, GradientSpec, HeadSpec, SeparateSpec
 from trainers.model.adapters import active_adapters, without_adapter
 from trainers.model.foreign_code import UNSAFE_WEIGHTS
 
@@ -26,7 +26,7 @@ class PolicyTrunk:
 
     runs_forward = False
 
-    def __init__(self, policy: nn.Module, spec: HeadCritic | None = None):
+    def __init__(self, policy: nn.Module, spec: HeadSpec | None = None):
         decoder = decoder_of(policy)
         self.width = width_of(policy)
         self._keep_states: Callable[[Tensor], None] | None = None
@@ -63,7 +63,7 @@ class SeparateTrunk:
 
     runs_forward = True
 
-    def __init__(self, policy: nn.Module, spec: SeparateCritic):
+    def __init__(self, policy: nn.Module, spec: SeparateSpec):
         self.decoder = _separate_decoder(policy, spec.model).float().eval().requires_grad_(True)
         self.width = width_of(self.decoder)
 
@@ -83,7 +83,7 @@ class AdapterTrunk:
 
     runs_forward = True
 
-    def __init__(self, policy: nn.Module, spec: AdapterCritic):
+    def __init__(self, policy: nn.Module, spec: AdapterSpec):
         from peft import LoraConfig
 
         if not hasattr(policy, "peft_config"):
@@ -131,10 +131,10 @@ class AdapterTrunk:
         return without_adapter(self._policy, ADAPTER)
 
 
-TRUNKS = {HeadCritic: PolicyTrunk, AdapterCritic: AdapterTrunk, SeparateCritic: SeparateTrunk}
+TRUNKS = {HeadSpec: PolicyTrunk, AdapterSpec: AdapterTrunk, SeparateSpec: SeparateTrunk}
 
 
-def build_trunk(policy: nn.Module, spec: GradientCritic):
+def build_trunk(policy: nn.Module, spec: GradientSpec):
     """The trunk a specification asks for; subclasses of the specifications count as their base.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from credit.critic import RidgeCritic
+from credit.critic import RidgeSpec
 from credit.critic.ridge import RidgeHead
 from trainers.critic.base import Critic, pieces
 from trainers.critic.hidden_states import PolicyTrunk
@@ -14,8 +14,8 @@ from trainers.critic.hidden_states import PolicyTrunk
 PIECE = 2**23
 
 
-class ClosedFormCritic(Critic):
-    def __init__(self, trainer, spec: RidgeCritic, gamma: float):
+class RidgeCritic(Critic):
+    def __init__(self, trainer, spec: RidgeSpec, gamma: float):
         super().__init__(trainer, spec, gamma)
         self.trunk = PolicyTrunk(trainer.accelerator.unwrap_model(trainer.model))
         self.at, self.lambda_ = spec.at, spec.lambda_

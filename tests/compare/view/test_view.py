@@ -132,10 +132,10 @@ def test_values_are_only_lent_to_strategies_with_the_critic_that_made_them(tmp_p
     values = {"values": [[0.2, 0.3], [0.4, 0.1]], "policy_logps": [[-1.0, -1.0]] * 2}
     folder = write(tmp_path, rows([["a", "b"], ["c", "d"]], [0, 0], [1.0, 0.0], **values))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose_config("strategy", ["credit=value"])))
-    names = ["value", "value credit.spread.lambda_=0.9", "value_sum"]
+    names = ["value", "value credit.spread.lambda_=0.9", "decomposition"]
     (step,) = cli.build_view(cli.Request(folder, credit=names))["steps"]
     assert step["strategies"] == ["recorded: mine", *names[:2]]
-    assert "critic is another" in step["failed"]["value_sum"]
+    assert "critic is another" in step["failed"]["decomposition"]
     first = step["groups"][0]["rows"][0]
     assert first["A"][1] == pytest.approx([0.8, 0.7])  # R - V(s_t)
 

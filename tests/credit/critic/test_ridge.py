@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from credit.critic import RidgeCritic
+from credit.critic import RidgeSpec
 from credit.critic.ridge import RidgeHead
 
 D, VISIBLE = 6, torch.arange(5)[None] < torch.tensor([5, 3, 4, 1] * 8)[:, None]
@@ -92,4 +92,4 @@ def test_a_running_sum_counts_what_was_read_before():
 @pytest.mark.parametrize("options", [{"ridge": 0.0}, {"forgetting": 0.0}, {"lambda_": 2.0}, {"at": "end"}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ValueError, match="ridge critic"):
-        RidgeCritic(**options)
+        RidgeSpec(**options)

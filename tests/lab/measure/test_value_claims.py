@@ -8,7 +8,7 @@ import torch
 from configs.compose import compose_strategy
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from credit.critic.head import ValueHead
 from credit.spread import Value
 from credit.weight import constant
@@ -22,7 +22,7 @@ def random_head(exact):
     """The shipped head with random weights, on an arbitrary state for each prefix."""
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(exact.tree.nodes, 8, generator=generator)[exact.tree.before_NT.clamp(min=0)]
-    head = ValueHead(8, HeadCritic(init_std=1.0, mlp=4, seed=3))
+    head = ValueHead(8, HeadSpec(init_std=1.0, mlp=4, seed=3))
     values_NT = head(states, exact.tree.mask_NT).detach().double()
     return values_NT.masked_fill(~exact.tree.mask_NT, 0.0)
 
@@ -51,13 +51,11 @@ def test_a_perfect_critic_makes_less_noise_than_the_other_rows_of_the_group(worl
 
 
 def test_below_lambda_one_the_errors_of_a_critic_bend_the_direction():
-    strategy = Strategy(constant, none, Value(lambda_=0.9), critic=HeadCritic())
+    strategy = Strategy(constant, none, Value(lambda_=0.9), critic=HeadSpec())
     assert found("tiny_turn", strategy, "random")["relative_bias"] > 1e-3
     assert found("tiny_turn", strategy, "perfect")["relative_bias"] < 1e-9  # there are no errors to enter
 
 
 def test_below_lambda_one_a_perfect_critic_makes_less_noise_still():
-    noise = [
-        found("tiny_turn", Strategy(constant, none, Value(x), critic=HeadCritic()))["nsr"] for x in (1.0, 0.5, 0.0)
-    ]
+    noise = [found("tiny_turn", Strategy(constant, none, Value(x), critic=HeadSpec()))["nsr"] for x in (1.0, 0.5, 0.0)]
     assert noise[0] > noise[1] > noise[2]

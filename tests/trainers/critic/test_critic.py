@@ -10,10 +10,10 @@ from peft import LoraConfig
 
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from credit.spread import Value
 from credit.weight import constant
-from support.critics import ADAPTER, CASES, HEAD, SEPARATE, SUMS, farthest, fit, learned, value, whitened
+from support.critics import ADAPTER, CASES, DECOMPOSITION, HEAD, SEPARATE, farthest, fit, learned, value, whitened
 from support.fixed import distance, gradient, made_rollouts
 from support.replay import replay_trainer
 from support.tiny import loaded, tiny_model, tiny_tokenizer
@@ -37,7 +37,7 @@ def test_neither_gradient_nor_fit_depends_on_how_the_batch_is_cut(case):
 def test_the_gradient_is_that_of_values_read_off_the_hidden_states_by_hand():
     """Loop twin: run each row alone through the model, read V off the state before each token, weigh the scores."""
     rollouts, model = made_rollouts(1), tiny_model()
-    head = fit(value(HeadCritic(init_std=0.5, learning_rate=0.0)), seed=1, learning_rate=0.0).critic.head
+    head = fit(value(HeadSpec(init_std=0.5, learning_rate=0.0)), seed=1, learning_rate=0.0).critic.head
     head.level_2.zero_()  # as it was before the step
     longest, loss = max(8, *(len(ids) for ids in rollouts.completion_ids)), torch.zeros(())
     for b, completion in enumerate(rollouts.completion_ids):
@@ -52,7 +52,7 @@ def test_the_gradient_is_that_of_values_read_off_the_hidden_states_by_hand():
         loss = loss - ((rollouts.rewards[b] - values) * logps).sum() / (len(rollouts.completion_ids) * longest)
     loss.backward()
     by_hand = torch.cat([p.grad.flatten() for _, p in sorted(model.named_parameters()) if p.grad is not None])
-    trained = gradient(made_rollouts(1), value(HeadCritic(init_std=0.5)))
+    trained = gradient(made_rollouts(1), value(HeadSpec(init_std=0.5)))
     assert distance(by_hand, trained) < FLOAT32
 
 
@@ -72,7 +72,7 @@ def test_a_head_costs_no_forward_pass():
         return len(calls)
 
     plain = passes(Strategy(constant, none))
-    assert passes(value(HEAD)) == passes(value(SUMS)) == plain
+    assert passes(value(HEAD)) == passes(value(DECOMPOSITION)) == plain
     assert passes(whitened(HEAD)) > plain
 
 
@@ -85,7 +85,7 @@ def test_a_pass_of_the_critics_own_takes_as_few_rows_at_a_time_and_saves_the_one
     assert of_policy == [4] * 4 and of_critic == [4] * 8  # once at scoring time, once to learn
 
 
-@pytest.mark.parametrize("case", ["head", "separate", "sums"])
+@pytest.mark.parametrize("case", ["head", "separate", "decomposition"])
 def test_values_are_those_of_the_first_visit_however_often_a_batch_is_used(case):
     seen: dict[int, list] = {0: [], 1: []}
 
@@ -95,19 +95,21 @@ def test_values_are_those_of_the_first_visit_however_often_a_batch_is_used(case)
     options = dict(max_steps=4, num_iterations=4, steps_per_generation=2, observe=observe)
     critic = fit(CASES[case](), accumulation=2, seed=4, **options).critic
     assert all(len(values) == 4 and torch.equal(values[0], values[3]) for values in seen.values())
-    assert case == "sums" or farthest(learned(fit(CASES[case](), 2, seed=4)), critic.tensors) > 1e-3  # it did learn
+    assert (
+        case == "decomposition" or farthest(learned(fit(CASES[case](), 2, seed=4)), critic.tensors) > 1e-3
+    )  # it did learn
 
 
 def test_the_critic_learns_what_the_rewards_are():
     """The same batch again and again, the policy standing still: the loss falls and the variance is explained."""
-    trainer = fit(value(HeadCritic(learning_rate=0.1)), max_steps=60, learning_rate=0.0, logging_strategy="steps")
+    trainer = fit(value(HeadSpec(learning_rate=0.1)), max_steps=60, learning_rate=0.0, logging_strategy="steps")
     rows = [row for row in trainer.state.log_history if "critic/loss" in row]
     assert rows[-1]["critic/loss"] < 0.5 * rows[0]["critic/loss"] and rows[-1]["critic/explained_variance"] > 0.3
 
 
 def test_the_level_is_the_mean_outcome_of_the_last_batches():
     """A head that never learns: after two steps on the same batch V is the mean reward per learning token."""
-    trainer, rollouts = fit(value(HeadCritic(learning_rate=0.0, level=True)), 2, seed=2, max_steps=2), made_rollouts(2)
+    trainer, rollouts = fit(value(HeadSpec(learning_rate=0.0, level=True)), 2, seed=2, max_steps=2), made_rollouts(2)
     pairs = [(r, len(ids)) for r, ids in zip(rollouts.rewards, rollouts.completion_ids, strict=True) if r is not None]
     expected = sum(r * n for r, n in pairs) / sum(n for _, n in pairs)
     assert trainer.critic.head.offset.item() == pytest.approx(expected, rel=1e-5)
@@ -115,7 +117,7 @@ def test_the_level_is_the_mean_outcome_of_the_last_batches():
 
 def test_metrics_agree_with_the_values_they_speak_of():
     """Before the first fit V = 0: nothing is explained, the loss is half the mean squared reward per token."""
-    trainer, rollouts = fit(value(HeadCritic()), seed=2, logging_strategy="steps", logging_steps=1), made_rollouts(2)
+    trainer, rollouts = fit(value(HeadSpec()), seed=2, logging_strategy="steps", logging_steps=1), made_rollouts(2)
     pairs = [(r, len(ids)) for r, ids in zip(rollouts.rewards, rollouts.completion_ids, strict=True) if r is not None]
     expected = 0.5 * sum(r * r * n for r, n in pairs) / sum(n for _, n in pairs)
     found = trainer.state.log_history[0]
@@ -171,20 +173,20 @@ def test_gradient_checkpointing_changes_nothing(peft_config):
 
 def test_shared_gradients_reach_the_trunk_times_the_coefficient():
     def of(coefficient):
-        critic = HeadCritic(init_std=0.5, detach=False, coefficient=coefficient)
+        critic = HeadSpec(init_std=0.5, detach=False, coefficient=coefficient)
         return gradient(made_rollouts(0), value(critic))
 
     none_at_all, once, twice = of(0.0), of(0.5), of(1.0)
-    assert distance(none_at_all, gradient(made_rollouts(0), value(HeadCritic(init_std=0.5)))) < FLOAT32
+    assert distance(none_at_all, gradient(made_rollouts(0), value(HeadSpec(init_std=0.5)))) < FLOAT32
     assert distance(twice - none_at_all, 2 * (once - none_at_all)) < FLOAT32 and distance(none_at_all, once) > 1e-3
 
 
 def test_the_policy_stands_still_while_its_critic_warms_up():
     start = {name: p.detach().clone() for name, p in tiny_model().named_parameters()}
-    warm = fit(value(HeadCritic(learning_rate=0.1), critic_warmup_steps=2), max_steps=2, weight_decay=0.1)
+    warm = fit(value(HeadSpec(learning_rate=0.1), critic_warmup_steps=2), max_steps=2, weight_decay=0.1)
     assert all(torch.equal(p, start[name]) for name, p in warm.model.named_parameters())
     assert not warm.optimizer.state and (warm.critic.head.readout.weight != 0).any()
-    moved = fit(value(HeadCritic(learning_rate=0.1), critic_warmup_steps=2), max_steps=3)
+    moved = fit(value(HeadSpec(learning_rate=0.1), critic_warmup_steps=2), max_steps=3)
     assert any(not torch.equal(p, start[name]) for name, p in moved.model.named_parameters())
 
 
@@ -197,7 +199,7 @@ def test_the_penalty_goes_into_the_reward_and_out_of_the_loss(tmp_path):
     def observe(trainer, signals, advantages_BT, weights_BT):
         seen.append((trainer.beta, signals["kl_rewards_BT"].clone(), advantages_BT.clone(), signals))
 
-    strategy = value(HeadCritic(learning_rate=0.0, level=False), kl_in_reward=True)
+    strategy = value(HeadSpec(learning_rate=0.0, level=False), kl_in_reward=True)
     trainer = fit(strategy, beta=0.3, max_steps=2, model=loaded(tmp_path), observe=observe)
     assert trainer.beta == 0.3 and [beta for beta, *_ in seen] == [0.0, 0.0]
     assert (seen[0][1] == 0).all() and (seen[1][1] != 0).any()  # the policy is its own reference until it moves
@@ -229,7 +231,7 @@ def test_whitening_with_the_penalty_scores_both_in_one_more_pass(tmp_path):
         (lambda: value(HEAD, kl_in_reward=True), {}, "trainer.beta"),
         (lambda: value(ADAPTER), {}, "model/peft=lora"),
         (lambda: value(SEPARATE), {"peft_config": LORA}, "credit/critic=adapter"),
-        (lambda: value(SUMS, spread=Value(gamma=0.9)), {}, "gamma=1"),
+        (lambda: value(DECOMPOSITION, spread=Value(gamma=0.9)), {}, "gamma=1"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_remedy(strategy, options, remedy):
@@ -242,7 +244,7 @@ def test_a_bounded_critic_refuses_outcomes_out_of_its_range():
 
     from credit.baseline import group_mean, group_zscore
 
-    critic = HeadCritic(loss="cross_entropy")
+    critic = HeadSpec(loss="cross_entropy")
     for baseline in (group_mean, partial(group_zscore, eps=1e-3)):
         with pytest.raises(ValueError, match=r"credit/baseline=none.*'value'"):
             fit(Strategy(constant, baseline, Value(), critic=critic, name="value"))
@@ -253,7 +255,7 @@ def test_a_bounded_critic_refuses_outcomes_out_of_its_range():
 
 
 def test_a_bounded_critic_forgives_its_own_rounding():
-    trainer = fit(value(HeadCritic(loss="cross_entropy", lambda_=0.95)))
+    trainer = fit(value(HeadSpec(loss="cross_entropy", lambda_=0.95)))
     targets_BT = torch.tensor([[1.0 + 1e-7, -1e-8, 0.5]])
     ones_BT = torch.ones(1, 3)
     assert trainer.critic._in_range(targets_BT, ones_BT).tolist() == [[1.0, 0.0, 0.5]]
@@ -276,7 +278,7 @@ def test_what_is_odd_but_allowed_is_said(caplog):
 
 
 def test_a_folder_that_holds_no_model_is_told_with_the_setting_that_names_it(tmp_path):
-    from credit.critic import SeparateCritic
+    from credit.critic import SeparateSpec
 
     with pytest.raises(ValueError, match=r"credit\.critic\.model"):
-        fit(value(SeparateCritic(model=str(tmp_path))))
+        fit(value(SeparateSpec(model=str(tmp_path))))

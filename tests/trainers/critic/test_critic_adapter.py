@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from credit import Strategy
 from credit.baseline import none
-from credit.critic import AdapterCritic
+from credit.critic import AdapterSpec
 from credit.weight import constant
 from support.critics import ADAPTER, fit, value
 from support.tiny import tiny_model
@@ -39,7 +39,7 @@ def test_a_critic_that_nobody_reads_leaves_all_that_the_policy_trains_alone(case
 def test_the_critic_reads_the_base_whatever_the_policy_has_trained():
     """Before its own adapter has learned anything, moving the policy's weights does not move a value."""
     options = dict(peft_config=lora(modules_to_save=["embed_tokens", "norm"]), learning_rate=0.0)
-    trainer = fit(value(AdapterCritic(init_std=0.5, learning_rate=0.0)), **options)
+    trainer = fit(value(AdapterSpec(init_std=0.5, learning_rate=0.0)), **options)
     inputs = {
         "prompt_ids": torch.tensor([[3, 4]]),
         "completion_ids": torch.tensor([[5, 6, 1]]),
@@ -55,6 +55,6 @@ def test_the_critic_reads_the_base_whatever_the_policy_has_trained():
 
 def test_modules_may_be_a_pattern_and_only_those_are_adapted():
     for modules in (".*layers.0.*q_proj", ["v_proj"]):
-        trainer = fit(value(AdapterCritic(target_modules=modules)), peft_config=lora(), model=tiny_model())
+        trainer = fit(value(AdapterSpec(target_modules=modules)), peft_config=lora(), model=tiny_model())
         own = [name for name in trainer.critic.tensors if "lora_A" in name]
         assert len(own) == (1 if isinstance(modules, str) else 2)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from credit.critic import DecompositionCritic, HeadCritic, SeparateCritic
-from support.critics import ADAPTER, HEAD, RIDGE, SUMS, fit, learned, value
+from credit.critic import DecompositionSpec, HeadSpec, SeparateSpec
+from support.critics import ADAPTER, DECOMPOSITION, HEAD, RIDGE, fit, learned, value
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.critic.base import SPEC, load_head
 
@@ -23,10 +23,10 @@ def saved(trainer, folder):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (HeadCritic(mlp=4), "shapes"),
-        (HeadCritic(running=True), "shapes"),
+        (HeadSpec(mlp=4), "shapes"),
+        (HeadSpec(running=True), "shapes"),
         (RIDGE, "kind"),
-        (SUMS, "kind"),
+        (DECOMPOSITION, "kind"),
     ],
 )
 def test_another_critic_in_the_checkpoint_is_named(other, said, tmp_path):
@@ -36,9 +36,9 @@ def test_another_critic_in_the_checkpoint_is_named(other, said, tmp_path):
 
 
 def test_features_drawn_from_another_seed_are_another_critic(tmp_path):
-    folder = saved(fit(value(SUMS)), tmp_path)
+    folder = saved(fit(value(DECOMPOSITION)), tmp_path)
     with pytest.raises(ValueError, match=r"another critic.*seed"):
-        fit(value(DecompositionCritic(features=32, seed=1))).critic.load(folder)
+        fit(value(DecompositionSpec(features=32, seed=1))).critic.load(folder)
 
 
 def test_a_checkpoint_of_weights_only_says_why_it_cannot_be_resumed(tmp_path):
@@ -88,15 +88,15 @@ def test_a_head_is_read_back_from_the_models_folder_or_the_critics(tmp_path):
 
 def test_a_separate_critic_with_another_tokenizer_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    fit(value(SeparateCritic(model=str(tmp_path))))  # weights alone say nothing of a tokenizer
+    fit(value(SeparateSpec(model=str(tmp_path))))  # weights alone say nothing of a tokenizer
     tiny_tokenizer().save_pretrained(tmp_path)
-    fit(value(SeparateCritic(model=str(tmp_path))))
+    fit(value(SeparateSpec(model=str(tmp_path))))
     file = tmp_path / "tokenizer.json"
     file.write_text(file.read_text().replace('"a": 3', '"a": 4').replace('"b": 4', '"b": 3'))
     with pytest.raises(ValueError, match="another tokenizer"):
-        fit(value(SeparateCritic(model=str(tmp_path))))
+        fit(value(SeparateSpec(model=str(tmp_path))))
     with pytest.raises(ValueError, match="no such folder"):
-        fit(value(SeparateCritic(model=str(tmp_path / "nowhere"))))
+        fit(value(SeparateSpec(model=str(tmp_path / "nowhere"))))
 
 
 def test_the_head_of_a_ridge_critic_gives_the_values_it_gave(tmp_path):
@@ -108,6 +108,6 @@ def test_the_head_of_a_ridge_critic_gives_the_values_it_gave(tmp_path):
 
 
 def test_a_critic_of_tokens_is_said_to_have_no_head_and_why(tmp_path):
-    fit(value(SUMS)).critic.save(tmp_path)
-    with pytest.raises(ValueError, match="DecompositionCritic, which reads tokens"):
+    fit(value(DECOMPOSITION)).critic.save(tmp_path)
+    with pytest.raises(ValueError, match="DecompositionSpec, which reads tokens"):
         load_head(tmp_path)

@@ -14,7 +14,7 @@ from trainers.critic.base import load_head
 SIZES = [each for each in SMALL if not each.startswith("model.")]
 CHOICES = {
     "value": ["credit=value", "credit.critic.learning_rate=1e-2", "credit.spread.lambda_=0.95"],
-    "value_sum": ["credit=value_sum"],
+    "decomposition": ["credit=decomposition"],
     "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora", *SIZES],
     "separate": ["credit=value_prompt", "credit/critic=separate", "trainer.num_iterations=2"],
 }
@@ -52,7 +52,7 @@ def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
     row = lasting_rows(whole)[2]
     assert {"critic/loss", "critic/explained_variance", "critic/value_start", "critic/noise_credit"} <= row.keys()
     facts = json.loads((whole / "model" / "critic" / "critic.json").read_text())
-    if case == "value_sum":
+    if case == "decomposition":
         with pytest.raises(ValueError, match="no head"):
             load_head(whole / "model" / "critic")
     else:
@@ -65,9 +65,9 @@ def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
 
 
 def test_a_checkpoint_without_a_critic_is_refused(tmp_path):
-    from trainers.critic.decomposition import DecomposedCritic
+    from trainers.critic.decomposition import DecompositionCritic
 
-    critic = object.__new__(DecomposedCritic)
+    critic = object.__new__(DecompositionCritic)
     with pytest.raises(ValueError, match="holds no critic"):
         critic.load(tmp_path)
     with pytest.raises(ValueError, match="holds no critic"):

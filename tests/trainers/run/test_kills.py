@@ -57,7 +57,7 @@ ARMS = {
     "value head": ["credit=value", "credit.critic.learning_rate=1e-2", "credit.critic_warmup_steps=3"],
     "value of prompts, a model of its own": ["credit=value_prompt", "credit/critic=separate"],
     "ridge": ["credit=value", "credit/critic=ridge"],
-    "decomposition": ["credit=value_sum"],
+    "decomposition": ["credit=decomposition"],
     "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora"],
     "likelihood": ["train_sft.py", "weight=seq_mean", "trainer.logging_steps=3", *HELD_OUT],
     "likelihood, packed": ["train_sft.py", "weight=token_mean", "trainer.packing=true", "trainer.max_length=64"],

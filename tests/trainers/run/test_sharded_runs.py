@@ -27,7 +27,7 @@ CHOICES += ["trainer.gradient_accumulation_steps=2", "trainer.adam_epsilon=1e-4"
 CRITICS = {
     "head": ["credit=value", "credit.critic.learning_rate=1e-2"],
     "trunk": ["credit=value", "credit.critic.detach=false"],
-    "decomposition": ["credit=value_sum"],
+    "decomposition": ["credit=decomposition"],
     "ridge": ["credit=value", "credit/critic=ridge"],
     "separate": ["credit=value", "credit/critic=separate"],
     "none": ["credit=seq_norm"],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from credit import Strategy, weight
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from support.critics import fit
 from support.fixed import made_rollouts
 from support.runs import RANKS, run_ranks
@@ -31,7 +31,7 @@ class Flaky:
 
 def test_nan_of_a_live_spread_stops_before_the_weights_move_and_says_who():
     """Two micro-batches a step. The third optimiser step is spoilt by its first micro-batch; the weights stay those of two."""
-    for critic in (None, HeadCritic(learning_rate=0.1)):
+    for critic in (None, HeadSpec(learning_rate=0.1)):
         models = tiny_model(), tiny_model()
         options = dict(accumulation=2, learning_rate=1e-2, lr_scheduler_type="constant")
         fit(Strategy(weight.constant, spread=Flaky(99), critic=critic), model=models[0], max_steps=2, **options)

@@ -11,7 +11,7 @@ import torch
 import support.wrong_credit as wrong_credit
 from configs.compose import compose_strategy
 from credit import Strategy, baseline, weight
-from credit.critic import HeadCritic
+from credit.critic import HeadSpec
 from support.exactness import BATCHES, Whole, broken_ways, fresh, gradients, message, nothing, options_of, rich_rollouts
 from support.runs import ROOT, environment
 from support.trainer_options import given_options
@@ -95,7 +95,7 @@ def test_what_only_happens_off_policy_is_caught_there():
 
 
 def test_a_critics_values_are_not_zero_in_it():
-    strategy = Strategy(weight.constant, baseline.none, wrong_credit.by_values_of_others, critic=HeadCritic())
+    strategy = Strategy(weight.constant, baseline.none, wrong_credit.by_values_of_others, critic=HeadSpec())
     assert "accumulation" in found(strategy)
     assert fresh(strategy).critic.init_std > 0 and strategy.critic.init_std == 0
 

@@ -82,7 +82,7 @@ def test_a_swap_changes_nothing_with_images(name, policy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "credit", ["dr_grpo", "spans", "value", "value_sum", "value credit/spread=value_whitened", "value_prompt"]
+    "credit", ["dr_grpo", "spans", "value", "decomposition", "value credit/spread=value_whitened", "value_prompt"]
 )
 def test_credit_with_images(credit, policy, tmp_path):
     ours = outcome(CreditGRPOTrainer, tmp_path, policy, credit=credit, **CASES["several steps"])
