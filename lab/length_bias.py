@@ -22,7 +22,7 @@ from torch import Tensor
 from compare.statistics import mean_interval
 from credit.batch import Rollout
 from credit.strategy import Strategy
-from sampling.exact import World, enumerate_world, total_variation
+from sampling.exact import Enumeration, enumerate_texts, total_variation
 from sampling.model import PAD
 from sampling.tabular import TabularModel, number
 
@@ -51,36 +51,36 @@ class Learnt:
     divergence: float
 
 
-def optimum(model: TabularModel, world: World, strategy: Strategy) -> TabularModel:
-    """The conditionals that minimise the weighted likelihood loss on `world`'s texts, each as often as p says.
+def optimum(model: TabularModel, enumeration: Enumeration, strategy: Strategy) -> TabularModel:
+    """The conditionals that minimise the weighted likelihood loss on `enumeration`'s texts, each as often as p says.
 
     The weight sees every text once, in one batch; denominators that texts share do not matter. Prefixes that no text
     with positive weight has keep a uniform conditional.
     """
-    mask_XT = world.tokens_XT != PAD
+    mask_XT = enumeration.tokens_XT != PAD
     rollout = Rollout(
         rewards_B=torch.zeros(len(mask_XT), dtype=torch.float64),
         group_B=torch.arange(len(mask_XT)),
         mask_BT=mask_XT,
         max_length=mask_XT.shape[1],
-        token_ids_BT=world.tokens_XT.clamp(min=0),
+        token_ids_BT=enumeration.tokens_XT.clamp(min=0),
     )
-    mass_XT = world.log_p_X.exp()[:, None] * strategy.score(rollout).weights_BT
+    mass_XT = enumeration.log_p_X.exp()[:, None] * strategy.score(rollout).weights_BT
     counts_CV = torch.zeros_like(model.logits_PCV[0])
     for t in range(mask_XT.shape[1]):
         there_X = mask_XT[:, t]
-        nodes = number(world.tokens_XT[there_X, :t], model.vocab_size)
-        counts_CV.index_put_((nodes, world.tokens_XT[there_X, t]), mass_XT[there_X, t], accumulate=True)
+        nodes = number(enumeration.tokens_XT[there_X, :t], model.vocab_size)
+        counts_CV.index_put_((nodes, enumeration.tokens_XT[there_X, t]), mass_XT[there_X, t], accumulate=True)
     counts_CV[counts_CV.sum(1) == 0] = 1.0
     return TabularModel(counts_CV.log()[None], model.eos_ids)
 
 
 def learnt(model: TabularModel, strategy: Strategy, limit: int = LIMIT) -> Learnt:
     """Compares the data of `model` with what `strategy`'s weight makes of them."""
-    world = enumerate_world(model, limit, 1.0)
-    data_X = world.log_p_X.exp()
-    reached_X = enumerate_world(optimum(model, world, strategy), limit, 1.0).q_X
-    lengths_X, repeated_X = world.lengths_X.double(), repeated_pairs(world.tokens_XT)
+    enumeration = enumerate_texts(model, limit, 1.0)
+    data_X = enumeration.log_p_X.exp()
+    reached_X = enumerate_texts(optimum(model, enumeration, strategy), limit, 1.0).q_X
+    lengths_X, repeated_X = enumeration.lengths_X.double(), repeated_pairs(enumeration.tokens_XT)
     seen_X = data_X > 0
     matched = sum(
         reached_X[here_X].sum() * (data_X @ (repeated_X * here_X)) / data_X[here_X].sum()

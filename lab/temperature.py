@@ -24,7 +24,7 @@ import torch
 from lab.temperature_page import draw, markdown
 from sampling.ancestral import TokenTemperature
 from sampling.draws import Draws, Sampler, check_counts
-from sampling.exact import enumerate_world, total_variation
+from sampling.exact import enumerate_texts, total_variation
 from sampling.mh import PowerSampling, SuffixMH
 from sampling.model import Model
 from sampling.rejection import Rejection
@@ -108,32 +108,32 @@ def exact_points(taus: Sequence[float] = TAUS, draws: int = DRAWS, seed: int = 0
     generator = torch.Generator().manual_seed(seed)
     exact, sampled = [], []
     for tau in taus:
-        world = enumerate_world(model, LIMIT, 1 / tau)
-        for name, p_X in (("token", world.q_X), ("sequence", world.target_X)):
-            exact.append(_exact_point(name, tau, world, p_X))
-        spread_X = world.target_X * (1 - world.target_X)
+        enumeration = enumerate_texts(model, LIMIT, 1 / tau)
+        for name, p_X in (("token", enumeration.q_X), ("sequence", enumeration.target_X)):
+            exact.append(_exact_point(name, tau, enumeration, p_X))
+        spread_X = enumeration.target_X * (1 - enumeration.target_X)
         noise = float((spread_X / (2 * math.pi * draws)).sqrt().sum())
         for name in SAMPLERS:
-            point, found = measure(name, model, [[0]], tau, draws, LIMIT, generator, world.log_normaliser[None])
-            shares_X = world.frequencies(found.tokens_PST[0]) / draws
-            distance = total_variation(shares_X, world.target_X)
+            point, found = measure(name, model, [[0]], tau, draws, LIMIT, generator, enumeration.log_normaliser[None])
+            shares_X = enumeration.frequencies(found.tokens_PST[0]) / draws
+            distance = total_variation(shares_X, enumeration.target_X)
             sampled.append(Point(**{**asdict(point), "distance": distance, "noise": noise}))
     return exact, sampled
 
 
-def _exact_point(name: str, tau: float, world, p_X) -> Point:
+def _exact_point(name: str, tau: float, enumeration, p_X) -> Point:
     seen_X = p_X > 0
     return Point(
         sampler=name,
         tau=tau,
-        log_p=float(p_X[seen_X] @ world.log_p_X[seen_X]),
+        log_p=float(p_X[seen_X] @ enumeration.log_p_X[seen_X]),
         entropy=float(-(p_X[seen_X] @ p_X[seen_X].log())),
-        distance=total_variation(p_X, world.target_X),
+        distance=total_variation(p_X, enumeration.target_X),
         noise=0.0,
-        tokens=float(p_X @ world.lengths_X.double()),
+        tokens=float(p_X @ enumeration.lengths_X.double()),
         ess=math.nan,
         acceptance=math.nan,
-        length=float(p_X @ world.lengths_X.double()),
+        length=float(p_X @ enumeration.lengths_X.double()),
         distinct=math.nan,
         seconds=math.nan,
     )

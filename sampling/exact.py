@@ -15,7 +15,7 @@ from sampling.tempering import temper
 
 
 @dataclass(frozen=True)
-class World:
+class Enumeration:
     """All X complete texts of one prompt of a tabular model.
 
     tokens_XT: PAD after the end. logps_XT, log_q_XT, log_z_XT: log p, log q and log Z_t of each token, 0 after the end.
@@ -62,7 +62,7 @@ class World:
         return torch.bincount(self.index_of(tokens_NT), minlength=len(self.tokens_XT))
 
 
-def enumerate_world(model: TabularModel, max_length: int, alpha: float, prompt: int = 0) -> World:
+def enumerate_texts(model: TabularModel, max_length: int, alpha: float, prompt: int = 0) -> Enumeration:
     """Walks the whole tree of one prompt."""
     texts = []
     for length in range(1, max_length + 1):
@@ -79,21 +79,23 @@ def enumerate_world(model: TabularModel, max_length: int, alpha: float, prompt: 
         drawn = tokens_XT[there_X, t, None]
         logps_XT[there_X, t], log_q_XT[there_X, t] = logps.gather(1, drawn)[:, 0], log_q.gather(1, drawn)[:, 0]
         log_z_XT[there_X, t] = log_z
-    return World(tokens_XT, logps_XT, log_q_XT, log_z_XT, alpha)
+    return Enumeration(tokens_XT, logps_XT, log_q_XT, log_z_XT, alpha)
 
 
-def mh_kernel(world: World) -> Tensor:
+def mh_kernel(enumeration: Enumeration) -> Tensor:
     """(X, X) transition matrix of one step of `SuffixMH` (blocks = 1): row x, column x'. Uses the sampler's own
     acceptance rule."""
-    texts, limit = world.tokens_XT.shape
+    texts, limit = enumeration.tokens_XT.shape
     kernel_XX = torch.zeros(texts, texts, dtype=torch.float64)
     for k in range(limit):
-        same_XX = (world.tokens_XT[:, None, :k] == world.tokens_XT[None, :, :k]).all(-1)
-        propose_XX = torch.where(same_XX, world.log_q_XT[:, k:].sum(1).exp()[None, :], 0.0)
-        accept_XX = torch.stack([log_acceptance(row[None], world.log_z_XT, k).exp() for row in world.log_z_XT])
+        same_XX = (enumeration.tokens_XT[:, None, :k] == enumeration.tokens_XT[None, :, :k]).all(-1)
+        propose_XX = torch.where(same_XX, enumeration.log_q_XT[:, k:].sum(1).exp()[None, :], 0.0)
+        accept_XX = torch.stack(
+            [log_acceptance(row[None], enumeration.log_z_XT, k).exp() for row in enumeration.log_z_XT]
+        )
         moves_XX = propose_XX * accept_XX
         moves_XX = moves_XX + torch.diag(1 - moves_XX.sum(1))
-        stays_X = world.lengths_X <= k
+        stays_X = enumeration.lengths_X <= k
         moves_XX[stays_X] = torch.eye(texts, dtype=torch.float64)[stays_X]
         kernel_XX += moves_XX / limit
     return kernel_XX

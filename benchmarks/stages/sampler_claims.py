@@ -21,7 +21,7 @@ import torch
 from scipy.stats import chisquare
 
 from sampling.ancestral import TokenTemperature
-from sampling.exact import World, enumerate_world, horizon_conditionals, mh_kernel, total_variation
+from sampling.exact import Enumeration, enumerate_texts, horizon_conditionals, mh_kernel, total_variation
 from sampling.mh import PowerSampling, SuffixMH
 from sampling.rejection import Rejection
 from sampling.smc import SMC
@@ -64,18 +64,18 @@ def exact_samplers(draws: int) -> list[dict]:
     ]
     for sampler, limit in samplers:
         model = TabularModel.random(3, limit, seed=1)
-        world = enumerate_world(model, limit, ALPHA)
+        enumeration = enumerate_texts(model, limit, ALPHA)
         found = sampler(model, [[0]], 1 / ALPHA, draws, limit, torch.Generator().manual_seed(0))
-        counts_X = world.frequencies(found.tokens_PST[0])
-        noise = (world.target_X * (1 - world.target_X) / (2 * math.pi * draws)).sqrt().sum()
+        counts_X = enumeration.frequencies(found.tokens_PST[0])
+        noise = (enumeration.target_X * (1 - enumeration.target_X) / (2 * math.pi * draws)).sqrt().sum()
         rows.append(
             {
                 "sampler": type(sampler).__name__,
                 "longest": limit,
                 "draws": draws,
-                "distance": total_variation(counts_X / draws, world.target_X),
+                "distance": total_variation(counts_X / draws, enumeration.target_X),
                 "exact draws": float(noise),
-                "chi-squared p": _p_value(counts_X, world.target_X),
+                "chi-squared p": _p_value(counts_X, enumeration.target_X),
             }
         )
     return rows
@@ -95,41 +95,41 @@ def kernel() -> list[dict]:
     """|p K - p|_1 of the explicit kernel over 20 worlds, and of the rule published with power sampling."""
     drifts, published = [], []
     for seed, alpha in itertools.product(range(5), (0.5, 1.5, 2.5, 4.0)):
-        world = enumerate_world(TabularModel.random(3, 4, seed=seed), 4, alpha)
-        drifts.append(float((world.target_X @ mh_kernel(world) - world.target_X).abs().sum()))
-        published.append(float((world.target_X @ _published(world) - world.target_X).abs().sum()))
+        enumeration = enumerate_texts(TabularModel.random(3, 4, seed=seed), 4, alpha)
+        drifts.append(float((enumeration.target_X @ mh_kernel(enumeration) - enumeration.target_X).abs().sum()))
+        published.append(float((enumeration.target_X @ _published(enumeration) - enumeration.target_X).abs().sum()))
     return [
         {"rule": "as shipped", "largest drift": max(drifts), "smallest drift": min(drifts)},
         {"rule": "as published", "largest drift": max(published), "smallest drift": min(published)},
     ]
 
 
-def _published(world: World):
+def _published(enumeration: Enumeration):
     """Cut within the text, new suffix no longer than the old."""
-    kernel_XX = torch.zeros(len(world.tokens_XT), len(world.tokens_XT), dtype=torch.float64)
-    lengths = world.lengths_X.tolist()
+    kernel_XX = torch.zeros(len(enumeration.tokens_XT), len(enumeration.tokens_XT), dtype=torch.float64)
+    lengths = enumeration.lengths_X.tolist()
     for x, length in enumerate(lengths):
         for k, (y, other) in itertools.product(range(length), enumerate(lengths)):
-            if other <= length and torch.equal(world.tokens_XT[x, :k], world.tokens_XT[y, :k]):
-                ratio = (world.log_z_XT[y, k:].sum() - world.log_z_XT[x, k:].sum()).exp().clamp(max=1)
-                kernel_XX[x, y] += world.log_q_XT[y, k:].sum().exp() * ratio / length
+            if other <= length and torch.equal(enumeration.tokens_XT[x, :k], enumeration.tokens_XT[y, :k]):
+                ratio = (enumeration.log_z_XT[y, k:].sum() - enumeration.log_z_XT[x, k:].sum()).exp().clamp(max=1)
+                kernel_XX[x, y] += enumeration.log_q_XT[y, k:].sum().exp() * ratio / length
         kernel_XX[x, x] += 1 - kernel_XX[x].sum()
     return kernel_XX
 
 
 def importance() -> list[dict]:
     """Distance of one text out of N to p^alpha, by enumeration of all N-tuples: no sampling error."""
-    world = enumerate_world(TabularModel.random(2, 3, seed=14, scale=1.0), 3, 2.0)
-    weight_X, rows = world.log_z_XT.sum(1).exp(), []
+    enumeration = enumerate_texts(TabularModel.random(2, 3, seed=14, scale=1.0), 3, 2.0)
+    weight_X, rows = enumeration.log_z_XT.sum(1).exp(), []
     for particles in (1, 2, 4, 8, 16):
         law_X = torch.zeros_like(weight_X)
         for pool in itertools.combinations_with_replacement(range(len(weight_X)), particles):
             index = torch.tensor(pool)
             copies = torch.unique(index, return_counts=True)[1].tolist()
             orders = math.factorial(particles) / math.prod(map(math.factorial, copies))
-            share = orders * world.q_X[index].prod() * weight_X[index] / weight_X[index].sum()
+            share = orders * enumeration.q_X[index].prod() * weight_X[index] / weight_X[index].sum()
             law_X.index_add_(0, index, share)
-        distance = total_variation(law_X, world.target_X)
+        distance = total_variation(law_X, enumeration.target_X)
         rows.append({"N": particles, "distance": distance, "N x distance": particles * distance})
     return rows
 
@@ -137,7 +137,7 @@ def importance() -> list[dict]:
 def normaliser(runs: int = 200_000, batches: int = 50) -> list[dict]:
     """Mean of SMC's estimate over the true normaliser, with its standard error."""
     model, rows = TabularModel.random(3, 4, seed=1), []
-    true = enumerate_world(model, 4, ALPHA).log_normaliser.exp()
+    true = enumerate_texts(model, 4, ALPHA).log_normaliser.exp()
     for place, threshold in enumerate((0.0, 0.5, 0.9, 1.0)):
         sampler = SMC(8, threshold, max_rows=10**6)
         draws = [
@@ -158,12 +158,12 @@ def normaliser(runs: int = 200_000, batches: int = 50) -> list[dict]:
 
 
 def limits() -> list[dict]:
-    one = enumerate_world(TabularModel.random(3, 4), 4, 1.0)
+    one = enumerate_texts(TabularModel.random(3, 4), 4, 1.0)
     logits_V = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     logits_V[0] = -torch.inf  # no text ends early
-    iid = enumerate_world(TabularModel(logits_V.repeat(1, 1 + 4 + 16, 1)), 3, 3.0)
+    iid = enumerate_texts(TabularModel(logits_V.repeat(1, 1 + 4 + 16, 1)), 3, 3.0)
     possible_X = iid.log_p_X > -torch.inf
-    sharp = enumerate_world(TabularModel.random(3, 4, seed=18), 4, 200.0)
+    sharp = enumerate_texts(TabularModel.random(3, 4, seed=18), 4, 200.0)
     best = sharp.log_p_X.argmax()
     return [
         {"limit": "alpha = 1: distance of token and sequence temperature", "value": total_variation(one.q_X, one.target_X)},
@@ -179,11 +179,11 @@ def limits() -> list[dict]:
 def horizons() -> list[dict]:
     """Distance of the tabular optimum at each horizon to token and to sequence temperature."""
     model = TabularModel.random(3, 5, seed=1)
-    world, rows = enumerate_world(model, 5, ALPHA), []
+    enumeration, rows = enumerate_texts(model, 5, ALPHA), []
     for horizon in (1, 2, 3, 4, 5):
         conditionals_CV = horizon_conditionals(model, 5, ALPHA, horizon)
-        law_X = enumerate_world(TabularModel(conditionals_CV.log()[None]), 5, 1.0).q_X
-        distances = total_variation(law_X, world.q_X), total_variation(law_X, world.target_X)
+        law_X = enumerate_texts(TabularModel(conditionals_CV.log()[None]), 5, 1.0).q_X
+        distances = total_variation(law_X, enumeration.q_X), total_variation(law_X, enumeration.target_X)
         rows.append({"H": horizon, "to token temperature": distances[0], "to sequence temperature": distances[1]})
     return rows
 
@@ -196,18 +196,18 @@ def trained(horizon: int | None, steps: int = 150, limit: int = 3) -> dict:
     model = four_token_model()
     start = table_of(model, [2])
     goal = horizon_conditionals(start, limit, 2.0, horizon or limit).log()[None]
-    goal_X = enumerate_world(TabularModel(goal, eos_ids=(1,)), limit, 1.0).q_X
-    world = enumerate_world(start, limit, 2.0)
+    goal_X = enumerate_texts(TabularModel(goal, eos_ids=(1,)), limit, 1.0).q_X
+    enumeration = enumerate_texts(start, limit, 2.0)
     lhts = LHTS(tau=0.5, horizon=horizon, clamp=50.0, kl=0.0, max_new_tokens=limit)
     with tempfile.TemporaryDirectory() as folder:
         trainer_for(folder, model, lhts, max_steps=steps, logging_steps=50).train()
-    reached_X = enumerate_world(table_of(model, [2]), limit, 1.0).q_X
+    reached_X = enumerate_texts(table_of(model, [2]), limit, 1.0).q_X
     return {
         "H": horizon or "all",
-        "before": total_variation(world.log_p_X.exp(), goal_X),
+        "before": total_variation(enumeration.log_p_X.exp(), goal_X),
         "after": total_variation(reached_X, goal_X),
-        "after, to token temperature": total_variation(reached_X, world.q_X),
-        "after, to sequence temperature": total_variation(reached_X, world.target_X),
+        "after, to token temperature": total_variation(reached_X, enumeration.q_X),
+        "after, to sequence temperature": total_variation(reached_X, enumeration.target_X),
     }
 
 

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from sampling.causal_lm import CausalLM
-from sampling.exact import enumerate_world, total_variation
+from sampling.exact import enumerate_texts, total_variation
 from sampling.mh import PowerSampling, SuffixMH
 from sampling.particles import Particles
 from sampling.rejection import Rejection
@@ -144,9 +144,9 @@ def test_a_transformer_is_sampled_from_its_own_sequence_temperature(sampler):
     table = as_table(model, prompts, 4, 3)
     draws = sampler(CausalLM(model), prompts, 0.4, 1000, 3, torch.Generator().manual_seed(0))
     for place in range(2):
-        world = enumerate_world(table, 3, 2.5, place)
-        assert total_variation(world.q_X, world.target_X) > 0.1
-        assert total_variation(world.frequencies(draws.tokens_PST[place]) / 1000, world.target_X) < 0.07
+        enumeration = enumerate_texts(table, 3, 2.5, place)
+        assert total_variation(enumeration.q_X, enumeration.target_X) > 0.1
+        assert total_variation(enumeration.frequencies(draws.tokens_PST[place]) / 1000, enumeration.target_X) < 0.07
 
 
 def test_what_is_kept_is_not_encoded_again():

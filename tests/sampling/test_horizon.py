@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampling.exact import enumerate_world, horizon_conditionals, total_variation
+from sampling.exact import enumerate_texts, horizon_conditionals, total_variation
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights
 from sampling.model import PAD
 from sampling.tabular import TabularModel, number
@@ -31,18 +31,18 @@ def test_log_weights_equal_their_loop(seed, width, horizon, kind):
             assert got_BT[b, t].item() == pytest.approx(wanted, abs=1e-9)
 
 
-def expected_loss_gradient(model, world, log_q_CV, alpha, horizon, kind, baseline_T):
+def expected_loss_gradient(model, enumeration, log_q_CV, alpha, horizon, kind, baseline_T):
     """Gradient, in the logits of q, of - E_{x~p} sum_t W_t log q(x_t|x_<t), by enumeration."""
     logits_CV = log_q_CV.clone().requires_grad_()
-    mask_XT = world.tokens_XT != PAD
+    mask_XT = enumeration.tokens_XT != PAD
     alpha_X = torch.full((len(mask_XT),), alpha, dtype=torch.float64)
-    log_w_XT = horizon_log_weights(world.logps_XT, mask_XT, alpha_X, horizon, kind, baseline_T)
+    log_w_XT = horizon_log_weights(enumeration.logps_XT, mask_XT, alpha_X, horizon, kind, baseline_T)
     loss = 0.0
     for t in range(mask_XT.shape[1]):
         there_X = mask_XT[:, t]
-        nodes = number(world.tokens_XT[there_X, :t], model.vocab_size)
-        log_q = logits_CV[nodes].log_softmax(-1).gather(1, world.tokens_XT[there_X, t, None])[:, 0]
-        loss = loss - (world.log_p_X[there_X].exp() * log_w_XT[there_X, t].exp() * log_q).sum()
+        nodes = number(enumeration.tokens_XT[there_X, :t], model.vocab_size)
+        log_q = logits_CV[nodes].log_softmax(-1).gather(1, enumeration.tokens_XT[there_X, t, None])[:, 0]
+        loss = loss - (enumeration.log_p_X[there_X].exp() * log_w_XT[there_X, t].exp() * log_q).sum()
     return torch.autograd.grad(loss, logits_CV)[0]
 
 
@@ -50,24 +50,24 @@ def expected_loss_gradient(model, world, log_q_CV, alpha, horizon, kind, baselin
 @pytest.mark.parametrize("horizon", [1, 2, 3, 4])
 def test_the_predicted_conditionals_are_the_optimum_at_every_horizon(horizon, kind):
     model, limit, alpha = TabularModel.random(3, 4, seed=2), 4, 2.5
-    world = enumerate_world(model, limit, alpha)
+    enumeration = enumerate_texts(model, limit, alpha)
     baseline_T = torch.tensor([-0.7, -1.1, -0.2, -0.9], dtype=torch.float64)
     moving_T = baseline_T if kind == "position" else None  # the only one that moves the optimum
     goal_CV = horizon_conditionals(model, limit, alpha, horizon, baseline_T=moving_T)
-    at_goal = expected_loss_gradient(model, world, goal_CV.log(), alpha, horizon, kind, baseline_T)
-    elsewhere = expected_loss_gradient(model, world, model.logits_PCV[0], alpha, horizon, kind, baseline_T)
+    at_goal = expected_loss_gradient(model, enumeration, goal_CV.log(), alpha, horizon, kind, baseline_T)
+    elsewhere = expected_loss_gradient(model, enumeration, model.logits_PCV[0], alpha, horizon, kind, baseline_T)
     assert at_goal.abs().max() < 1e-12 and elsewhere.abs().max() > 1e-3
 
 
 def test_the_published_baseline_rewards_longer_texts_unless_all_are_equally_long():
     model, limit, alpha = TabularModel.random(3, 4, seed=2), 4, 2.5
-    world = enumerate_world(model, limit, alpha)
+    enumeration = enumerate_texts(model, limit, alpha)
     baseline_T = torch.full((4,), -1.0, dtype=torch.float64)
     conditionals_CV = horizon_conditionals(model, limit, alpha, 4, baseline_T=baseline_T)
-    reached_X = enumerate_world(TabularModel(conditionals_CV.log()[None]), limit, 1.0).q_X
-    bonus_X = (world.target_X.log() - (alpha - 1) * -1.0 * world.lengths_X).softmax(0)
+    reached_X = enumerate_texts(TabularModel(conditionals_CV.log()[None]), limit, 1.0).q_X
+    bonus_X = (enumeration.target_X.log() - (alpha - 1) * -1.0 * enumeration.lengths_X).softmax(0)
     assert total_variation(reached_X, bonus_X) < 1e-10
-    assert (reached_X * world.lengths_X).sum() > (world.target_X * world.lengths_X).sum() + 0.1
+    assert (reached_X * enumeration.lengths_X).sum() > (enumeration.target_X * enumeration.lengths_X).sum() + 0.1
 
 
 def test_position_baseline_is_the_mean_by_position_of_all_texts_so_far():

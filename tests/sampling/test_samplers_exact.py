@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sampling.ancestral import TokenTemperature
-from sampling.exact import enumerate_world, total_variation
+from sampling.exact import enumerate_texts, total_variation
 from sampling.mh import PowerSampling, SuffixMH
 from sampling.particles import Particles
 from sampling.rejection import Rejection
@@ -23,8 +23,8 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def world(model):
-    return enumerate_world(model, LIMIT, ALPHA)
+def enumeration(model):
+    return enumerate_texts(model, LIMIT, ALPHA)
 
 
 def seeded(seed=0):
@@ -56,89 +56,91 @@ EXACT = {
 def test_exact_samplers_draw_from_sequence_temperature(name):
     sampler, limit = EXACT[name]
     model = TabularModel.random(3, limit, seed=1)
-    world = enumerate_world(model, limit, ALPHA)
+    enumeration = enumerate_texts(model, limit, ALPHA)
     draws = sampler(model, [[0]], 1 / ALPHA, DRAWS, limit, seeded())
-    counts_X = world.frequencies(draws.tokens_PST[0])
-    assert total_variation(world.q_X, world.target_X) > 0.2
-    assert chi_squared_p_value(counts_X, world.target_X) > 1e-3
+    counts_X = enumeration.frequencies(draws.tokens_PST[0])
+    assert total_variation(enumeration.q_X, enumeration.target_X) > 0.2
+    assert chi_squared_p_value(counts_X, enumeration.target_X) > 1e-3
     # The expected distance of N draws is at most sum_x sqrt(p (1 - p) / (2 pi N)).
-    noise = (world.target_X * (1 - world.target_X) / (2 * math.pi * DRAWS)).sqrt().sum().item()
-    assert total_variation(counts_X / DRAWS, world.target_X) < 2 * noise
+    noise = (enumeration.target_X * (1 - enumeration.target_X) / (2 * math.pi * DRAWS)).sqrt().sum().item()
+    assert total_variation(counts_X / DRAWS, enumeration.target_X) < 2 * noise
 
 
-def test_token_temperature_draws_from_q_and_not_from_the_target(model, world):
+def test_token_temperature_draws_from_q_and_not_from_the_target(model, enumeration):
     draws = TokenTemperature(max_rows=DRAWS)(model, [[0]], 1 / ALPHA, DRAWS, LIMIT, seeded())
-    counts_X = world.frequencies(draws.tokens_PST[0])
-    assert chi_squared_p_value(counts_X, world.q_X) > 1e-3
-    assert chi_squared_p_value(counts_X, world.target_X) < 1e-9
+    counts_X = enumeration.frequencies(draws.tokens_PST[0])
+    assert chi_squared_p_value(counts_X, enumeration.q_X) > 1e-3
+    assert chi_squared_p_value(counts_X, enumeration.target_X) < 1e-9
 
 
 @pytest.mark.parametrize(
     "sampler", [TokenTemperature(), Rejection(), SMC(4), SNIS(4), SuffixMH(4), PowerSampling(2, 2)]
 )
 def test_at_tau_one_every_sampler_draws_from_the_model(sampler, model):
-    world = enumerate_world(model, LIMIT, 1.0)
+    enumeration = enumerate_texts(model, LIMIT, 1.0)
     sampler = type(sampler)(**{**sampler.__dict__, "max_rows": DRAWS})
     draws = sampler(model, [[0]], 1.0, 20_000, LIMIT, seeded())
-    assert chi_squared_p_value(world.frequencies(draws.tokens_PST[0]), world.log_p_X.exp()) > 1e-3
+    assert chi_squared_p_value(enumeration.frequencies(draws.tokens_PST[0]), enumeration.log_p_X.exp()) > 1e-3
 
 
 def test_rejection_is_exact_above_temperature_one_too():
     model = TabularModel.random(2, 3, seed=2)
-    world = enumerate_world(model, 3, 0.5)
+    enumeration = enumerate_texts(model, 3, 0.5)
     draws = Rejection(max_rows=20_000)(model, [[0]], 2.0, 20_000, 3, seeded())
-    assert chi_squared_p_value(world.frequencies(draws.tokens_PST[0]), world.target_X) > 1e-3
-    assert draws.log_normaliser_P.item() == pytest.approx(world.log_normaliser.item(), abs=0.03)
+    assert chi_squared_p_value(enumeration.frequencies(draws.tokens_PST[0]), enumeration.target_X) > 1e-3
+    assert draws.log_normaliser_P.item() == pytest.approx(enumeration.log_normaliser.item(), abs=0.03)
 
 
-def exact_snis(world, particles):
+def exact_snis(enumeration, particles):
     """Distribution of one text out of N, summed over all multisets of N texts."""
-    weight_X = world.log_z_XT.sum(1).exp()
+    weight_X = enumeration.log_z_XT.sum(1).exp()
     result_X = torch.zeros_like(weight_X)
     for pool in itertools.combinations_with_replacement(range(len(weight_X)), particles):
         index = torch.tensor(pool)
         copies = torch.unique(index, return_counts=True)[1]
         orders = math.factorial(particles) / math.prod(math.factorial(c) for c in copies.tolist())
-        result_X.index_add_(0, index, orders * world.q_X[index].prod() * weight_X[index] / weight_X[index].sum())
+        result_X.index_add_(0, index, orders * enumeration.q_X[index].prod() * weight_X[index] / weight_X[index].sum())
     return result_X
 
 
 def test_importance_resampling_has_the_predicted_bias_and_it_falls_as_one_over_n():
     model = TabularModel.random(2, 3, seed=14, scale=1.0)
-    world = enumerate_world(model, 3, 2.0)
+    enumeration = enumerate_texts(model, 3, 2.0)
     bias = {}
     for particles in (1, 2, 4, 8, 16):
-        predicted_X = exact_snis(world, particles)
-        bias[particles] = total_variation(predicted_X, world.target_X)
+        predicted_X = exact_snis(enumeration, particles)
+        bias[particles] = total_variation(predicted_X, enumeration.target_X)
         if particles in (2, 4):
             draws = SNIS(particles, max_rows=10**6)(model, [[0]], 0.5, DRAWS, 3, seeded())
-            counts_X = world.frequencies(draws.tokens_PST[0])
+            counts_X = enumeration.frequencies(draws.tokens_PST[0])
             assert chi_squared_p_value(counts_X, predicted_X) > 1e-3
-            assert chi_squared_p_value(counts_X, world.target_X) < 1e-9  # the bias is there to be seen
+            assert chi_squared_p_value(counts_X, enumeration.target_X) < 1e-9  # the bias is there to be seen
     assert bias[1] > 0.2
-    assert bias[1] == pytest.approx(total_variation(world.q_X, world.target_X), abs=1e-12)
+    assert bias[1] == pytest.approx(total_variation(enumeration.q_X, enumeration.target_X), abs=1e-12)
     assert bias[8] / bias[16] == pytest.approx(2, rel=0.15)
     assert bias[4] / bias[16] == pytest.approx(4, rel=0.3)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
-def test_smc_normaliser_is_unbiased(threshold, model, world):
+def test_smc_normaliser_is_unbiased(threshold, model, enumeration):
     runs = 20_000
     draws = [
         SMC(8, threshold, max_rows=10**6)(model, [[0]], 1 / ALPHA, runs // 20, LIMIT, seeded(s)) for s in range(20)
     ]
     estimates = torch.stack([d.log_normaliser_P.exp() for d in draws]).double()
-    error = (estimates.mean() - world.log_normaliser.exp()) / (estimates.std() / math.sqrt(len(draws)))
+    error = (estimates.mean() - enumeration.log_normaliser.exp()) / (estimates.std() / math.sqrt(len(draws)))
     assert abs(error) < 4
     assert sum(d.extras["resamplings"].item() for d in draws) > 0.1
-    assert estimates.std() / math.sqrt(20) < 0.003 * world.log_normaliser.exp()  # so a bias of 1% would show
+    assert estimates.std() / math.sqrt(20) < 0.003 * enumeration.log_normaliser.exp()  # so a bias of 1% would show
 
 
-def test_smc_comes_closer_to_the_target_with_more_particles(model, world):
+def test_smc_comes_closer_to_the_target_with_more_particles(model, enumeration):
     distance = {}
     for particles in (2, 32):
         draws = SMC(particles, 0.9, max_rows=10**6)(model, [[0]], 1 / ALPHA, 20_000, LIMIT, seeded())
-        distance[particles] = total_variation(world.frequencies(draws.tokens_PST[0]) / 20_000, world.target_X)
+        distance[particles] = total_variation(
+            enumeration.frequencies(draws.tokens_PST[0]) / 20_000, enumeration.target_X
+        )
     assert distance[2] > 0.05 and distance[32] < 0.02
 
 
@@ -157,19 +159,19 @@ def test_several_prompts_are_sampled_each_from_its_own_target():
         sampler = type(sampler)(**{**sampler.__dict__, "max_rows": 50_000})
         draws = sampler(model, [[2], [0], [1]], 0.5, 4000, 3, seeded())
         for place, prompt in enumerate((2, 0, 1)):
-            world = enumerate_world(model, 3, 2.0, prompt)
-            goal_X = world.q_X if isinstance(sampler, TokenTemperature) else world.target_X
-            assert total_variation(world.frequencies(draws.tokens_PST[place]) / 4000, goal_X) < 0.05
-            assert draws.log_normaliser_P[place].item() == pytest.approx(world.log_normaliser.item(), abs=0.08)
+            enumeration = enumerate_texts(model, 3, 2.0, prompt)
+            goal_X = enumeration.q_X if isinstance(sampler, TokenTemperature) else enumeration.target_X
+            assert total_variation(enumeration.frequencies(draws.tokens_PST[place]) / 4000, goal_X) < 0.05
+            assert draws.log_normaliser_P[place].item() == pytest.approx(enumeration.log_normaliser.item(), abs=0.08)
 
 
-def test_log_probabilities_and_weights_are_those_of_the_returned_texts(model, world):
+def test_log_probabilities_and_weights_are_those_of_the_returned_texts(model, enumeration):
     for sampler in (SMC(8), SuffixMH(8), Rejection(), SNIS(4), TokenTemperature(), PowerSampling(4, 2)):
         draws = sampler(model, [[0]], 1 / ALPHA, 100, LIMIT, seeded())
-        index = world.index_of(draws.tokens_PST[0])
-        assert torch.allclose(draws.logps_PS[0].double(), world.log_p_X[index], atol=1e-12)
+        index = enumeration.index_of(draws.tokens_PST[0])
+        assert torch.allclose(draws.logps_PS[0].double(), enumeration.log_p_X[index], atol=1e-12)
         if isinstance(sampler, TokenTemperature):
-            assert torch.allclose(draws.log_weights_PS[0], world.log_z_XT.sum(1)[index], atol=1e-12)
+            assert torch.allclose(draws.log_weights_PS[0], enumeration.log_z_XT.sum(1)[index], atol=1e-12)
 
 
 def test_results_do_not_depend_on_where_ended_rows_leave_the_batch(model):
@@ -179,17 +181,17 @@ def test_results_do_not_depend_on_where_ended_rows_leave_the_batch(model):
     assert torch.equal(kept.log_z_NT, shrunk.log_z_NT)
 
 
-def test_effective_sample_size_and_cost_are_reported(model, world):
+def test_effective_sample_size_and_cost_are_reported(model, enumeration):
     token = TokenTemperature(max_rows=DRAWS)(model, [[0]], 1 / ALPHA, DRAWS, LIMIT, seeded())
-    weight_X = world.log_z_XT.sum(1).exp()
-    share = (world.q_X * weight_X).sum() ** 2 / (world.q_X * weight_X**2).sum()
+    weight_X = enumeration.log_z_XT.sum(1).exp()
+    share = (enumeration.q_X * weight_X).sum() ** 2 / (enumeration.q_X * weight_X**2).sum()
     assert token.ess_P.item() / DRAWS == pytest.approx(share.item(), rel=0.01)
-    mean_length = (world.q_X * world.lengths_X).sum().item()
+    mean_length = (enumeration.q_X * enumeration.lengths_X).sum().item()
     assert token.tokens_per_sample == pytest.approx(mean_length, rel=0.01)
     snis = SNIS(8, max_rows=DRAWS)(model, [[0]], 1 / ALPHA, 2000, LIMIT, seeded())
     assert snis.tokens_per_sample == pytest.approx(8 * mean_length, rel=0.02)
     rejection = Rejection(max_rows=DRAWS)(model, [[0]], 1 / ALPHA, 10_000, LIMIT, seeded())
-    assert rejection.acceptance_P.item() == pytest.approx(world.log_normaliser.exp().item(), rel=0.03)
+    assert rejection.acceptance_P.item() == pytest.approx(enumeration.log_normaliser.exp().item(), rel=0.03)
     mh = SuffixMH(16, max_rows=DRAWS)(model, [[0]], 1 / ALPHA, 2000, LIMIT, seeded())
     assert 0.3 < mh.acceptance_P.item() < 1 and 1 <= mh.ess_P.item() <= 16
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig
 
-from sampling.exact import enumerate_world, horizon_conditionals, total_variation
+from sampling.exact import enumerate_texts, horizon_conditionals, total_variation
 from sampling.tabular import TabularModel
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.lhts import LHTS, LHTSTrainer
@@ -57,12 +57,12 @@ def test_training_reaches_the_enumerated_optimum(horizon, tmp_path):
     model = four_token_model()
     table, alpha = table_of(model, [2]), 2.0
     lhts = LHTS(tau=0.5, horizon=horizon, clamp=50.0, kl=0.0, max_new_tokens=LIMIT)
-    goal_X = enumerate_world(
+    goal_X = enumerate_texts(
         TabularModel(horizon_conditionals(table, LIMIT, alpha, horizon or LIMIT).log()[None], eos_ids=(1,)), LIMIT, 1.0
     ).q_X
-    start_X = enumerate_world(table, LIMIT, 1.0).q_X
+    start_X = enumerate_texts(table, LIMIT, 1.0).q_X
     trainer_for(tmp_path, model, lhts, max_steps=150).train()
-    reached_X = enumerate_world(table_of(model, [2]), LIMIT, 1.0).q_X
+    reached_X = enumerate_texts(table_of(model, [2]), LIMIT, 1.0).q_X
     assert total_variation(start_X, goal_X) > 0.1
     assert total_variation(reached_X, goal_X) < 0.03
 
@@ -160,9 +160,9 @@ def test_a_range_of_temperatures_gives_one_model_that_takes_tau(tmp_path):
     distance = {}
     for tau in (0.4, 1.0):
         tau_input.alpha_B = torch.tensor([1 / tau])
-        reached_X = enumerate_world(table_of(loaded, [2]), LIMIT, 1.0).q_X
+        reached_X = enumerate_texts(table_of(loaded, [2]), LIMIT, 1.0).q_X
         for goal in (0.4, 1.0):
-            distance[tau, goal] = total_variation(reached_X, enumerate_world(table, LIMIT, 1 / goal).target_X)
+            distance[tau, goal] = total_variation(reached_X, enumerate_texts(table, LIMIT, 1 / goal).target_X)
     assert distance[0.4, 0.4] < 0.5 * distance[0.4, 1.0]
     assert distance[1.0, 1.0] < 0.5 * distance[1.0, 0.4]
 
