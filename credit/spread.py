@@ -41,7 +41,7 @@ def spans(span_rewards_BT: Tensor, rewards_B: Tensor, group_B: Tensor, mask_BT: 
     H[j,t] is row j's return-to-go at the same position, held at its value at row j's last token once row j is over.
     Brings its own baseline: combine with `baseline: none`, whose output it does not read.
 
-    Assumption: r[b,s] depends on the tokens up to s only (rewards/spans.py; true of the spans of this repository's
+    Assumption: r[b,s] depends on the tokens up to s only (rewards/text/spans.py; true of the spans of this repository's
     rewards, as far as their docstrings say). Then the part of the reward that is left out is a function of the prefix,
     and the baseline of other rows, so the direction stays unbiased; it is not where a span is decided by later text.
 

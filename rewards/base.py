@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.failures import report_failure
-from rewards.markup.opened import moved, openings_of, reads_tag, whole_text
-from rewards.spans import Span
-from rewards.text import completion_text
+from rewards.guard.failures import report_failure
+from rewards.text.completions import completion_text
+from rewards.text.opened import moved, openings_of, reads_tag, whole_text
+from rewards.text.spans import Span
 
 
 class TextReward:
@@ -35,7 +35,7 @@ class TextReward:
 
     def reads_tag(self, tag: str) -> bool:
         """Whether it looks for this tag ("<think>"). A completion whose prompt has opened such a tag is judged together with
-        what was opened (rewards/markup/opened.py). Default: what its extractor says."""
+        what was opened (rewards/text/opened.py). Default: what its extractor says."""
         return reads_tag(getattr(self, "extract", None), tag)
 
     def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:
@@ -72,7 +72,7 @@ class TextReward:
 
 
 class SpanReward(TextReward):
-    """A `TextReward` that can also say where the reward was earned (rewards/spans.py)."""
+    """A `TextReward` that can also say where the reward was earned (rewards/text/spans.py)."""
 
     def text_spans(self, text: str, /, **row: Any) -> list[Span] | None:
         """Causal spans whose values add up to `score(text)`; None where there is no score."""

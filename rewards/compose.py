@@ -13,10 +13,10 @@ from typing import Any
 
 from rewards.composition import Composition, Reward, Scores, SpanComposition, finished, found
 from rewards.guard import callable_name
-from rewards.markup.opened import openings_of
 from rewards.shape import UNITS, cosine
-from rewards.spans import Span
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
+from rewards.text.opened import openings_of
+from rewards.text.spans import Span
 
 
 def gate(
@@ -97,7 +97,7 @@ def cosine_by_length(
 
 
 def whole_turn(reward: Reward, *, name: str | None = None) -> Reward:
-    """`reward`, which gets completions together with what their prompt has opened (rewards/markup/opened.py): for a function that
+    """`reward`, which gets completions together with what their prompt has opened (rewards/text/opened.py): for a function that
     looks for `<think>` and is no `TextReward`."""
     reward = found(reward)
     whole = finished(_WholeTurn([reward], name or callable_name(reward)))

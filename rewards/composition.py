@@ -10,8 +10,8 @@ from typing import Any
 
 from rewards.guard import callable_name, is_async
 from rewards.load import check_signature, load_reward
-from rewards.spans import Span
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
+from rewards.text.spans import Span
 
 Reward = Callable[..., Any]
 Scores = list  # of float | None, one per completion

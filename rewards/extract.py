@@ -11,9 +11,9 @@ import re
 from collections import deque
 
 from rewards.answers.numbers import FOUND_NUMBER
-from rewards.markup.fences import Code, code_blocks
-from rewards.markup.form import marks
-from rewards.markup.opened import reads_tag
+from rewards.text.fences import Code, code_blocks
+from rewards.text.form import marks
+from rewards.text.opened import reads_tag
 
 
 class whole_text:
@@ -45,7 +45,7 @@ class last_boxed:
 
 class in_tag:
     """What stands between `<tag>` and `</tag>`: the last such pair with more than white space and no tag of these names
-    in it; None without one. What a format reward pays (rewards/markup/form.py) has one such pair.
+    in it; None without one. What a format reward pays (rewards/text/form.py) has one such pair.
 
     A closing tag too many, an empty pair behind, or a pair that a cut-off text leaves open takes nothing away:
     "<answer>9</answer></answer><answer></answer><answer>1" gives "9". Tags in another spelling (`<Answer>`) are not read.
@@ -126,7 +126,7 @@ class last_number:
 
 
 class last_code_block:
-    """The content of the last closed code block with something in it (rewards/markup/fences.py: CommonMark's fences, and three
+    """The content of the last closed code block with something in it (rewards/text/fences.py: CommonMark's fences, and three
     backquotes on one line); None without one.
 
     Args:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import regex
 
 from rewards.base import SpanReward
-from rewards.markup.form import FORMS
-from rewards.spans import Span
+from rewards.text.form import FORMS
+from rewards.text.spans import Span
 
 MATCHES = ("full", "search")
 _ESCAPE = regex.compile(r"\\(.)")
@@ -24,7 +24,7 @@ class regex_format(SpanReward):
 
     Args:
         pattern: in the syntax of the package `regex` (a superset of `re`), or "think_answer": the well-formed answer
-            of rewards/markup/form.py, with the groups "think" and "answer".
+            of rewards/text/form.py, with the groups "think" and "answer".
         match: "full", the whole text must match; "search", a match anywhere is enough.
         flags: names of regex flags, "DOTALL|IGNORECASE" or a list; "" for none. Default: `.` matches newlines too. The
             form think_answer has none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
 
 
 class reward_model:

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from rewards.likelihood import REFERENCE
-from rewards.markup.opened import COLUMN
+from rewards.text.opened import COLUMN
 
 _PREFIX = "reward_file_"
 # What TRL and CreditGRPOTrainer pass besides the columns of the dataset.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import regex
 
 from rewards.base import SpanReward
-from rewards.spans import Span
+from rewards.text.spans import Span
 
 
 class _Phrases(SpanReward):

@@ -23,8 +23,8 @@ from rewards.guard import callable_name, guard_of, is_async
 from rewards.guard.clock import run_within
 from rewards.likelihood import REFERENCE
 from rewards.load import GIVEN
-from rewards.markup.opened import COLUMN, openings_of, whole_text
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
+from rewards.text.opened import COLUMN, openings_of, whole_text
 from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from userio.tracebacks import tell
 from userio.visible import visible

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rewards.base import SpanReward
-from rewards.markup.form import THINK_ANSWER, is_blank, marks
-from rewards.spans import Span
+from rewards.text.form import THINK_ANSWER, is_blank, marks
+from rewards.text.spans import Span
 
 RULES = ("open", "order", "close", "filled")
 CREDITS = ("rules", "all")
@@ -119,5 +119,5 @@ class tag_structure(SpanReward):
 
 def think_answer(*, credit: str = "rules", name: str = "think_answer") -> tag_structure:
     """`<think>...</think>` and then `<answer>...</answer>` and nothing else, as in DeepSeek-R1 (arXiv 2501.12948,
-    table 1); what is worth 1 is a well-formed answer (rewards/markup/form.py), exactly."""
+    table 1); what is worth 1 is a well-formed answer (rewards/text/form.py), exactly."""
     return tag_structure(THINK_ANSWER, credit=credit, outside="blank", name=name)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
 from tasks.base import RESERVED, Row
 from tasks.references import after_marker, typed
 from userio.read import nearest

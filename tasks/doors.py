@@ -13,7 +13,7 @@ import random
 import string
 
 from rewards.base import SpanReward
-from rewards.spans import Span
+from rewards.text.spans import Span
 from tasks.base import Row, Task
 
 

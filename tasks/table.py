@@ -68,7 +68,7 @@ def table_task(
         options_column: texts of the options, see `rewards.answers.choice.multiple_choice`; None: a column "choices" or "options"
             that holds lists or objects, if there is one.
         pattern: of the format reward over the whole completion: "think_answer" (the well-formed answer of
-            rewards/markup/form.py) or a regular expression of your own; None: no format reward.
+            rewards/text/form.py) or a regular expression of your own; None: no format reward.
         format_weight: weight of the format reward; the answer reward has the rest of 1.
         seed: of the held-out choice.
 

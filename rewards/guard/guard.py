@@ -20,14 +20,14 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-from rewards.failures import Failure
 from rewards.guard import clock, runners
+from rewards.guard.failures import Failure
 from rewards.guard.runners import LoopThread, run_here, run_in_workers
 from rewards.guard.sheet import Sheet
 from rewards.guard.verdict import Counts, FailureLimit, RewardStop, checked
 from rewards.guard.workers import WorkerPool
 from rewards.load import load_reward
-from rewards.spans import Span
+from rewards.text.spans import Span
 
 _log = logging.getLogger("rewards")
 ON_LIMIT = ("raise", "report")
@@ -96,7 +96,7 @@ class Guard:
     Attributes:
         counts: `Counts` over the life of the guard, on this process.
         stop_reason: why the run should stop, or None; set under `on_limit="report"`.
-        spans: companion method (rewards/spans.py), guarded too; only where the function has one.
+        spans: companion method (rewards/text/spans.py), guarded too; only where the function has one.
     """
 
     def __init__(

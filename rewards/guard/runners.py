@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from rewards.failures import collected_failures
 from rewards.guard.clock import run_within
+from rewards.guard.failures import collected_failures
 from rewards.guard.sheet import Logs, Outcome, Values
 from rewards.guard.verdict import RewardStop
 from rewards.guard.workers import WorkerPool

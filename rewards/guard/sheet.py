@@ -6,7 +6,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from rewards.failures import Failure
+from rewards.guard.failures import Failure
 from rewards.guard.verdict import listed
 
 _WHOLE = ("trainer_state", "log_extra", "log_metric")

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from rewards.failures import collected_failures
+from rewards.guard.failures import collected_failures
 from rewards.guard.sheet import Logs, Outcome, Values, portable
 from rewards.guard.verdict import RewardStop
 from rewards.load import load_file, load_reward, loaded_files

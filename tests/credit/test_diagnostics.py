@@ -11,7 +11,7 @@ from hypothesis import given
 from credit import Strategy, baseline, weight
 from credit.batch import Rollout
 from credit.diagnostics import diagnose
-from support.rollouts import rollouts
+from support.exact.rollouts import rollouts
 
 
 def batch(rewards: list[float], size: int) -> Rollout:

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from credit import baseline, spread, weight
 from credit.strategy import Strategy
-from support.rollouts import MAX_LENGTH, padded, reordered, rollouts
+from support.exact.rollouts import MAX_LENGTH, padded, reordered, rollouts
 
 
 def scored(rollout, base=baseline.none, measure=weight.seq_sum, **options):

@@ -16,7 +16,7 @@ from credit.critic import HeadSpec
 from credit.returns import adaptive_lambda, discounted_suffix_sums, gae, gae_loop, last_token_rewards
 from credit.spread import Value, ValueWhitened, value_prompt
 from credit.weight import constant
-from support.rollouts import rollouts
+from support.exact.rollouts import rollouts
 
 factors = st.sampled_from([0.0, 0.3, 0.95, 1.0]) | st.floats(0, 1)
 

@@ -12,8 +12,8 @@ from credit.baseline import none
 from credit.critic import AdapterSpec, CriticSpec, DecompositionSpec, HeadSpec, RidgeSpec, SeparateSpec
 from credit.spread import Value, ValueWhitened
 from credit.weight import constant
-from support.fixed import made_rollouts
-from support.replay import replay_trainer
+from support.exact.fixed import made_rollouts
+from support.exact.replay import replay_trainer
 from support.tiny import tiny_model, tiny_tokenizer
 
 # Random first weights, so that values differ from token to token from the first step on.

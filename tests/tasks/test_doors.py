@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.spans import span_total
+from rewards.text.spans import span_total
 from tasks.doors import door_share, doors
 
 KEYS = st.text("abcd", min_size=1, max_size=12)

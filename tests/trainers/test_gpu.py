@@ -16,8 +16,8 @@ from datasets import Dataset
 from trl import GRPOConfig
 
 from configs.compose import compose_strategy
-from support.exactness import BATCHES, Whole, broken_ways, message, nothing
-from support.fixed import distance, gradient, made_rollouts
+from support.exact.exactness import BATCHES, Whole, broken_ways, message, nothing
+from support.exact.fixed import distance, gradient, made_rollouts
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 
@@ -59,7 +59,7 @@ def strategy_of(words: str):
 
 @pytest.mark.parametrize("words", [*STRATEGIES, "spans", "rloo credit.kl_in_reward=true"])
 def test_the_promise_of_exactness_holds_on_the_device(words):
-    """The batches and the cuts of tests/support/exactness.py, to its bound."""
+    """The batches and the cuts of tests/support/exact/exactness.py, to its bound."""
     strategy, given, broken = strategy_of(words), {"use_cpu": False}, {}
     for batch in BATCHES:
         whole = Whole()(words, batch, strategy, given)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from credit import weight as weights
-from support.fixed import distance
+from support.exact.fixed import distance
 from support.sft_runs import completions, rows, train
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.sft import CreditSFTTrainer, sft_strategy

@@ -10,7 +10,7 @@ from typing import Any
 
 from rewards.base import TextReward
 from rewards.guard import callable_name, guard_of
-from rewards.markup.opened import reads_tag
+from rewards.text.opened import reads_tag
 from trainers.model.prompts import Openings, opening_tags
 
 _SHAPE = re.compile(r"</?[A-Za-z][\w:.-]*>|\[/?[A-Z][A-Z_]*\]|\N{WHITE LEFT-POINTING TRIANGLE}.*")

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rewards.markup.opened import COLUMN
+from rewards.text.opened import COLUMN
 from trainers.model.prompts import Openings, continuing, is_prefilled
 
 

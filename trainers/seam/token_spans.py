@@ -1,6 +1,6 @@
 """From characters to tokens: where in the token ids a reward was earned.
 
-A reward says it in characters of the text (rewards/spans.py); credit needs tokens. The map is made from the token ids
+A reward says it in characters of the text (rewards/text/spans.py); credit needs tokens. The map is made from the token ids
 themselves, never by tokenizing the text again: the ids a model samples are often not the ones a tokenizer would pick.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewards.spans import Span, span_total
-from rewards.text import completion_text
+from rewards.text.completions import completion_text
+from rewards.text.spans import Span, span_total
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()

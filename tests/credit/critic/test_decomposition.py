@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from credit.baseline import leave_one_out
 from credit.critic.decomposition import ReturnDecomposition, values_of
 from credit.returns import last_token_rewards
-from support.rollouts import rollouts
+from support.exact.rollouts import rollouts
 
 K, V = 12, 3
 

@@ -13,7 +13,7 @@ from lab.exact.tree import grow
 from lab.exact.worlds import END, World
 from lab.measure.estimate import measure
 from lab.measure.scoring import Scorer
-from support.replay import FixedRollouts, replay_gradient
+from support.exact.replay import FixedRollouts, replay_gradient
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 
 PROMPT_IDS = {"p": [5, 6], "q": [7]}

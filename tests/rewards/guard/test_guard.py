@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.failures import report_failure
 from rewards.guard import Guard, check_failures, guard_of, guarded, is_async
+from rewards.guard.failures import report_failure
 from rewards.guard.verdict import FailureLimit, RewardStop, checked
-from rewards.spans import Span
+from rewards.text.spans import Span
 from support import reward_samples as samples
 
 LIMITS = {"timeout": 0.4, "row_timeout": 0.2, "max_failed_share": 1.0}

@@ -1,4 +1,4 @@
-"""Run under torchrun by tests/support/exactness.py: gradients of strategies on this many ranks, one file for each, by rank 0.
+"""Run under torchrun by tests/support/exact/exactness.py: gradients of strategies on this many ranks, one file for each, by rank 0.
 
 An error while a strategy is made is the same on all ranks and costs that strategy only. One in training may leave the ranks at
 different places: it is written down, and ends the launch."""
@@ -16,7 +16,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 import torch
 
 from configs.compose import compose_strategy
-from support.exactness import gradients, reference
+from support.exact.exactness import gradients, reference
 
 
 def main(folder: Path) -> None:

@@ -15,8 +15,8 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 import torch
 
 from credit import Strategy, weight
-from support.fixed import made_rollouts
-from support.replay import replay_trainer
+from support.exact.fixed import made_rollouts
+from support.exact.replay import replay_trainer
 from support.tiny import tiny_model, tiny_tokenizer
 
 RANK = int(os.environ["RANK"])

@@ -14,8 +14,8 @@ from credit.critic import HeadSpec
 from credit.spread import Value
 from credit.weight import constant
 from support.critics import ADAPTER, CASES, DECOMPOSITION, HEAD, SEPARATE, farthest, fit, learned, value, whitened
-from support.fixed import distance, gradient, made_rollouts
-from support.replay import replay_trainer
+from support.exact.fixed import distance, gradient, made_rollouts
+from support.exact.replay import replay_trainer
 from support.tiny import loaded, tiny_model, tiny_tokenizer
 from trainers.critic.hidden_states import decoder_of
 

@@ -10,7 +10,7 @@ import torch
 from credit import Strategy, weight
 from credit.critic import HeadSpec
 from support.critics import fit
-from support.fixed import made_rollouts
+from support.exact.fixed import made_rollouts
 from support.runs import RANKS, run_ranks
 from support.tiny import tiny_model
 

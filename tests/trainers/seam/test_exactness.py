@@ -4,7 +4,7 @@ padded or ordered. Held by every strategy in configs/credit/, and by yours:
     pytest tests/trainers/seam/test_exactness.py --credit mine --config-dir my_configs
     pytest tests/trainers/seam/test_exactness.py --credit "mine credit.spread.power=3" --config-dir my_configs --set trainer.beta=0.1
 
-What happens in the batches, and what is tried with them, stands in tests/support/exactness.py.
+What happens in the batches, and what is tried with them, stands in tests/support/exact/exactness.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import pytest
 
 from configs.compose import compose_strategy, config_choices
-from support.exactness import BATCHES, RANKS, Found, Whole, broken_ways, compared, message, nothing, on_two_ranks
-from support.fixed import distance, gradient, made_rollouts
-from support.trainer_options import given_options
+from support.exact.exactness import BATCHES, RANKS, Found, Whole, broken_ways, compared, message, nothing, on_two_ranks
+from support.exact.fixed import distance, gradient, made_rollouts
+from support.exact.trainer_options import given_options
 
 # Single members beside the named strategies, so that no member goes untested.
 MEMBERS = [
@@ -68,7 +68,7 @@ def test_accumulation_padding_and_order_are_immaterial(strategy, overrides, give
     if batches := nothing(wholes):
         pytest.fail(
             f"{label} learns nothing in batch {', '.join(map(repr, batches))}: its gradient is zero there, so there was nothing to "
-            "compare and nothing was shown. The batches hold graded rewards of several functions (tests/support/exactness.py); look for "
+            "compare and nothing was shown. The batches hold graded rewards of several functions (tests/support/exact/); look for "
             "credit that cancels, a condition that is never met, or a factor that is 0.",
             pytrace=False,
         )

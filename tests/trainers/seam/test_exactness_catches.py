@@ -8,13 +8,22 @@ import sys
 import pytest
 import torch
 
-import support.wrong_credit as wrong_credit
+import support.exact.wrong_credit as wrong_credit
 from configs.compose import compose_strategy
 from credit import Strategy, baseline, weight
 from credit.critic import HeadSpec
-from support.exactness import BATCHES, Whole, broken_ways, fresh, gradients, message, nothing, options_of, rich_rollouts
+from support.exact.exactness import (
+    BATCHES,
+    Whole,
+    broken_ways,
+    fresh,
+    gradients,
+    message,
+    nothing,
+    options_of,
+    rich_rollouts,
+)
 from support.runs import ROOT, environment
-from support.trainer_options import given_options
 
 
 def found(strategy: Strategy, batches=("clipped",)) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import torch
 from credit import Strategy, baseline, weight
 from credit.spread import value_prompt
 from support.critics import HEAD, fit
-from support.fixed import distance
+from support.exact.fixed import distance
 from support.tiny import loaded
 
 

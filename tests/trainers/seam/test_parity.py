@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from support.fixed import distance
+from support.exact.fixed import distance
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 

@@ -11,8 +11,8 @@ from trl import GRPOConfig
 
 from credit import Strategy, weight
 from credit.baseline import group_mean
-from support.fixed import distance, gradient, made_rollouts
-from support.replay import FixedRollouts
+from support.exact.fixed import distance, gradient, made_rollouts
+from support.exact.replay import FixedRollouts
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 from trainers.seam.checkpoints import COMPLETE_MARK, last_complete_checkpoint

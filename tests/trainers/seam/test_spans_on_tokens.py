@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rewards.spans import Span
 from rewards.tags import think_answer
+from rewards.text.spans import Span
 from trainers.seam import token_spans as spans_module
 from trainers.seam.token_spans import character_ends, span_rewards, token_spans
 

@@ -6,7 +6,7 @@ import pytest
 from datasets import IterableDataset
 from peft import LoraConfig, PromptTuningConfig
 
-from support.swapped import FIELDS, LORA, assert_same, both, late, lengths, letters, prompts, save_policy
+from support.exact.swapped import FIELDS, LORA, assert_same, both, late, lengths, letters, prompts, save_policy
 
 
 @pytest.fixture(scope="module")

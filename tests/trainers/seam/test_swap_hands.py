@@ -12,7 +12,7 @@ import torch
 import trl
 from trl import GRPOTrainer
 
-from support.swapped import assert_same, build, lengths, outcome, prompts, save_policy
+from support.exact.swapped import assert_same, build, lengths, outcome, prompts, save_policy
 from trainers.grpo import CreditGRPOTrainer
 
 CREDITS = [None, "dr_grpo", "spans", "value"]

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
-from support.swapped import assert_same, both, outcome
+from support.exact.swapped import assert_same, both, outcome
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.embedded import byte_tokenizer
 

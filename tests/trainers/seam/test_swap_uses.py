@@ -15,7 +15,7 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from support.swapped import LORA, assert_same, both, late, lengths, outcome, prompts, save_judge, save_policy
+from support.exact.swapped import LORA, assert_same, both, late, lengths, outcome, prompts, save_judge, save_policy
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.embedded import byte_tokenizer
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from configs.compose import CONFIG_DIR
 from rewards.extract import in_tag
 from rewards.format import regex_format
-from rewards.markup.form import FORMS, SPACE
 from rewards.tags import tag_structure, think_answer
+from rewards.text.form import FORMS, SPACE
 from tasks.chain import PATTERN as CHAIN
 
 GOOD = ("<think>", "a", "</think>", "<answer>", "1", "</answer>")

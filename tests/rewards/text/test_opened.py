@@ -11,10 +11,10 @@ from rewards.compose import gate, whole_turn
 from rewards.extract import first_of, in_tag, last_boxed, whole_text
 from rewards.format import regex_format
 from rewards.guard import guarded
-from rewards.markup.opened import COLUMN
 from rewards.score import main
-from rewards.spans import span_total
 from rewards.tags import tag_structure, think_answer
+from rewards.text.opened import COLUMN
+from rewards.text.spans import span_total
 
 WHOLE = "<think>2+2</think>\n<answer>4</answer>"
 CUTS = ["<think>", "<think>2+", "<think>2+2</think>\n<answer>"]

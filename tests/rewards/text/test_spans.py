@@ -9,8 +9,8 @@ from rewards.compose import clip, gate, scale, weighted_sum
 from rewards.extract import in_tag
 from rewards.format import regex_format
 from rewards.phrases import forbidden_phrases, required_phrases
-from rewards.spans import Span, span_total
 from rewards.tags import tag_structure, think_answer
+from rewards.text.spans import Span, span_total
 from support.text_strategies import mixed
 
 PATTERN = r"<think>[^<]*</think>\s*<answer>(?P<answer>[^<]*)</answer>"

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.spans import Span
+from rewards.text.spans import Span
 
 COLUMN = "opened_by_prompt"
 _TAG = re.compile(r"<[A-Za-z][\w:.-]*>|\[[A-Z][A-Z_]*\]|\u25c1\w+\u25b7")

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from credit.strategy import Strategy
-from rewards.spans import Span
+from rewards.text.spans import Span
 from trainers.grpo import CreditGRPOTrainer
 
 
@@ -32,7 +32,7 @@ class FixedRollouts:
         completion_ids: P * G non-empty lists of token ids.
         rewards: P * G numbers, or P * G times one number for each of several reward functions; None = could not score.
         tool_mask: P * G lists of 0/1 as long as the completions; 0 = text of a tool, never learned from.
-        spans: P * G lists of `rewards.spans.Span`: where the first reward function gave what it gave.
+        spans: P * G lists of `rewards.text.spans.Span`: where the first reward function gave what it gave.
     """
 
     prompt_ids: Sequence[Sequence[int]]

@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from credit.strategy import Strategy
-from rewards.spans import Span
-from support.replay import FixedRollouts, flat, replay_gradients
+from rewards.text.spans import Span
+from support.exact.replay import FixedRollouts, flat, replay_gradients
+from support.exact.trainer_options import RESERVED, required_options
 from support.tiny import tiny_model, tiny_tokenizer
-from support.trainer_options import RESERVED, required_options
 
 FLOAT32 = 1e-5  # relative to the gradient, or to 1 % of what the tokens push in all, if that is more
 EOS, FIRST, LAST = 1, 3, 10

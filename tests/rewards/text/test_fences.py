@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rewards.build import choose_rewards, resolve_rewards
 from rewards.extract import after_marker, last_boxed, last_code_block
-from rewards.markup.fences import Code, code_blocks
+from rewards.text.fences import Code, code_blocks
 
 JSON = '{"a": 1}'
 

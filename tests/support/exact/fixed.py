@@ -6,7 +6,7 @@ import random
 
 import torch
 
-from support.replay import FixedRollouts, flat, replay_gradient
+from support.exact.replay import FixedRollouts, flat, replay_gradient
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 
 TOKENS = range(3, 3 + len(LETTERS))

@@ -1,1 +1,0 @@
-"""Tags and code blocks in a text."""

@@ -1,0 +1,1 @@
+"""Texts: completions as plain text, places in them, tags and code blocks."""
