@@ -15,7 +15,7 @@ from torch import Tensor
 from lab.exact.tree import Tree
 
 
-class Policy(Protocol):
+class TreePolicy(Protocol):
     """`initial` (D,) float64 and `logits(theta) -> (N, T, A)`, -inf for actions that are not open; where the policy
     does not act, the values are arbitrary."""
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lab.exact.policies import POLICIES, Policy, Tabular
+from lab.exact.policies import POLICIES, Tabular, TreePolicy
 from lab.exact.tree import Tree, grow
 from lab.exact.worlds import World
 
@@ -25,7 +25,7 @@ class Exact:
         tree: the enumerated world. policy: see lab/exact/policies.py. theta: (D,) float64; default the policy's initial one.
     """
 
-    def __init__(self, tree: Tree, policy: Policy, theta: Tensor | None = None):
+    def __init__(self, tree: Tree, policy: TreePolicy, theta: Tensor | None = None):
         self.tree, self.policy = tree, policy
         self.theta = (policy.initial if theta is None else theta).detach()
         with torch.no_grad():
@@ -95,7 +95,7 @@ class Exact:
         return jacobian(self.theta).view(texts, width, parameters)
 
     def expected_scores(self, item_N: Tensor, share_N: Tensor, items: int) -> tuple[Tensor, Tensor]:
-        """Scores of texts put together: (K, T, D) weighted sums over the texts of each item, and (K, T, T) the inner
+        """Scores of texts put together: (I, T, D) weighted sums over the texts of each item, and (I, T, T) the inner
         products of the deviations from them, where the weights `share_N` sum to 1 in each item.
 
         Raises:
@@ -104,21 +104,21 @@ class Exact:
         (_, width), parameters = self.tree.mask_NT.shape, self.theta.numel()
         if items * width * parameters * 8 > MAX_SCORE_BYTES:
             raise ValueError(f"{items} kinds of texts x {width} tokens x {parameters} parameters do not fit in memory.")
-        mean_KTD = torch.zeros(items, width, parameters, dtype=torch.float64)
+        mean_ITD = torch.zeros(items, width, parameters, dtype=torch.float64)
         if not isinstance(self.policy, Tabular):
-            mean_KTD.index_add_(0, item_N, self.scores_NTD * share_N[:, None, None])
-            deviation_NTD = (self.scores_NTD - mean_KTD[item_N]) * share_N.sqrt()[:, None, None]
-            spread_KTT = torch.zeros(items, width, width, dtype=torch.float64)
-            return mean_KTD, spread_KTT.index_add_(0, item_N, deviation_NTD @ deviation_NTD.transpose(1, 2))
+            mean_ITD.index_add_(0, item_N, self.scores_NTD * share_N[:, None, None])
+            deviation_NTD = (self.scores_NTD - mean_ITD[item_N]) * share_N.sqrt()[:, None, None]
+            spread_ITT = torch.zeros(items, width, width, dtype=torch.float64)
+            return mean_ITD, spread_ITT.index_add_(0, item_N, deviation_NTD @ deviation_NTD.transpose(1, 2))
         # Tabular: a token's score lives on its own state, so tokens of a text are orthogonal; never built densely.
         score_NTA = self._action_scores()
         states, actions = self.tree.tilt_SA.shape
         place_NT = (item_N[:, None] * width + torch.arange(width)) * states + self.tree.state_NT.clamp(min=0)
         weighted_NTA = score_NTA * share_N[:, None, None]
-        mean_KTD.view(-1, actions).index_add_(0, place_NT.flatten(), weighted_NTA.flatten(0, 1))
+        mean_ITD.view(-1, actions).index_add_(0, place_NT.flatten(), weighted_NTA.flatten(0, 1))
         square_NT = score_NTA.square().sum(dim=-1) * share_N[:, None]
-        square_KT = torch.zeros(items, width, dtype=torch.float64).index_add_(0, item_N, square_NT)
-        return mean_KTD, torch.diag_embed(square_KT) - mean_KTD @ mean_KTD.transpose(1, 2)
+        square_IT = torch.zeros(items, width, dtype=torch.float64).index_add_(0, item_N, square_NT)
+        return mean_ITD, torch.diag_embed(square_IT) - mean_ITD @ mean_ITD.transpose(1, 2)
 
     def _action_scores(self) -> Tensor:
         """(N, T, A) gradient of the log-prob in the logits: one-hot of the action minus the policy."""

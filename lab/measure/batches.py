@@ -4,7 +4,7 @@ Texts that a strategy cannot tell apart are one *item* (same prompt, reward and 
 order within a group are one batch with a multinomial probability. Both are exact: inside an item, means and variances
 of the scores are known (`Items`).
 
-Shapes: K items (of all prompts), n batches, R rows of a batch, G rows of a group.
+Shapes: I items (of all prompts), n batches, R rows of a batch, G rows of a group.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ class Items:
     """Texts a strategy cannot tell apart, put together. `scores` belong to the learner, probabilities to the sampler.
 
     Attributes:
-        text_K: one text of each item. prompt_K, prob_K: its prompt, its probability within the prompt.
+        text_I: one text of each item. prompt_I, prob_I: its prompt, its probability within the prompt.
         item_N: the item of each text.
-        mean_KTD: expected score of each token. spread_KTT: expected inner product of the deviations from it.
-        ideal_NT: A* of each text; ideal_KT, ideal_square_KT: expected A* and A*^2 of an item.
-        deciding_KT: probability that the token is a deciding one.
-        mask_KT: bool.
+        mean_ITD: expected score of each token. spread_ITT: expected inner product of the deviations from it.
+        ideal_NT: A* of each text; ideal_IT, ideal_square_IT: expected A* and A*^2 of an item.
+        deciding_IT: probability that the token is a deciding one.
+        mask_IT: bool.
     """
 
-    text_K: Tensor
-    prompt_K: Tensor
-    prob_K: Tensor
+    text_I: Tensor
+    prompt_I: Tensor
+    prob_I: Tensor
     item_N: Tensor
     share_N: Tensor
-    mean_KTD: Tensor
-    spread_KTT: Tensor
+    mean_ITD: Tensor
+    spread_ITT: Tensor
     ideal_NT: Tensor
-    ideal_KT: Tensor
-    ideal_square_KT: Tensor
-    deciding_KT: Tensor
-    mask_KT: Tensor
+    ideal_IT: Tensor
+    ideal_square_IT: Tensor
+    deciding_IT: Tensor
+    mask_IT: Tensor
 
     def of_prompt(self, prompt: int) -> Tensor:
         """Item indices of one prompt."""
-        return torch.nonzero(self.prompt_K == prompt).flatten()
+        return torch.nonzero(self.prompt_I == prompt).flatten()
 
 
 def itemise(learner: Exact, sampler: Exact, tell_texts_apart: bool) -> Items:
@@ -61,31 +61,31 @@ def itemise(learner: Exact, sampler: Exact, tell_texts_apart: bool) -> Items:
         # Rewards that differ by rounding only look the same.
         item_N = torch.unique(look.mul(2**32).round(), dim=0, return_inverse=True)[1]
     items = int(item_N.max()) + 1
-    prob_K = torch.zeros(items, dtype=torch.float64).index_add_(0, item_N, sampler.probs_N)
-    share_N = sampler.probs_N / prob_K[item_N]
-    text_K = torch.full((items,), texts).scatter_reduce_(0, item_N, torch.arange(texts), "amin")
+    prob_I = torch.zeros(items, dtype=torch.float64).index_add_(0, item_N, sampler.probs_N)
+    share_N = sampler.probs_N / prob_I[item_N]
+    text_I = torch.full((items,), texts).scatter_reduce_(0, item_N, torch.arange(texts), "amin")
 
     def expected(values_N: Tensor) -> Tensor:
         weighted_N = values_N * share_N.view(-1, *[1] * (values_N.dim() - 1))
         return torch.zeros(items, *values_N.shape[1:], dtype=torch.float64).index_add_(0, item_N, weighted_N)
 
     if tell_texts_apart:
-        mean_KTD, spread_KTT = learner.scores_NTD, torch.zeros(texts, width, width, dtype=torch.float64)
+        mean_ITD, spread_ITT = learner.scores_NTD, torch.zeros(texts, width, width, dtype=torch.float64)
     else:
-        mean_KTD, spread_KTT = learner.expected_scores(item_N, share_N, items)
+        mean_ITD, spread_ITT = learner.expected_scores(item_N, share_N, items)
     return Items(
-        text_K=text_K,
-        prompt_K=tree.prompt_N[text_K],
-        prob_K=prob_K,
+        text_I=text_I,
+        prompt_I=tree.prompt_N[text_I],
+        prob_I=prob_I,
         item_N=item_N,
         share_N=share_N,
-        mean_KTD=mean_KTD,
-        spread_KTT=spread_KTT,
+        mean_ITD=mean_ITD,
+        spread_ITT=spread_ITT,
         ideal_NT=learner.advantages_NT,
-        ideal_KT=expected(learner.advantages_NT),
-        ideal_square_KT=expected(learner.advantages_NT.square()),
-        deciding_KT=expected(tree.deciding_NT.double()),
-        mask_KT=tree.mask_NT[text_K],
+        ideal_IT=expected(learner.advantages_NT),
+        ideal_square_IT=expected(learner.advantages_NT.square()),
+        deciding_IT=expected(tree.deciding_NT.double()),
+        mask_IT=tree.mask_NT[text_I],
     )
 
 
@@ -110,7 +110,7 @@ def groups_of(items: Items, prompt: int, size: int) -> tuple[Tensor, Tensor]:
     """All multisets of `size` items of a prompt, (n, size), and their multinomial probabilities."""
     pool = items.of_prompt(prompt)
     index_nG = multisets(len(pool), size)
-    log_prob_nG = items.prob_K[pool].log()[index_nG]
+    log_prob_nG = items.prob_I[pool].log()[index_nG]
     repeats = (index_nG[:, :, None] == index_nG[:, None, :]).sum(dim=-1)
     # prod over distinct items of 1 / count! = exp(-sum over rows of lgamma(count + 1) / count)
     log_ways_n = math.lgamma(size + 1) - (torch.lgamma(repeats.double() + 1) / repeats).sum(dim=1)
@@ -137,7 +137,7 @@ def every_row(items: Items, prompts: int, size: int) -> list[Block]:
     """One block for each prompt, of single rows: for strategies whose rows do not look at each other."""
     alone = torch.zeros(1, dtype=torch.long)
     pools = [items.of_prompt(prompt) for prompt in range(prompts)]
-    return [Block(pool[:, None], items.prob_K[pool], alone, 1 / (prompts * size), size) for pool in pools]
+    return [Block(pool[:, None], items.prob_I[pool], alone, 1 / (prompts * size), size) for pool in pools]
 
 
 def every_group(items: Items, prompts: int, size: int) -> list[Block]:
@@ -161,7 +161,7 @@ def every_batch(items: Items, prompts: int, size: int) -> list[Block]:
 def sampled_batches(items: Items, prompts: int, size: int, number: int, seed: int, coupled: bool) -> list[Block]:
     """Batches drawn from the sampler, text by text the same for every strategy (common random numbers)."""
     generator = torch.Generator().manual_seed(seed)
-    prob_N, prompt_N = items.prob_K[items.item_N] * items.share_N, items.prompt_K[items.item_N]
+    prob_N, prompt_N = items.prob_I[items.item_N] * items.share_N, items.prompt_I[items.item_N]
     groups = []
     for prompt in range(prompts):
         weights_N = prob_N.masked_fill(prompt_N != prompt, 0.0)

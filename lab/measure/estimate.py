@@ -31,7 +31,7 @@ from lab.measure.metrics import alignment, direction, step_gain
 from lab.measure.moments import Moments, moments
 from lab.measure.scoring import Coupling, Scorer
 
-FOLDS = 16
+PIECES = 16
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _prepare(scorer: Scorer, group_size: int, budget: Budget):
     coupling = scorer.coupling(learner.prompts, group_size)
     items = itemise(learner, scorer.sampler or learner, scorer.sees_texts)
     sizes = [count_groups(items, prompt, group_size) for prompt in range(learner.prompts)]
-    return coupling, items, _plan(coupling, len(items.prob_K), sizes, budget)
+    return coupling, items, _plan(coupling, len(items.prob_I), sizes, budget)
 
 
 def _plan(coupling: Coupling, kinds: int, sizes: list[int], budget: Budget):
@@ -171,7 +171,7 @@ def _sampled(
     covariance: bool,
     seed: int,
 ) -> tuple[Moments, dict[str, float], dict[str, float]]:
-    """The metrics from a sample, with control variates and jackknife errors over FOLDS parts of the sample."""
+    """The metrics from a sample, with control variates and jackknife errors over PIECES pieces of the sample."""
     learner, coupled = scorer.learner, coupling.level == "batch"
     number = budget.sampled_calls if coupled else budget.sampled_groups
     blocks = sampled_batches(items, learner.prompts, size, number, seed, coupled)
@@ -187,16 +187,16 @@ def _sampled(
         for beta, (part_nD, known_D) in zip(slope, controls, strict=True):
             estimate_nD = estimate_nD - beta * (part_nD - known_D)
     found.mean_D = estimate_nD.mean(dim=0)
-    folds = estimate_nD.split(math.ceil(number / FOLDS))
+    pieces = estimate_nD.split(math.ceil(number / PIECES))
     total_D = estimate_nD.sum(dim=0)
     left_out = [
-        direction((total_D - fold.sum(dim=0)) / (number - len(fold)), found.variance, learner) for fold in folds
+        direction((total_D - piece.sum(dim=0)) / (number - len(piece)), found.variance, learner) for piece in pieces
     ]
     metrics = direction(found.mean_D, found.variance, learner)
     errors = {}
     for name in metrics:
         values = torch.tensor([each[name] for each in left_out], dtype=torch.float64)
-        spread_of = (values - values.mean()).square().sum() * (len(folds) - 1) / len(folds)
+        spread_of = (values - values.mean()).square().sum() * (len(pieces) - 1) / len(pieces)
         errors[name] = float(spread_of.sqrt())
     # The squared norm of a noisy residual is too large by its variance: take that out.
     residual = float((estimate_nD - found.mean_D).square().sum()) / (number * (number - 1))

@@ -86,17 +86,17 @@ def step_gain(mean_D: Tensor, learner: Exact, step: float = STEP) -> dict[str, f
 def alignment(found: Moments, items: Items) -> dict[str, float]:
     """How well credit A[b,t] follows the ideal A*[b,t], and where the update's weight lies."""
     return {
-        "pearson": _pearson(found, items.ideal_KT, items.ideal_square_KT, found.credit_M),
+        "pearson": _pearson(found, items.ideal_IT, items.ideal_square_IT, found.credit_M),
         "spearman": _spearman(found, items),
-        "key_share": float((found.push_KT * items.deciding_KT).sum() / found.push_KT.sum().clamp(min=1e-300)),
+        "key_share": float((found.push_IT * items.deciding_IT).sum() / found.push_IT.sum().clamp(min=1e-300)),
     }
 
 
-def _pearson(found: Moments, other_KT: Tensor, other_square_KT: Tensor, credit_M: Tensor) -> float:
+def _pearson(found: Moments, other_IT: Tensor, other_square_IT: Tensor, credit_M: Tensor) -> float:
     """Correlation over tokens of credit with a quantity known by its mean and mean square in each item."""
     weight_M = found.prob_M
-    other_M = other_KT[found.item_M, found.token_M]
-    square_M = other_square_KT[found.item_M, found.token_M]
+    other_M = other_IT[found.item_M, found.token_M]
+    square_M = other_square_IT[found.item_M, found.token_M]
     mean, other_mean = float(weight_M @ credit_M), float(weight_M @ other_M)
     variance = float(weight_M @ credit_M.square()) - mean**2
     other_variance = float(weight_M @ square_M) - other_mean**2
@@ -107,15 +107,15 @@ def _pearson(found: Moments, other_KT: Tensor, other_square_KT: Tensor, credit_M
 
 def _spearman(found: Moments, items: Items) -> float:
     """Pearson of the mid-ranks, both under the tokens' own probabilities."""
-    kinds, width = items.ideal_KT.shape
-    token_KT = torch.zeros(kinds, width, dtype=torch.float64)
-    token_KT.view(-1).index_add_(0, found.item_M * width + found.token_M, found.prob_M)
-    rank_NT = weighted_ranks(items.ideal_NT.flatten(), (token_KT[items.item_N] * items.share_N[:, None]).flatten())
+    kinds, width = items.ideal_IT.shape
+    token_IT = torch.zeros(kinds, width, dtype=torch.float64)
+    token_IT.view(-1).index_add_(0, found.item_M * width + found.token_M, found.prob_M)
+    rank_NT = weighted_ranks(items.ideal_NT.flatten(), (token_IT[items.item_N] * items.share_N[:, None]).flatten())
     rank_NT = rank_NT.view_as(items.ideal_NT) * items.share_N[:, None]
     zeros = torch.zeros(kinds, width, dtype=torch.float64)
-    mean_KT = zeros.index_add(0, items.item_N, rank_NT)
-    square_KT = zeros.index_add(0, items.item_N, rank_NT.square() / items.share_N[:, None].clamp(min=1e-300))
-    return _pearson(found, mean_KT, square_KT, weighted_ranks(found.credit_M, found.prob_M))
+    mean_IT = zeros.index_add(0, items.item_N, rank_NT)
+    square_IT = zeros.index_add(0, items.item_N, rank_NT.square() / items.share_N[:, None].clamp(min=1e-300))
+    return _pearson(found, mean_IT, square_IT, weighted_ranks(found.credit_M, found.prob_M))
 
 
 def weighted_ranks(values_M: Tensor, weights_M: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Moments:
         mean_D: expected gradient estimate. variance: trace of its covariance.
         covariance_DD: the covariance itself, where asked for.
         credit_M, item_M, token_M, prob_M: one entry per learning token of each batch: its credit A, its item and place,
-            its probability (summing to 1). push_KT: expected |c| by item and place.
+            its probability (summing to 1). push_IT: expected |c| by item and place.
         estimates: for sampled plans, per block the conditional means (n, D).
         batches: how many batches (or groups, for strategies without coupling) were looked at.
     """
@@ -40,7 +40,7 @@ class Moments:
     item_M: Tensor
     token_M: Tensor
     prob_M: Tensor
-    push_KT: Tensor
+    push_IT: Tensor
     batches: int
     estimates: list[Tensor] = field(default_factory=list)
 
@@ -60,12 +60,12 @@ def moments(
         covariance: also the full matrix (at most MAX_COVARIANCE parameters).
         keep_estimates: keep each batch's conditional mean, for standard errors.
     """
-    kinds, width, parameters = items.mean_KTD.shape
+    kinds, width, parameters = items.mean_ITD.shape
     mean_D = torch.zeros(parameters, dtype=torch.float64)
     square = 0.0
     wants_matrix = covariance and parameters <= MAX_COVARIANCE
     matrix_DD = torch.zeros(parameters, parameters, dtype=torch.float64) if wants_matrix else None
-    push_KT = torch.zeros(kinds, width, dtype=torch.float64)
+    push_IT = torch.zeros(kinds, width, dtype=torch.float64)
     entries, estimates, batches = [], [], 0
     for block in blocks:
         block_mean_D, block_square = torch.zeros_like(mean_D), 0.0
@@ -78,7 +78,7 @@ def moments(
             items_nR, prob_n = block.items_nR[chunk], block.prob_n[chunk]
             credit_nRT, coefficients_nRT = _score(scorer, items, block, items_nR, coupling)
             estimate_nD = _conditional_mean(items, items_nR, coefficients_nRT)
-            inner_nR = (coefficients_nRT[..., None, :] @ items.spread_KTT[items_nR] @ coefficients_nRT[..., None]).sum(
+            inner_nR = (coefficients_nRT[..., None, :] @ items.spread_ITT[items_nR] @ coefficients_nRT[..., None]).sum(
                 dim=(2, 3)
             )
             block_mean_D += prob_n @ estimate_nD
@@ -87,7 +87,7 @@ def moments(
                 block_DD += estimate_nD.T @ (estimate_nD * prob_n[:, None])
                 block_DD += _inner_covariance(scorer, items, items_nR, coefficients_nRT, prob_n)
             size_nRT = coefficients_nRT.abs() * prob_n[:, None, None] * block.copies
-            push_KT.index_add_(0, items_nR.flatten(), size_nRT.flatten(0, 1))
+            push_IT.index_add_(0, items_nR.flatten(), size_nRT.flatten(0, 1))
             entries.append(_entries(items, items_nR, credit_nRT, prob_n))
             if keep_estimates:
                 kept.append(estimate_nD)
@@ -107,14 +107,14 @@ def moments(
         item_M=item_M,
         token_M=token_M,
         prob_M=prob_M / prob_M.sum(),
-        push_KT=push_KT,
+        push_IT=push_IT,
         batches=batches,
         estimates=estimates,
     )
 
 
 def _score(scorer: Scorer, items: Items, block: Block, items_nR: Tensor, coupling: Coupling) -> tuple[Tensor, Tensor]:
-    texts_nR = items.text_K[items_nR]
+    texts_nR = items.text_I[items_nR]
     if coupling.level == "batch":
         assert block.share == 1.0, "coupled strategies need whole batches"
         return scorer.separate(texts_nR, block.group_R)
@@ -124,28 +124,28 @@ def _score(scorer: Scorer, items: Items, block: Block, items_nR: Tensor, couplin
 
 def _conditional_mean(items: Items, items_nR: Tensor, coefficients_nRT: Tensor) -> Tensor:
     """(n, D) expected estimate of each batch given its items."""
-    _, width, parameters = items.mean_KTD.shape
+    _, width, parameters = items.mean_ITD.shape
     first, last = int(items_nR.min()), int(items_nR.max())  # items of a prompt stand together
     table_nUT = torch.zeros(len(items_nR), last - first + 1, width, dtype=torch.float64)
     table_nUT.scatter_add_(1, (items_nR - first)[..., None].expand(-1, -1, width), coefficients_nRT)
-    return table_nUT.flatten(1) @ items.mean_KTD[first : last + 1].view(-1, parameters)
+    return table_nUT.flatten(1) @ items.mean_ITD[first : last + 1].view(-1, parameters)
 
 
 def _inner_covariance(
     scorer: Scorer, items: Items, items_nR: Tensor, coefficients_nRT: Tensor, prob_n: Tensor
 ) -> Tensor:
     """(D, D) covariance that remains inside the items."""
-    kinds, width, _ = items.mean_KTD.shape
+    kinds, width, _ = items.mean_ITD.shape
     pairs_nRTT = coefficients_nRT[..., None] * coefficients_nRT[..., None, :] * prob_n[:, None, None, None]
-    pairs_KTT = torch.zeros(kinds, width, width, dtype=torch.float64)
-    pairs_KTT.index_add_(0, items_nR.flatten(), pairs_nRTT.flatten(0, 1))
-    deviation_NTD = scorer.learner.scores_NTD - items.mean_KTD[items.item_N]
-    pairs_NTT = pairs_KTT[items.item_N] * items.share_N[:, None, None]
+    pairs_ITT = torch.zeros(kinds, width, width, dtype=torch.float64)
+    pairs_ITT.index_add_(0, items_nR.flatten(), pairs_nRTT.flatten(0, 1))
+    deviation_NTD = scorer.learner.scores_NTD - items.mean_ITD[items.item_N]
+    pairs_NTT = pairs_ITT[items.item_N] * items.share_N[:, None, None]
     return torch.einsum("nsd,nst,nte->de", deviation_NTD, pairs_NTT, deviation_NTD)
 
 
 def _entries(items: Items, items_nR: Tensor, credit_nRT: Tensor, prob_n: Tensor) -> tuple[Tensor, ...]:
-    mask_nRT = items.mask_KT[items_nR]
+    mask_nRT = items.mask_IT[items_nR]
     width = mask_nRT.shape[-1]
     item_nRT = items_nR[..., None].expand_as(mask_nRT)
     token_nRT = torch.arange(width).expand_as(mask_nRT)

@@ -129,12 +129,12 @@ def test_a_transformer_never_looks_ahead():
 def test_scores_of_items_equal_those_of_their_texts(policy):
     found = exact(world("poison"), policy)
     item_N = found.tree.prompt_N * 2 + (found.tree.rewards_N > 0)
-    prob_K = torch.zeros(4, dtype=torch.float64).index_add_(0, item_N, found.probs_N)
-    share_N = found.probs_N / prob_K[item_N]
-    mean_KTD, spread_KTT = found.expected_scores(item_N, share_N, 4)
+    prob_I = torch.zeros(4, dtype=torch.float64).index_add_(0, item_N, found.probs_N)
+    share_N = found.probs_N / prob_I[item_N]
+    mean_ITD, spread_ITT = found.expected_scores(item_N, share_N, 4)
     for k in range(4):
         scores_MTD, share_M = found.scores_NTD[item_N == k], share_N[item_N == k]
         mean_TD = torch.einsum("m,mtd->td", share_M, scores_MTD)
         off_MTD = scores_MTD - mean_TD
-        close(mean_KTD[k], mean_TD)
-        close(spread_KTT[k], torch.einsum("m,mtd,msd->ts", share_M, off_MTD, off_MTD))
+        close(mean_ITD[k], mean_TD)
+        close(spread_ITT[k], torch.einsum("m,mtd,msd->ts", share_M, off_MTD, off_MTD))

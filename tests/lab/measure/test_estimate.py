@@ -111,7 +111,7 @@ def test_texts_put_together_as_one_kind_still_count_with_their_own_scores(name):
     """Seven texts of one prompt, three kinds of them: equal in reward and length, different in tokens."""
     game = replace(midget(), prompts=("p",), actions=("a", "b", END))
     learner, strategy = exact(game), MEMBERS[name]
-    assert len(itemise(learner, learner, False).prob_K) < len(learner.probs_N)
+    assert len(itemise(learner, learner, False).prob_I) < len(learner.probs_N)
     found = measure(learner, strategy, 2, covariance=True)
     mean_D, covariance_DD = brute_force(learner, strategy, 2)
     close(found.mean_D, mean_D)
