@@ -23,6 +23,7 @@ from support.exact.exactness import (
     options_of,
     rich_rollouts,
 )
+from support.exact.trainer_options import given_options
 from support.runs import ROOT, environment
 
 
