@@ -120,7 +120,8 @@ class Credit:
     """What a strategy makes of a `Rollout` at scoring time.
 
     `advantages_BT` is None when the spread needs the live forward pass; `Strategy.live_advantages` then makes it in
-    the loss. Advantages and weights stay two tensors until the trainer folds them. Both are 0 where the mask is False.
+    the loss. Advantages and weights stay two tensors until the trainer hands TRL their product. Both are 0 where the mask
+    is False.
     """
 
     advantages_B: Tensor

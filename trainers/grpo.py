@@ -3,7 +3,7 @@
 No TRL method body is copied: each override calls super and adds. Where things happen:
     _calculate_rewards                    keeps the raw reward matrix of all ranks
     _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
-    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the fold (trainers/seam/trl_weight.py)
+    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the weights (trainers/seam/trl_weight.py)
     (trainers/seam/chat.py)               chats that end with the beginning of an answer; what a prompt has opened
     (trainers/critic/seam.py)             a critic's values into those signals, its fit beside the loss
     (trainers/seam/kl_reward.py)          the KL penalty into those signals, and out of TRL's loss
@@ -36,7 +36,7 @@ from trainers.seam.reference_reward import ReferenceReward, reads_reference, ref
 from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
 from trainers.seam.token_spans import local_span_rewards
-from trainers.seam.trl_weight import fold
+from trainers.seam.trl_weight import advantages_for_trl
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +234,9 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         if torch.is_tensor(inputs.get("num_items_in_batch")):
             inputs["num_items_in_batch"] = inputs["num_items_in_batch"].clamp(min=1)
         weights_BT = inputs["credit_weights_BT"]
-        inputs["advantages"] = fold(self, advantages_BT, weights_BT, mask_BT, inputs.get("num_items_in_batch", 1))
+        inputs["advantages"] = advantages_for_trl(
+            self, advantages_BT, weights_BT, mask_BT, inputs.get("num_items_in_batch", 1)
+        )
         for observe in self.credit_observers:
             observe(self, signals, advantages_BT, weights_BT)
 

@@ -5,7 +5,7 @@
 In float32 the bounds are those of the CPU. In bfloat16 (autocast) every product is rounded to 8 bits, 0.4 % of its size,
 and where the rounding falls depends on the shape of the micro-batch: how a batch is cut shows in the third digit of the
 gradient, for TRL's own loss as for ours. What does hold is parity at the same cut, where both run the same products, up to
-the rounding of the few numbers that the fold scales.
+the rounding of the few numbers that are scaled for TRL.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ class CriticSeam:
             return  # evaluation draws one completion of a prompt, and there are no others to compare with
         surprise_BT = (1 - signals["policy_logps_BT"].exp()).masked_fill(~mask_BT, 0.0) * inputs["credit_weights_BT"]
         rewards_B1 = signals["rewards_B"].nan_to_num(nan=0.0)[:, None]
-        group_B1 = inputs["credit_leave_one_out_B"][:, None]
-        noise = {"reward": rewards_B1, "group": group_B1, "credit": advantages_BT}
+        leave_one_out_B1 = inputs["credit_leave_one_out_B"][:, None]
+        noise = {"reward": rewards_B1, "group": leave_one_out_B1, "credit": advantages_BT}
         sums = sums_of(
             critic.loss_of_values(values_BT, targets_BT),
             targets_BT,

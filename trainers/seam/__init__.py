@@ -1,1 +1,1 @@
-"""Where TRL is met: weights folded into its loss, what is refused, checkpoints that resume exactly."""
+"""Where TRL is met: weights in its loss, what is refused, checkpoints that resume exactly."""

@@ -1,4 +1,4 @@
-"""Folding: hands TRL `A * w * P / w_trl`, so that TRL's own loss, clipping included, carries our weights.
+"""The weights in TRL's loss: hands TRL `A * w * P / w_trl`, so that TRL's own loss, clipping included, carries our weights.
 
 Every TRL surrogate f(rho, A) is positively homogeneous in A, so a weight w >= 0 may ride on A. w_trl is the weight TRL's
 `loss_type` itself gives token (b, t) of a micro-batch; P ranks average their gradients. Neither the KL term nor the
@@ -42,11 +42,13 @@ def trl_weight(trainer, mask_BT: Tensor, num_items: Tensor | float) -> Tensor:
     return one * trainer.accelerator.num_processes / (num_items * share)
 
 
-def fold(trainer, advantages_BT: Tensor, weights_BT: Tensor, mask_BT: Tensor, num_items: Tensor | float) -> Tensor:
+def advantages_for_trl(
+    trainer, advantages_BT: Tensor, weights_BT: Tensor, mask_BT: Tensor, num_items: Tensor | float
+) -> Tensor:
     """The advantages to hand to TRL: (B, T), or (B,) when TRL's ratio is per sequence. 0 at masked tokens."""
     ranks = trainer.accelerator.num_processes
-    folded_BT = advantages_BT * weights_BT * ranks / trl_weight(trainer, mask_BT, num_items)
+    scaled_BT = advantages_BT * weights_BT * ranks / trl_weight(trainer, mask_BT, num_items)
     if trainer.importance_sampling_level != "sequence":
-        return folded_BT
+        return scaled_BT
     # One ratio per row wants one advantage per row; `refuse` made sure the row is constant.
-    return folded_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)
+    return scaled_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)

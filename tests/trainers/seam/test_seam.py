@@ -267,7 +267,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 
 
 def test_every_base_loss_carries_the_same_gradient_on_policy():
-    """Each TRL loss has another w_trl; the fold cancels it. SAPO's and VESPO's surrogates have slope 1 at rho = 1."""
+    """Each TRL loss has another w_trl; trl_weight cancels it. SAPO's and VESPO's surrogates have slope 1 at rho = 1."""
     rollouts = made_rollouts(9)
     wanted = gradient(rollouts, "seq_norm", loss_type="dr_grpo")
     losses = ["grpo", "dapo", "sapo", "cispo", "vespo"] + ([] if LUSPO_NEEDS_SEQUENCE_LEVEL else ["luspo"])
