@@ -60,8 +60,8 @@ class Decomposition:
         features_BTD = self.features(tokens_BT, states_BTW)
         if self.weights_D is None:
             return features_BTD.new_zeros(features_BTD.shape[:2])
-        trust = min(max(self.agreed / self.predicted, 0.0), 1.0)
-        return trust * (features_BTD @ self.weights_D)
+        shrinkage = min(max(self.agreed / self.predicted, 0.0), 1.0)
+        return shrinkage * (features_BTD @ self.weights_D)
 
     def values(self, tokens_BT: Tensor, states_BTW: Tensor, rewards_B: Tensor) -> Tensor:
         given_BT = self.increments(tokens_BT, states_BTW)

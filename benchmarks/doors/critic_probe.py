@@ -50,7 +50,7 @@ class GradientDecomposition(Decomposition):
         if self.weights_D is None:
             self.weights_D = torch.zeros(self.kept[0][0].shape[1], requires_grad=True)
             self.optimiser = torch.optim.Adam([self.weights_D], lr=self.rate)
-            self.agreed = self.predicted = 1.0  # full trust
+            self.agreed = self.predicted = 1.0  # a factor of 1: no shrinkage
         for number in range(self.passes):
             which = len(self.kept) - 1 if number == 0 else int(torch.randint(len(self.kept), (), generator=self.draws))
             summed_BD, returns_B = self.kept[which]
@@ -61,8 +61,8 @@ class GradientDecomposition(Decomposition):
             self.optimiser.step()
 
 
-class Untrusted(Shipped):
-    """Without the measured trust."""
+class Unshrunk(Shipped):
+    """Without the measured shrinkage."""
 
     def fit(self, *seen) -> None:
         super().fit(*seen)
@@ -84,7 +84,7 @@ CRITICS = {
     "separate decoder, 1e-3, 2 passes of 20 steps": lambda: ByGradient(Separate(), 1e-3, 2, 20),
     "ridge, whole, random features of last state": lambda: Decomposition(StateFeatures(WIDTH), forget=0.97),
     "ridge, whole, token and place (shipped)": lambda: Shipped(V),
-    "  without trust": lambda: Untrusted(V),
+    "  without shrinkage": lambda: Unshrunk(V),
     "  a table in place of random features": lambda: Decomposition(Places(V), ridge=0.001),
     "  level by ridge on the state": lambda: Decomposition(fourier, level="state"),
     "  at all positions": lambda: AllPositions(fourier),

@@ -7,7 +7,7 @@ one ridge regression of whole completions, centred within each prompt's group, o
 and no lag: the regression does not see the level, which moves as the policy improves. The sums it needs are sums over rows,
 so the fit is the same however a batch is cut.
 
-How far the contributions are trusted is measured on each batch before it is learned from: they are scaled by the slope, in
+How far the contributions are shrunk is measured on each batch before it is learned from: they are scaled by the slope, in
 [0, 1], of the centred rewards over their predictions. Where nothing can be predicted the credit is leave-one-out.
 
 Sources: RUDDER, Arjona-Medina et al. 2019, arXiv 1806.07857; least-squares return decomposition as in Ren et al. 2022,
@@ -34,7 +34,7 @@ from credit.spread import spans
 _TOKEN_DIMS, _PLACE_DIMS, _LONGEST_PERIOD = 64, 32, 1000.0
 # Features are made for about this many numbers at a time.
 _PIECE = 2**24
-_TRUST_MEMORY = 0.9  # weight of earlier batches in the slope, per batch
+_SHRINKAGE_MEMORY = 0.9  # weight of earlier batches in the slope, per batch
 
 
 class ReturnDecomposition(nn.Module):
@@ -82,18 +82,18 @@ class ReturnDecomposition(nn.Module):
         )  # sums of prediction x truth, prediction^2
 
     @property
-    def trust(self) -> Tensor:
+    def shrinkage(self) -> Tensor:
         """0-d in [0, 1]: slope of the centred rewards over their predictions, on batches not yet learned from; at first 0."""
         return (self.agreement_2[0] / self.agreement_2[1].clamp(min=1e-30)).clamp(0.0, 1.0)
 
     def contributions(self, token_ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions u (B, T) under the present fit, 0 at masked tokens, and row features X = sum_t phi (B, D), float64."""
         contributions, sums = [], []
-        place_TD, trusted_D = self._places(token_ids_BT.shape[1]), self.weights_D * self.trust
+        place_TD, shrunk_D = self._places(token_ids_BT.shape[1]), self.weights_D * self.shrinkage
         rows = max(1, _PIECE // max(1, place_TD.numel()))
         for ids_bT, mask_bT in zip(token_ids_BT.split(rows), mask_BT.split(rows), strict=True):
             phi_bTD = torch.cos(self.token_VE[ids_bT] @ self.token_ED + place_TD).masked_fill(~mask_bT[..., None], 0.0)
-            contributions.append((phi_bTD @ trusted_D.float()).double())
+            contributions.append((phi_bTD @ shrunk_D.float()).double())
             sums.append(phi_bTD.sum(dim=1, dtype=torch.float64))
         return torch.cat(contributions), torch.cat(sums)
 
@@ -109,7 +109,7 @@ class ReturnDecomposition(nn.Module):
         centred_BD = (sums_BD - mean_BD) * scorable_B[:, None]
         predicted_B = centred_BD @ self.weights_D
         agreed = torch.stack([(predicted_B * centred_B).sum(), predicted_B.square().sum()])
-        self.agreement_2.mul_(_TRUST_MEMORY).add_(agreed)
+        self.agreement_2.mul_(_SHRINKAGE_MEMORY).add_(agreed)
         self.gram_DD.mul_(self.forgetting).add_(centred_BD.T @ centred_BD)
         self.moment_D.mul_(self.forgetting).add_(centred_BD.T @ centred_B)
         self.count.mul_(self.forgetting).add_(((count_B > 1) & scorable_B).sum())

@@ -1,9 +1,9 @@
-"""A linear value head without a learning rate: recursive least squares on hidden states, level and trust apart.
+"""A linear value head without a learning rate: recursive least squares on hidden states, level and shrinkage apart.
 
-    V(s) = level + trust * w . (x - centre),      x the state before the token (and, `running`, the sum of the states so far)
+    V(s) = level + shrinkage * w . (x - centre),      x the state before the token (and, `running`, the sum of the states so far)
 
 w solves a ridge regression over the optimiser batches so far, older ones forgotten geometrically. `level` and `centre` are means
-of the last batches only, so they follow a policy that improves. `trust`, in [0, 1], is the slope of the outcomes over the
+of the last batches only, so they follow a policy that improves. `shrinkage`, in [0, 1], is the slope of the outcomes over the
 predictions on batches not yet learned from: what does not predict does not enter. All of it follows from sums over tokens, so
 the fit is the same however a batch is cut. Source: least-squares value functions, Bradtke and Barto 1996; Boyan 2002.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from credit.critic.head import LEVEL_MEMORY
 
-_TRUST_MEMORY = 0.9
+_SHRINKAGE_MEMORY = 0.9
 
 
 class RidgeHead(nn.Module):
@@ -54,7 +54,7 @@ class RidgeHead(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
     @property
-    def trust(self) -> Tensor:
+    def shrinkage(self) -> Tensor:
         """0-d in [0, 1]; 0 before anything was predicted."""
         return (self.agreement_2[0] / self.agreement_2[1].clamp(min=1e-30)).clamp(0.0, 1.0)
 
@@ -70,7 +70,7 @@ class RidgeHead(nn.Module):
     def forward(self, states_BTD: Tensor, visible_BT: Tensor) -> Tensor:
         """(B, T) float32 values."""
         level = self.level_2[1] / self.level_2[0].clamp(min=1e-30)
-        return (level + self.trust * self._deviation(self.features(states_BTD, visible_BT))).float()
+        return (level + self.shrinkage * self._deviation(self.features(states_BTD, visible_BT))).float()
 
     def sums(self, states_BTD: Tensor, visible_BT: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> Tensor:
         """One flat vector of all that `learn` needs from some rows; add those of all micro-batches and ranks."""
@@ -90,7 +90,7 @@ class RidgeHead(nn.Module):
         if weight <= 0:
             return
         agreed = torch.stack([pg / weight - p * g / weight**2, pp / weight - (p / weight) ** 2])
-        self.agreement_2.mul_(_TRUST_MEMORY).add_(agreed)
+        self.agreement_2.mul_(_SHRINKAGE_MEMORY).add_(agreed)
         before = self.level_2[0].clone()
         self.level_2.mul_(LEVEL_MEMORY).add_(torch.stack([weight, g]))
         share = weight / (LEVEL_MEMORY * before + weight)

@@ -15,7 +15,7 @@ K, V = 12, 3
 
 
 def fitted(seed: int = 0) -> ReturnDecomposition:
-    """A decomposition with arbitrary weights that are trusted."""
+    """A decomposition with arbitrary weights that are not shrunk."""
     made = ReturnDecomposition(5, features=16, seed=seed)
     made.weights_D.copy_(torch.randn(16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
     made.agreement_2.fill_(1.0)
@@ -90,17 +90,17 @@ def test_a_reward_that_is_a_sum_over_tokens_is_found():
             continue
         centred, truth = contributions_BT - contributions_BT.mean(0), earned_BT - earned_BT.mean(0)
         assert torch.corrcoef(torch.stack([centred.flatten(), truth.flatten()]))[0, 1] > 0.9
-    assert made.trust > 0.9
+    assert made.shrinkage > 0.9
 
 
-def test_rewards_that_no_token_explains_are_not_trusted():
+def test_rewards_that_no_token_explains_are_shrunk_away():
     made, group_B, mask_BT = ReturnDecomposition(V, features=128), torch.arange(16) // 8, torch.ones(16, K).bool()
     generator = torch.Generator().manual_seed(0)
     for seed in range(40):
         letters_BT, _, _ = doors(16, seed)
         rewards_B = torch.rand(16, generator=generator, dtype=torch.float64)
         made.fit(made.contributions(letters_BT, mask_BT)[1], rewards_B, group_B)
-    assert made.trust < 0.3
+    assert made.shrinkage < 0.3
 
 
 def test_a_row_that_cannot_be_scored_teaches_nothing():

@@ -47,10 +47,10 @@ def test_sums_of_pieces_are_the_sums_of_the_whole(running):
     assert torch.allclose(head.sums(*whole), sum(head.sums(*part) for part in parts), rtol=1e-12, atol=1e-12)
 
 
-def test_what_is_linear_is_found_and_trusted():
+def test_what_is_linear_is_found_and_not_shrunk():
     head = after([batch(seed, level=0.5) for seed in range(20)], ridge=1e-6)
     states_BTD, visible_BT, targets_BT, _ = batch(99, level=0.5)
-    assert head.trust == pytest.approx(1.0, abs=1e-3)
+    assert head.shrinkage == pytest.approx(1.0, abs=1e-3)
     left = (head(states_BTD, visible_BT) - targets_BT)[VISIBLE]
     assert left.var() < 0.01 * targets_BT[VISIBLE].var()
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_predicted_is_left_at_the_level():
         states_BTD, visible_BT, _, weights_BT = batch(seed)
         rows.append((states_BTD, visible_BT, 0.6 + torch.randn(32, 5, generator=generator), weights_BT))
     head = after(rows)
-    assert head.trust < 0.3
+    assert head.shrinkage < 0.3
     assert head(*batch(99)[:2])[VISIBLE].mean().item() == pytest.approx(0.6, abs=0.15)
 
 
