@@ -1,6 +1,6 @@
 """Align a policy: `accelerate launch train_grpo.py credit=seq_norm`. `--help` lists the choices."""
 
-from trainers.command.cli import run_verb
+from apportion.verbs import run
 
 if __name__ == "__main__":
-    run_verb("train_grpo", "trainers.run.grpo:run_grpo", "trainers.run.grpo:register_schema")
+    run("train_grpo")

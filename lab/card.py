@@ -32,7 +32,8 @@ from lab.measure.invariances import invariances
 from lab.measure.metrics import nothing_learned
 from userio.tracebacks import tell
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "strategies"
+_PAGES = CONFIG_DIR.parent / "docs" / "strategies"
+FOLDER = _PAGES if _PAGES.is_dir() else Path("docs", "strategies")  # installed, there is no docs/ beside us
 WORLDS = ["tiny", "levels", "shares", "filler", "poison", "two_turn", "regex_tags", "coin", "filler:transformer"]
 GROUP_SIZE = 4
 QUICK_WORLDS = ("tiny", "tiny_turn")
@@ -89,8 +90,8 @@ def write_cards(overrides: Sequence[str], config_dirs: Sequence[str], settings: 
         ValueError: bad input, before any measurement.
     """
     folder = Path(settings.get("out", FOLDER))
-    folder.mkdir(parents=True, exist_ok=True)
     specs = specs_of(overrides, config_dirs)
+    folder.mkdir(parents=True, exist_ok=True)
     by_name: dict[str, list[Spec]] = {}
     for spec in specs:
         by_name.setdefault(re.sub(r" \[.*\]$", "", spec.label), []).append(spec)

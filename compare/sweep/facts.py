@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy", "scipy", "hydra-core")
+_PACKAGES = ("apportion", "torch", "transformers", "trl", "accelerate", "peft", "numpy", "scipy", "hydra-core")
 
 
 def facts_of_machine() -> dict[str, Any]:
@@ -22,21 +22,23 @@ def facts_of_machine() -> dict[str, Any]:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "commit": commit(Path(__file__).resolve().parent),
+        "commit": commit(Path(__file__).resolve()),
         "machine": f"{platform.system()} {platform.machine()}, {cores} cores",
         "versions": versions,
     }
 
 
-def commit(folder: Path) -> str | None:
-    """The commit of the code, with a note if files differ from it; None outside of a repository."""
+def commit(file: Path) -> str | None:
+    """The commit of the code, with a note if files differ from it; None where `file` is tracked by no repository: a package
+    installed below a project of the user's is not at the commit of that project."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=file.parent, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         changed = bool(git("status", "--porcelain", "--untracked-files=no"))
         return git("rev-parse", "--short=12", "HEAD") + (" with uncommitted changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -36,7 +36,7 @@ class Launch:
     def check(self, jobs: int) -> None:
         """Raises ValueError: files that are not there, or GPUs that cannot be dealt out evenly."""
         if not Path(self.script).is_file():
-            raise ValueError(f"launch.script={self.script}: no such file. Start the sweep where {self.script} is.")
+            raise ValueError(f"launch.script={self.script}: no such file here, and none of ours.")
         if self.config and not Path(self.config).is_file():
             raise ValueError(f"launch.config={self.config}: no such file. There is configs/accelerate/.")
         if jobs < 1:

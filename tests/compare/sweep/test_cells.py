@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sweep
+from compare.sweep import command as sweep
 from compare.sweep.cells import plan_cells, sweep_name
 from compare.sweep.launch import Launch, cores_of_slot
 

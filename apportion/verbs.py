@@ -1,0 +1,108 @@
+"""The commands, from anywhere: `apportion train_grpo ...`, `python -m apportion.train_grpo ...`, and, in a checkout,
+`python train_grpo.py ...` are one and the same.
+
+What a command imports is imported after `make_way`, so that no file of the user's stands in its way.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pkgutil import resolve_name
+
+from apportion.packages import HOME, make_way
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a command does, and what is called for it: "module:function" with `arguments`, or a module that is run as
+    `python -m` runs it."""
+
+    meaning: str
+    target: str
+    arguments: tuple[str, ...] = ()
+
+
+VERBS = {
+    "train_grpo": Verb(
+        "align a policy",
+        "trainers.command.cli:run_verb",
+        ("train_grpo", "trainers.run.grpo:run_grpo", "trainers.run.grpo:register_schema"),
+    ),
+    "train_sft": Verb(
+        "learn from texts",
+        "trainers.command.cli:run_verb",
+        ("train_sft", "trainers.run.likelihood:run_sft", "trainers.run.likelihood:register_schema"),
+    ),
+    "train_lhts": Verb(
+        "fine-tune towards a sequence temperature",
+        "trainers.command.cli:run_verb",
+        ("train_lhts", "trainers.run.likelihood:run_lhts", "trainers.run.likelihood:register_schema"),
+    ),
+    "sample": Verb("write texts", "trainers.command.cli:run_verb", ("sample", "trainers.run.sample:run_sample")),
+    "sweep": Verb("train many times and compare", "compare.sweep.command:main"),
+    "report": Verb("compare finished runs", "compare.report"),
+    "view": Verb("show each token of a run, coloured by its credit", "compare.view"),
+    "score": Verb("try rewards on texts, without training", "rewards.score"),
+    "bench": Verb("measure strategies against the exact gradient", "lab.bench"),
+    "card": Verb("write a page about a strategy", "lab.card"),
+}
+
+
+def run(name: str) -> None:
+    """Runs a command on the command line of this process, as its last deed: it ends by returning or by SystemExit."""
+    _begin()
+    verb = VERBS[name]
+    if ":" in verb.target:
+        if code := resolve_name(verb.target)(*verb.arguments):
+            raise SystemExit(code)
+    else:
+        runpy.run_module(verb.target, run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    """`apportion COMMAND ...`. Exit code 2 where there is no such command."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in VERBS:
+        sys.argv = [f"apportion {name}", *rest]
+        return run(name)
+    _begin()
+    if name in ("-h", "--help"):
+        print(help_text())
+    elif name == "--version":
+        print(_version())
+    elif name == "configs":
+        print(HOME / "configs")
+    else:
+        print(f"apportion: there is no command {name!r}.\n\n{help_text()}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _begin() -> None:
+    try:
+        said = make_way()
+    except ImportError as error:
+        raise SystemExit(f"apportion: {error}") from None
+    from userio.terminal import steady_output
+
+    steady_output()
+    if said and os.environ.get("RANK", "0") == "0":
+        print(f"apportion: {said}", file=sys.stderr, flush=True)
+
+
+def help_text() -> str:
+    lines = ["apportion COMMAND [key=value ...]      (apportion COMMAND --help says what each takes)", ""]
+    lines += [f"  {name:<12}{verb.meaning}" for name, verb in VERBS.items()]
+    lines += [f"  {'configs':<12}print the folder of the YAMLs", ""]
+    lines += ["On several processes: accelerate launch -m apportion.train_grpo credit=seq_norm"]
+    return "\n".join(lines)
+
+
+def _version() -> str:
+    try:
+        return version("apportion")
+    except PackageNotFoundError:
+        return f"not installed; run from {HOME}"
