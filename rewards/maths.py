@@ -9,7 +9,8 @@ from typing import Any
 from rewards.answers.frame import Accuracy
 from rewards.answers.numbers import PERCENT
 from rewards.answers.references import reference_text, references_of
-from rewards.answers.values import same, value
+from rewards.answers.same import same
+from rewards.answers.values import value
 from rewards.extract import last_boxed
 from rewards.guard.clock import run_within
 

@@ -1,9 +1,8 @@
 r"""What a mathematical answer says: numbers, lists, sets, intervals and tuples, matrices, equations, texts, expressions.
 
-    value("3, 5, 7") == Listed(...);   same(value("1/2"), value("0.5"))
+    value("3, 5, 7") == Listed(...)
 
-Readable text always has a value (at worst itself). `same` is symmetric: two values are the same where a teacher would
-call them one answer, however written; what is decided in doubt is said in docs/rewards.md.
+Readable text always has a value (at worst itself). Which values are one answer: rewards/answers/same.py.
 """
 
 from __future__ import annotations
@@ -139,85 +138,6 @@ def _single(text: str) -> object:
     if number is not None and number.unit:
         return Measured(Value(number.value, "." in text), _unit(number.unit))
     return Expression(text)
-
-
-def same(one: object, other: object, percent: str = "fraction") -> bool:
-    """Whether two values are one answer. `percent`: as in `rewards.accuracy.numeric_match`."""
-    if isinstance(one, Measured) or isinstance(other, Measured):
-        units = {side.unit for side in (one, other) if isinstance(side, Measured)}
-        amounts = [side.amount if isinstance(side, Measured) else side for side in (one, other)]
-        return len(units) == 1 and same(amounts[0], amounts[1], percent)
-    if isinstance(one, Relation) or isinstance(other, Relation):
-        from rewards.answers.relations import same_relation
-
-        return same_relation(one, other, percent)
-    if isinstance(one, Text) or isinstance(other, Text):
-        return _same_text(one, other)
-    if isinstance(one, Listed) and isinstance(other, Listed):
-        alike = one.kind == other.kind or ("union" not in (one.kind, other.kind) and len(one.parts) > 1)
-        return alike and len(one.parts) == len(other.parts) and _paired(one.parts, other.parts, percent)
-    if isinstance(one, Ordered) and isinstance(other, Ordered):
-        return (
-            (one.opening, one.closing, len(one.parts)) == (other.opening, other.closing, len(other.parts))
-            and all(same(a, b, percent) for a, b in zip(one.parts, other.parts, strict=True))
-        )  # fmt: skip
-    if isinstance(one, Value) and isinstance(other, Value):
-        return _same_number(one, other, percent)
-    if isinstance(one, (Value, Expression)) and isinstance(other, (Value, Expression)):
-        from rewards.answers.expressions import same_expression
-
-        return same_expression(one, other)
-    return one == other
-
-
-def _same_number(one: Value, other: Value, percent: str) -> bool:
-    if one.percent != other.percent:
-        sign, plain = (one, other) if one.percent else (other, one)
-        read = {"fraction": [100], "number": [1]}.get(percent, [100, 1])
-        return any(_close(sign.number / by, plain.number, sign.decimal, plain.decimal) for by in read)
-    return _close(one.number, other.number, one.decimal, other.decimal)
-
-
-def _close(a: Fraction, b: Fraction, a_decimal: bool, b_decimal: bool) -> bool:
-    """Exactly equal; a decimal is also right to six digits for a number that no decimal can write."""
-    if a == b:
-        return True
-    rounded = (a_decimal and not _terminates(b)) or (b_decimal and not _terminates(a))
-    return rounded and abs(a - b) <= max(abs(a), abs(b)) / 10**6
-
-
-def _terminates(number: Fraction) -> bool:
-    below = number.denominator
-    for prime in (2, 5):
-        while below % prime == 0:
-            below //= prime
-    return below == 1
-
-
-def _same_text(one: object, other: object) -> bool:
-    a, b = (side.key if isinstance(side, Text) else key(_written(side)) for side in (one, other))
-    label = a.isupper() != b.isupper() and len(a) <= 3  # ABC is a triangle, abc a product
-    if isinstance(one, Text) and isinstance(other, Text) and (one.said or other.said) and len(a) > 1 and not label:
-        return a.casefold() == b.casefold()
-    return a == b and a != ""
-
-
-def _written(side: object) -> str:
-    if isinstance(side, Expression):
-        return side.latex
-    if isinstance(side, Listed) and side.kind == "list":
-        return ",".join(part.key if isinstance(part, Text) else _written(part) for part in side.parts)
-    return ""
-
-
-def _paired(ones: tuple, others: tuple, percent: str) -> bool:
-    left = list(others)
-    for one in ones:
-        match = next((place for place, other in enumerate(left) if same(one, other, percent)), None)
-        if match is None:
-            return False
-        del left[match]
-    return True
 
 
 def key(text: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.answers.latex import normal
-from rewards.answers.values import same, value
+from rewards.answers.same import same
+from rewards.answers.values import value
 from rewards.extract import in_tag, whole_text
 from rewards.guard import guarded
 from rewards.maths import math_equal

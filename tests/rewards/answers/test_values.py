@@ -2,7 +2,8 @@
 
 import pytest
 
-from rewards.answers.values import same, value
+from rewards.answers.same import same
+from rewards.answers.values import value
 from rewards.maths import math_equal
 
 
