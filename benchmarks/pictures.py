@@ -49,7 +49,7 @@ def shoot(page: Path, out: Path, width: int, height: int, window: int) -> None:
 def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         raise SystemExit(__doc__)
-    sweep, images = Path(arguments[0]), ROOT / "docs" / "images"
+    sweep, images = Path(arguments[0]), ROOT / "docs" / "results"
     chosen = dict(argument.split("=", 1) for argument in arguments[1:])
     run = sweep / "cells" / chosen["run"] if "run" in chosen else sorted(sweep.glob("cells/*seed=0"))[-1]
     with tempfile.TemporaryDirectory() as folder:

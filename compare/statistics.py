@@ -4,7 +4,7 @@ Layout of the data: `scores` is a list with one float vector per task ("stratum"
 compared pair by pair: entry i of task m in one arm and in the other come from the same seed. Nothing is normalised
 here; scores of tasks that are pooled should share a scale.
 
-Which interval is used where, and why (coverage of nominal 95 % intervals by simulation, docs/report.md):
+Which interval is used where, and why (coverage of nominal 95 % intervals by simulation, docs/compare/report.md):
     one arm, IQM         stratified bootstrap over seeds, percentiles at Student's tails; with up to 5 seeds joined with
                          Student's interval on the bootstrap's standard error. Percentiles never leave the range of the
                          data, which holds the truth for 75 % of all triples and 94 % of all quintuples at best.

@@ -1,4 +1,4 @@
-"""What a strategy did to a batch, in a few numbers. Explained for users in docs/metrics.md."""
+"""What a strategy did to a batch, in a few numbers. Explained for users in docs/compare/metrics.md."""
 
 from __future__ import annotations
 

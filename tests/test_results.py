@@ -13,7 +13,7 @@ from support.published import DOCS, Block, blocks_of, holds, intervals, records_
 
 ROOT = DOCS.parent
 # Cards are made by `python -m lab.card` and held against their strategies by tests/lab/test_card.py.
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "strategies")]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 MARKED = [block for block in BLOCKS if block.source and not block.source.startswith(("none", "made"))]
 
@@ -61,9 +61,9 @@ def test_the_table_of_length_bias_is_the_one_its_data_give():
     )
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    done = json.loads((DOCS / "results" / "length_bias.json").read_text(encoding="utf-8"))
+    done = json.loads((DOCS / "results" / "stages" / "length_bias.json").read_text(encoding="utf-8"))
     text = benchmark.report(done, sorted({run["seed"] for run in done}))
-    page = (DOCS / "likelihood.md").read_text(encoding="utf-8")
+    page = (DOCS / "stages" / "likelihood.md").read_text(encoding="utf-8")
     assert all(line in page for line in text.splitlines())
 
 

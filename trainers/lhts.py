@@ -102,7 +102,7 @@ class LHTSTrainer(CreditSFTTrainer):
     Args:
         lhts: an `LHTS`.
         *args, **kwargs: as `CreditSFTTrainer`; `weight` defaults to token_mean. With texts of one length all weights
-            agree; otherwise seq_mean tilts the optimum towards short texts (docs/likelihood.md).
+            agree; otherwise seq_mean tilts the optimum towards short texts (docs/stages/likelihood.md).
 
     Raises:
         ValueError: options that would change the loss behind its back, or an adapter together with a range of tau.

@@ -1,6 +1,6 @@
 """Table and picture from the runs of benchmarks/doors/critic_decoder.py.
 
-    python benchmarks/doors/critic_report.py --runs critic_decoder_runs --out docs/results/value_doors
+    python benchmarks/doors/critic_report.py --runs critic_decoder_runs --out docs/results/doors/value_doors
 
 Each arm at its tuned learning rate; mean completions to 0.9 with a 95 % bootstrap interval, and the ratio to group_mean,
 spans and the oracle (`own`) on the same seeds: geometric mean with a bootstrap interval over the seeds both arms have. A
@@ -152,7 +152,7 @@ def picture(arms: dict[str, dict[int, dict]], file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("critic_decoder_runs"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/value_doors"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/doors/value_doors"))
     options = parser.parse_args()
     arms = load(options.runs)
     rows = sorted((row(name, arm, arms) for name, arm in arms.items()), key=lambda each: each["completions"])

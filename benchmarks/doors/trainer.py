@@ -1,7 +1,7 @@
 """Doors in train_grpo.py itself: completions to 0.9 for each credit strategy, paired over seeds.
 
     python benchmarks/doors/trainer.py --runs DIR [--seeds 10] [--jobs 2]      # goes on from what DIR holds
-    python benchmarks/doors/trainer.py --runs DIR --only-report --report docs/results/value_doors_trainer
+    python benchmarks/doors/trainer.py --runs DIR --only-report --report docs/results/doors/value_doors_trainer
 
 Each run is a process `train_grpo.py experiment=doors ...`, stopped once the mean reward of ten steps is at the
 target: a seed has the same key and initial weights in all arms. The learning rate of each arm is the best of --rates on the

@@ -1,7 +1,7 @@
 """`python -m compare.report.coverage [sweeps=2500] [out=DIR]`: do the report's intervals cover, and does its rule keep quiet?
 
 Simulates sweeps with a known truth and asks the report's own functions about them. Prints a table for each interval and
-the false alarms of the decision rule; with `out`, also coverage.csv. docs/report.md quotes the numbers.
+the false alarms of the decision rule; with `out`, also coverage.csv. docs/compare/report.md quotes the numbers.
 """
 
 from __future__ import annotations

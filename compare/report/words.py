@@ -169,7 +169,7 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
         "Arms with other weights take steps of other sizes at the same learning rate. Part of a difference can be step "
         "size: tune the learning rate for each arm, or set `credit.unit_mass=true`.",
         "A difference between trained models is not yet evidence about credit: ask the exact lab first "
-        "(docs/report.md).",
+        "(docs/compare/report.md).",
     ]  # fmt: skip
     return lines
 

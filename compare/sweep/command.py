@@ -317,7 +317,7 @@ def help_text() -> str:
         "  python sweep.py ... hydra/launcher=submitit_slurm       each cell a SLURM job (pip install hydra-submit"
         "it-launcher)", "",
         "The same command resumes a sweep. Every other key=value goes to the training command of each cell.",
-        "docs/sweeps.md has more. Settings of the sweep itself:", "",
+        "docs/compare/sweeps.md has more. Settings of the sweep itself:", "",
         *(f"  {line}" for line in own[1].splitlines()), "",
         "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
     ])  # fmt: skip

@@ -15,7 +15,7 @@ Options (key=value):
 The run folder is read as data: nothing that its files name is imported, called or looked up. Code runs for the strategies
 of this command line only (credit=, --config-dir).
 Recomputed columns see the recorded completions only: weights that count tokens or rows of the batch are those of the
-sample, the same factor for every completion. docs/viewer.md.
+sample, the same factor for every completion. docs/compare/viewer.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of a run (docs/record_format.md) as the viewer shows them: display text, numbers, other strategies' credit."""
+"""Records of a run (docs/compare/record_format.md) as the viewer shows them: display text, numbers, other strategies' credit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def find_records(run: str | Path) -> dict[int, Path]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of one record file, rows of a group together. Only the columns of docs/record_format.md are read, each as
+    """The rows of one record file, rows of a group together. Only the columns of docs/compare/record_format.md are read, each as
     the type that stands there.
 
     Raises:

@@ -7,7 +7,7 @@
     python -m lab.bench lag=4 credit=rloo,seq_norm        off-policy: the sampler is four updates behind
     python -m lab.bench --full                            more worlds, both policies, large samples, off-policy too
 
-Writes bench.json, bench.png and bench.pdf to lab_out/ (`out=...`). docs/lab.md explains every column.
+Writes bench.json, bench.png and bench.pdf to lab_out/ (`out=...`). docs/credit/lab.md explains every column.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     )
     wrong = [s.label for s in tables[lags[0]] if s.verdict == "WRONG"]
     if wrong:
-        print(f"WRONG DECLARATION: {', '.join(wrong)}. See docs/lab.md, 'Declarations'.")
+        print(f"WRONG DECLARATION: {', '.join(wrong)}. See docs/credit/lab.md, 'Declarations'.")
     return 1 if wrong else 0
 
 

@@ -1,6 +1,6 @@
 """python -m lab.bench.growth   How time and memory of the lab grow with vocabulary V, length T and group size G.
 
-Prints the tables of docs/lab.md. One thread; a few minutes.
+Prints the tables of docs/credit/lab.md. One thread; a few minutes.
 """
 
 from __future__ import annotations

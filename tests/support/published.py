@@ -3,7 +3,7 @@
 A block of a document (a paragraph, a list or a table) is tied to its data by the comment before it:
 
     <!-- numbers: results/default_run.json -->
-    <!-- numbers: results/value_doors.csv; results/recorded.json > spans, tabular -->
+    <!-- numbers: results/doors/value_doors.csv; results/recorded.json > spans, tabular -->
 
 Files are named from docs/; behind `>` stands the part of a JSON file. A list of numbers, one a seed, also holds its mean with
 Student's 95 % interval, and its median. Every number of the block that has decimals, a thousands

@@ -1,4 +1,4 @@
-"""Per-token records of a run: which token got which credit. Columns are explained in docs/record_format.md.
+"""Per-token records of a run: which token got which credit. Columns are explained in docs/compare/record_format.md.
 
     records/step00000010.parquet    one file per recorded step, one row per completion
     records/index.json              {"format": 1, "every": N}; `every` doubles whenever the folder grows too large

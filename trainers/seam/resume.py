@@ -1,4 +1,4 @@
-"""The states of a run that neither transformers nor TRL keeps in a checkpoint (docs/exactness.md lists all of them).
+"""The states of a run that neither transformers nor TRL keeps in a checkpoint (docs/credit/exactness.md lists all of them).
 
 Each rank writes `run_state_<rank>.pt` beside its random states and reads it when it resumes. Where the rows come from a
 shuffle, the state at the start of the epoch is put back first, so that the same shuffle is drawn again and the rows that

@@ -1,4 +1,4 @@
-"""Every state of a run is in its checkpoint (docs/exactness.md lists them): the run that goes on from any checkpoint, in
+"""Every state of a run is in its checkpoint (docs/credit/exactness.md lists them): the run that goes on from any checkpoint, in
 whatever epoch, sees the rows, shows the metrics and ends with the weights of the run that was not stopped."""
 
 from __future__ import annotations
