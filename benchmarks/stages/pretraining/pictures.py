@@ -89,7 +89,7 @@ def draw_measured(whole: dict, path: Path) -> None:
     labels = ["5-8", "9-12", "13-16", "17-24", "25-32", "33-48", "49-64"]
     for arm in ("constant", "token_mean", "micro_mean", "length_power 0.5", "seq_mean"):
         ends = data["arms"][arm]["ends"][1:8]
-        means = [mean_interval([[each / seen for each in predicted]]) for _, predicted, seen in ends]
+        means = [mean_interval([each]) for each in ends]
         bars = [[m.value - m.low for m in means], [m.high - m.value for m in means]]
         style = {"color": COLOURS[arm], "fmt": "o", "markersize": 5, "capsize": 2}
         bottom.errorbar(range(len(ends)), [m.value for m in means], bars, label=arm, **style)

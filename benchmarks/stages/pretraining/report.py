@@ -60,9 +60,9 @@ def condensed(raw: dict) -> dict:
         columns = {key: [round(run[key], 5) for run in of[arm]] for key in KEYS}
         found["arms"][arm] = columns
         found["arms"][arm]["tenths"] = [[run["tenths"][tenth] for run in of[arm]] for tenth in range(10)]
-        # each group of positions: tokens, share of end tokens predicted by each seed, seen in the texts
+        # each group of positions with an end in it: share of end tokens that each seed predicts, over the share seen
         places = [[run["places"][place] for run in of[arm]] for place in range(len(of[arm][0]["places"]))]
-        found["arms"][arm]["ends"] = [[p[0][0], [row[3] for row in p], p[0][4]] for p in places]
+        found["arms"][arm]["ends"] = [[round(row[3] / row[4], 4) for row in rows if row[4]] for rows in places]
         if arm != REFERENCE:
             found["minus"][arm] = {
                 key: [round(run[key] - other[key], 5) for run, other in zip(of[arm], of[REFERENCE], strict=True)]
@@ -90,6 +90,10 @@ def predicted(count_L: Tensor) -> dict:
         "sd_length": spread,
         "longest": longest,
         "length": {name: round(learnt_length(shares_L, each), 4) for name, each in factor.items()},
+        "minus": {
+            name: round(learnt_length(shares_L, each) - learnt_length(shares_L, factor[REFERENCE]), 4)
+            for name, each in factor.items()
+        },
         "by_batch": {str(b): round(learnt_length(shares_L, expected_factor(shares_L, b)), 4) for b in BATCHES},
         "ends": {name: _ends(shares_L, each) for name, each in factor.items()},
         "packing": packing(shares_L),
