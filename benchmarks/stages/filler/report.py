@@ -1,6 +1,6 @@
 """Table, picture and data of benchmarks/stages/filler/filler.py.
 
-    python benchmarks/stages/filler/report.py --runs runs/stages --out docs/results
+    python benchmarks/stages/filler/report.py --runs runs/stages --out docs/results/stages
 
 Writes OUT/filler.json (one number a seed) and OUT/filler.png; prints the table of docs/token_or_sequence.md.
 """

@@ -1,6 +1,6 @@
 """Table, pictures and data of benchmarks/stages/pretraining/train.py, with the exact predictions beside them.
 
-    python benchmarks/stages/pretraining/report.py --runs runs/stages --out docs/results
+    python benchmarks/stages/pretraining/report.py --runs runs/stages --out docs/results/stages
 
 Writes OUT/pretraining.json (every seed's numbers, predictions, what packing does) and the pictures text_weight.png and
 pretraining.png; prints the tables of docs/token_or_sequence.md.
