@@ -19,7 +19,7 @@ COLOURS = {
     "constant": "#009E73",
     "micro_mean": "#56B4E9",
 }
-OWN, OTHERS, ROW = 20, 7, 256
+OWN, OTHERS = 20, 7
 
 
 def draw_weights(whole: dict, path: Path) -> None:
@@ -36,13 +36,19 @@ def draw_weights(whole: dict, path: Path) -> None:
         at_own = factor[means.index(OWN)]
         style = {"linestyle": "--" if name == "constant" else "-", "linewidth": 2.4}
         top.plot(means, [each / at_own for each in factor], color=COLOURS[name], label=name, **style)
-    top.set_xlabel("length of the other 7 texts (tokens)")
-    top.set_ylabel("factor of a 20-token text\n(1: all have 20)")
+    # Packed, the tokens of the batch are given and the number of texts is not.
+    tokens = OWN * (1 + OTHERS)
+    texts = [1 + (tokens - OWN) / mean for mean in means]
+    top.plot(means, [1.0] * len(means), ":", color=COLOURS["token_mean"], linewidth=2.4, label="token_mean, packed")
+    packed = [(1 + OTHERS) / count for count in texts]
+    top.plot(means, packed, ":", color=COLOURS["constant"], linewidth=2.4, label="constant, packed")
+    top.set_xlabel("length of the other texts (tokens)")
+    top.set_ylabel("factor of a 20-token text\n(1: all have 20 tokens)")
     top.set_yscale("log")
-    top.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
+    top.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     top.minorticks_off()
     top.set_title("What one text counts, by its company", loc="left", color=INK)
-    top.legend(frameon=False)
+    top.legend(frameon=False, ncols=2, loc="lower center", fontsize=9)
     markers = {"stories": ("o", "#0072B2"), "passages": ("s", "#CC79A7")}
     for texts, (marker, colour) in markers.items():
         exact, training = whole["exact"][texts], {"stories": "stories_4800", "passages": "passages_2250"}[texts]
