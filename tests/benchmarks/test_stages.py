@@ -1,5 +1,7 @@
 """The benchmarks of the stages: models side by side, what is measured of texts, and the update that filler predicts."""
 
+import importlib.util
+import json
 import sys
 from itertools import product
 from pathlib import Path
@@ -130,6 +132,30 @@ def test_a_small_training_learns_and_pairs_its_arms():
     uniform = float(torch.log(torch.tensor(float(texts.vocabulary))))
     assert all(loss < uniform - 0.05 for loss in losses.values())
     assert len(set(losses.values())) == len(losses)
+
+
+def _report(folder: str):
+    """Both folders have a report.py."""
+    spec = importlib.util.spec_from_file_location(f"{folder}_report", STAGES / folder / "report.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("folder", "maker"), [("pretraining", "tables")])
+def test_the_tables_of_the_page_are_those_that_the_data_give(folder, maker):
+    docs = STAGES.parents[1] / "docs"
+    data = json.loads((docs / "results" / "stages" / f"{folder}.json").read_text(encoding="utf-8"))
+    page = (docs / "token_or_sequence.md").read_text(encoding="utf-8")
+    lines = getattr(_report(folder), maker)(data).splitlines()
+    assert len(lines) > 4 and all(line in page for line in lines)
+
+
+def test_seeds_needed_are_those_of_the_paired_t_test():
+    """A difference of one standard deviation takes 10 pairs, one of half of it 34 (two-sided, 5 %, power 80 %)."""
+    needed = _report("pretraining").seeds_needed
+    unit = [-1.0, 0.0, 1.0]  # standard deviation 1
+    assert needed(unit, 1.0) == 10 and needed(unit, 0.5) == 34
 
 
 # ---- filler

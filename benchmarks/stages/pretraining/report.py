@@ -174,7 +174,7 @@ def _interval(values: list[float], places: int, sign: bool = False) -> str:
 def tables(whole: dict) -> str:
     exact, data = whole["exact"], whole["trainings"]
     lines = [
-        "| denominator | stories: predicted | 400 steps | 4800 steps | passages: predicted | 2250 steps |",
+        "| denominator | stories: predicted | written, 400 steps | written, 4800 steps | passages: predicted | written, 2250 steps |",
         "|---|---|---|---|---|---|",
     ]
     for arm in data["stories_400"]["arms"]:
@@ -189,7 +189,7 @@ def tables(whole: dict) -> str:
     ]
     labels = {
         "repetition": "all texts",
-        "excess": "beyond real texts of the same lengths, over the model's own texts (the old measure)",
+        "excess": "beyond real texts of the same lengths, over the model's own texts (the earlier measure)",
         "at_equal_length": "the same at equal lengths: each tenth of the real texts' lengths counts alike",
     }
     for key, label in labels.items():
@@ -209,7 +209,7 @@ def tables(whole: dict) -> str:
             lines.append(f"| `{arm}`, {name.split('_')[0]} | {' | '.join(cells)} |")
     lines += [
         "",
-        "| batch | factor of a text varies by | learnt length minus that of the data | texts in a batch |",
+        "| batch | the factor of texts of one length varies by | length learnt, minus that of the data | texts in a batch |",
         "|---|---|---|---|",
     ]
     for name, row in exact["stories"]["packing"].items():
