@@ -40,7 +40,7 @@ class Doubts:
         self._bad: dict[str, dict[str, Tensor]] = {}
 
     def note(self, who: str, result: Tensor, signals: Mapping[str, Any], relevant: Tensor) -> None:
-        """What the member `who` returned, the signals it was made of, and the places that count (bool, of the same shape)."""
+        """What the member `who` returned, the signals it was made of, and the positions that count (bool, of the same shape)."""
         bad = {"": _bad(result, relevant)}
         for name, value in signals.items():
             if isinstance(value, Tensor) and value.shape == relevant.shape and value.is_floating_point():

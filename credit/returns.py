@@ -41,12 +41,12 @@ def gae(
     """Generalised advantage estimates, without a loop over tokens.
 
     Args:
-        token_rewards_BT: reward at each token. values_BT: V before each token. Both: any content at masked places.
+        token_rewards_BT: reward at each token. values_BT: V before each token. Both: any content at masked positions.
         mask_BT: bool, learning tokens; holes (tool text) are skipped.
         gamma: discount per learning token, in [0, 1]. lambda_: in [0, 1], one number or one for each row, (B,).
 
     Returns:
-        (B, T), dtype of the rewards; 0 at masked places.
+        (B, T), dtype of the rewards; 0 at masked positions.
     """
     rows, width = mask_BT.shape
     many = rows if mask_BT.is_cuda else max(1, _CACHED // max(width, 1))
@@ -121,28 +121,28 @@ def _gae_of_rows(
     if gamma == 1.0 and isinstance(lambda_, (int, float)) and lambda_ == 1.0:
         outcome_BT = discounted_suffix_sums(torch.where(mask_BT, token_rewards_BT, zero), 1.0)
         return torch.where(mask_BT, outcome_BT.sub_(values_BT), zero)
-    place_BT = _places_without_holes(mask_BT)
-    if place_BT is None:
+    position_BT = _positions_without_holes(mask_BT)
+    if position_BT is None:
         packed_rewards_BT, packed_values_BT = token_rewards_BT, torch.where(mask_BT, values_BT, zero)
     else:
-        packed_rewards_BT, packed_values_BT = (_packed(each, place_BT) for each in (token_rewards_BT, values_BT))
+        packed_rewards_BT, packed_values_BT = (_packed(each, position_BT) for each in (token_rewards_BT, values_BT))
     deltas_BT = packed_rewards_BT - packed_values_BT
     deltas_BT[:, :-1].add_(packed_values_BT[:, 1:], alpha=gamma)
-    if place_BT is None:
+    if position_BT is None:
         # Nothing is left behind a row's last learning token, so the sums are exactly 0 there.
         return discounted_suffix_sums(torch.where(mask_BT, deltas_BT, zero), gamma * lambda_)
     sums_BT = discounted_suffix_sums(deltas_BT, gamma * lambda_)
-    return torch.nn.functional.pad(sums_BT, (0, 1)).gather(1, place_BT)
+    return torch.nn.functional.pad(sums_BT, (0, 1)).gather(1, position_BT)
 
 
-def _places_without_holes(mask_BT: Tensor) -> Tensor | None:
+def _positions_without_holes(mask_BT: Tensor) -> Tensor | None:
     """(B, T) column of each learning token once the others are left out, T for those; None if nothing has to move."""
     if not bool((mask_BT[:, 1:] & ~mask_BT[:, :-1]).any()):
         return None
     return (mask_BT.cumsum(dim=1) - 1).masked_fill_(~mask_BT, mask_BT.shape[1])
 
 
-def _packed(values_BT: Tensor, place_BT: Tensor) -> Tensor:
+def _packed(values_BT: Tensor, position_BT: Tensor) -> Tensor:
     """(B, T) learning tokens first, in order, then 0."""
     rows, width = values_BT.shape
-    return values_BT.new_zeros(rows, width + 1).scatter_(1, place_BT, values_BT)[:, :width]
+    return values_BT.new_zeros(rows, width + 1).scatter_(1, position_BT, values_BT)[:, :width]

@@ -45,13 +45,13 @@ class Visible:
     """
 
     def __init__(self, *members: Any, copied: bool = False):
-        self._places = [place for member in members for place in _places(member, set())]
+        self._slots = [slot for member in members for slot in _slots(member, set())]
         self._before = self._digest()
         self._copies: list[Any] | None = None
         self._why = ""
         if copied:
             try:
-                self._copies = copy.deepcopy([read() for read, _ in self._places])
+                self._copies = copy.deepcopy([read() for read, _ in self._slots])
             except Exception as error:
                 self._why = str(error)
 
@@ -61,18 +61,18 @@ class Visible:
     def put_back(self) -> None:
         if self._copies is None:
             raise TypeError(f"it cannot be copied ({self._why})")
-        for (_, write), value in zip(self._places, self._copies, strict=True):
+        for (_, write), value in zip(self._slots, self._copies, strict=True):
             write(value)
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
         seen: dict[int, int] = {}
-        for read, _ in self._places:
+        for read, _ in self._slots:
             _feed(digest, read(), seen)
         return digest.hexdigest()
 
 
-Place = tuple[Callable[[], Any], Callable[[Any], None]]
+Slot = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
 def digest_of(value: Any) -> str:
@@ -92,29 +92,29 @@ def _behind(member: Any) -> Iterator[Any]:
             member = getattr(member, "__self__", None) if isinstance(member, types.MethodType) else None
 
 
-def _places(member: Any, seen: set[int]) -> Iterator[Place]:
+def _slots(member: Any, seen: set[int]) -> Iterator[Slot]:
     """(read, write) of everything in which a member could keep something."""
     if id(member) in seen or isinstance(member, (*_PLAIN, type, types.ModuleType)):
         return
     seen.add(id(member))
     if isinstance(member, partial):
         for part in (member.func, *member.args, *member.keywords.values()):
-            yield from _places(part, seen)
+            yield from _slots(part, seen)
     elif isinstance(member, types.MethodType):
-        yield from _places(member.__self__, seen)
-        yield from _places(member.__func__, seen)
+        yield from _slots(member.__self__, seen)
+        yield from _slots(member.__func__, seen)
     elif isinstance(member, types.FunctionType):
-        yield from _places_of_function(member, seen)
+        yield from _slots_of_function(member, seen)
     elif isinstance(member, _MUTABLE):
         yield (lambda: member), (lambda value: _refill(member, value))
     elif hasattr(member, "__dict__") and not _is_of_the_library(member):
         yield (lambda: member.__dict__), (lambda value: _refill(member.__dict__, value))
 
 
-def _places_of_function(function: types.FunctionType, seen: set[int]) -> Iterator[Place]:
+def _slots_of_function(function: types.FunctionType, seen: set[int]) -> Iterator[Slot]:
     yield (lambda: function.__dict__), (lambda value: _refill(function.__dict__, value))
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield from _places(default, seen)
+        yield from _slots(default, seen)
     for cell in function.__closure__ or ():
         try:
             content = cell.cell_contents
@@ -125,7 +125,7 @@ def _places_of_function(function: types.FunctionType, seen: set[int]) -> Iterato
                 lambda cell=cell: cell.cell_contents, lambda v, cell=cell: setattr(cell, "cell_contents", v)
             )
         else:
-            yield from _places(content, seen)
+            yield from _slots(content, seen)
     space = function.__globals__
     for name in function.__code__.co_names:  # globals, and attributes and builtins of the same name
         if name not in space:
@@ -134,10 +134,10 @@ def _places_of_function(function: types.FunctionType, seen: set[int]) -> Iterato
         if isinstance(content, _DATA):
             yield _variable(lambda name=name: space[name], lambda v, name=name: space.__setitem__(name, v))
         elif isinstance(content, types.FunctionType) and content.__globals__ is space:
-            yield from _places(content, seen)
+            yield from _slots(content, seen)
 
 
-def _variable(read: Callable[[], Any], bind: Callable[[Any], None]) -> Place:
+def _variable(read: Callable[[], Any], bind: Callable[[Any], None]) -> Slot:
     """A name that may be bound anew, or hold something that is written into."""
     first = read()
 
@@ -198,7 +198,7 @@ def _feed(digest: Any, value: Any, seen: dict[int, int], whole: bool = False) ->
     elif isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
         digest.update(repr(getattr(value, "__name__", "")).encode())
     elif isinstance(value, (partial, types.FunctionType, types.MethodType)):
-        for read, _ in _places(value, set()):
+        for read, _ in _slots(value, set()):
             _feed(digest, read(), seen)
     elif hasattr(value, "__dict__") and not _is_of_the_library(value):
         _feed(digest, value.__dict__, seen, whole)

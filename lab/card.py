@@ -44,7 +44,7 @@ INVARIANCES = {
     "row order": "rows of the batch in another order",
     "group labels": "prompts numbered otherwise",
     "padding": "more padding on the right",
-    "content of masked places": "other values at padding and tool tokens",
+    "content of masked positions": "other values at padding and tool tokens",
     "token ids": "the vocabulary renumbered",
     "unrelated prompts in the batch": "another prompt joins the batch (credit; weights up to one factor)",
     "reward shift": "a constant added to every reward",

@@ -25,8 +25,8 @@ BASELINES = ("window", "position", "none")
 
 
 def horizon_sums(values_BT: Tensor, mask_BT: Tensor, horizon: int | None) -> Tensor:
-    """(B, T) double: each place's value plus those of the next horizon - 1 places of its row; 0 at masked places. Row
-    b's tokens stand in its first places; values are arbitrary where masked; None: to the end."""
+    """(B, T) double: each position's value plus those of the next horizon - 1 positions of its row; 0 at masked positions. Row
+    b's tokens stand in its first positions; values are arbitrary where masked; None: to the end."""
     kept_BT = values_BT.masked_fill(~mask_BT, 0.0).double()
     # A difference of sums from the end.
     rest_BT = kept_BT.flip(1).cumsum(1).flip(1)
@@ -38,7 +38,7 @@ def horizon_sums(values_BT: Tensor, mask_BT: Tensor, horizon: int | None) -> Ten
 def horizon_log_weights(
     logps_BT: Tensor, mask_BT: Tensor, alpha_B: Tensor, horizon: int | None, kind: str, baseline_T: Tensor | None
 ) -> Tensor:
-    """(B, T) log W_t, 0 at masked places, in the dtype of logps_BT.
+    """(B, T) log W_t, 0 at masked positions, in the dtype of logps_BT.
 
     Args:
         logps_BT: log p of each token under the frozen model.

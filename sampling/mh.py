@@ -26,7 +26,7 @@ class SuffixMH:
     from the last one's texts, extended by q, and runs its `steps` for texts that stop at its own limit. The last
     block's target is p_alpha.
 
-    Chains of one batch share their cuts (each chain on its own is the chain above), so their cache is cut at one place:
+    Chains of one batch share their cuts (each chain on its own is the chain above), so their cache is cut at one position:
     the kept part is never encoded again, but for its last token.
 
     Source: Karan and Du, "Reasoning with sampling", arXiv 2510.14901, algorithm 1, with the correction above.

@@ -100,9 +100,9 @@ class SMC:
     def _run(self, model, prompts, prompt_of_U, max_length, alpha, generator):
         """U independent runs side by side, particle n of run u in row u * N + n."""
         runs, count = len(prompt_of_U), self.particles
-        distinct, place_U = local_prompts(prompt_of_U)
+        distinct, slot_U = local_prompts(prompt_of_U)
         texts = {p: prompts[i] for i, p in enumerate(prompt_of_U)}
-        grown = Particles(model, [texts[p] for p in distinct], place_U.repeat_interleave(count), max_length, alpha)
+        grown = Particles(model, [texts[p] for p in distinct], slot_U.repeat_interleave(count), max_length, alpha)
         log_w_UN = torch.zeros_like(grown.log_z_NT[:, 0]).view(runs, count)
         log_z_U = torch.zeros_like(log_w_UN[:, 0])
         resamplings_U = torch.zeros_like(log_z_U)

@@ -42,7 +42,7 @@ class CreditSFTTrainer(ResumesExactly, SFTTrainer):
     """SFTTrainer plus `weight`.
 
     A row is a sequence, its tokens those with a label (with completion-only loss: the completion, end token included).
-    What the weight sees: `mask_BT` (row b is true in its first L_b places), `lengths_B`, `token_ids_BT` (the labels) and
+    What the weight sees: `mask_BT` (row b is true in its first L_b positions), `lengths_B`, `token_ids_BT` (the labels) and
     `max_length` (`args.max_length`). Evaluation keeps TRL's token mean, so that arms are compared in one unit.
 
     Args:
@@ -167,7 +167,7 @@ class CreditSFTTrainer(ResumesExactly, SFTTrainer):
 def weigh(
     strategy: Strategy, lengths_B: Tensor, max_length: int | None, ids_BT: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(B, T) double weights of an optimiser batch of texts, on the CPU, and their mask: row b true in its first L_b places.
+    """(B, T) double weights of an optimiser batch of texts, on the CPU, and their mask: row b true in its first L_b positions.
 
     Args:
         lengths_B: int64 learning tokens of each row. ids_BT: their ids, for weights that ask for token_ids_BT.

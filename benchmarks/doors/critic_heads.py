@@ -21,7 +21,7 @@ GROUP = 8
 class Shipped:
     """credit.critic.decomposition: V(s_t) = what the tokens so far are held to have earned + what the group earned from there on.
 
-    u = w phi(token, place) with fixed random features, by ridge regression of whole completions, centred in the group.
+    u = w phi(token, position) with fixed random features, by ridge regression of whole completions, centred in the group.
     """
 
     def __init__(self, vocabulary: int):
@@ -202,15 +202,15 @@ class StateFeatures:
         return nn.functional.pad(torch.cos(after_BTW @ self.of_state + self.phase_D), (0, 0, 0, 1))
 
 
-class Places:
-    """One feature for each token at each place: the table that random features stand in for."""
+class Positions:
+    """One feature for each token at each position: the table that random features stand in for."""
 
     def __init__(self, vocabulary: int):
         self.vocabulary = vocabulary
 
     def __call__(self, tokens_BT: Tensor, states_BTW: Tensor) -> Tensor:
-        places, width = torch.arange(tokens_BT.shape[1]), tokens_BT.shape[1] * self.vocabulary
-        return nn.functional.one_hot(places * self.vocabulary + tokens_BT, width).float()
+        positions, width = torch.arange(tokens_BT.shape[1]), tokens_BT.shape[1] * self.vocabulary
+        return nn.functional.one_hot(positions * self.vocabulary + tokens_BT, width).float()
 
 
 def _groups(rewards_B: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from critic_decoder import GROUP_B, MASK_BT, WIDTH, measure
-from critic_heads import ByGradient, Decomposition, Places, Separate, Shipped, StateFeatures, StateHead, centred
+from critic_heads import ByGradient, Decomposition, Positions, Separate, Shipped, StateFeatures, StateHead, centred
 from decoder import Policies
 from spans_decoder import ROWS, K, V
 from torch import Tensor
@@ -29,7 +29,7 @@ EDGES = (0, 6, 15, 30, 60, 110)  # steps
 
 
 class AllPositions(Decomposition):
-    """Regression of the return on the features so far at every place, in place of whole completions."""
+    """Regression of the return on the features so far at every position, in place of whole completions."""
 
     def sums(self, features_BTD: Tensor) -> Tensor:
         return features_BTD.cumsum(1).transpose(0, 1).flatten(0, 1) / K**0.5
@@ -83,9 +83,9 @@ CRITICS = {
     "running-sum MLP head, the same": lambda: ByGradient(StateHead(WIDTH, 256, running=True), 1e-3, 4, 20),
     "separate decoder, 1e-3, 2 passes of 20 steps": lambda: ByGradient(Separate(), 1e-3, 2, 20),
     "ridge, whole, random features of last state": lambda: Decomposition(StateFeatures(WIDTH), forget=0.97),
-    "ridge, whole, token and place (shipped)": lambda: Shipped(V),
+    "ridge, whole, token and position (shipped)": lambda: Shipped(V),
     "  without shrinkage": lambda: Unshrunk(V),
-    "  a table in place of random features": lambda: Decomposition(Places(V), ridge=0.001),
+    "  a table in place of random features": lambda: Decomposition(Positions(V), ridge=0.001),
     "  level by ridge on the state": lambda: Decomposition(fourier, level="state"),
     "  at all positions": lambda: AllPositions(fourier),
     "  by Adam 1e-4, 8 passes of 50 steps": lambda: GradientDecomposition(fourier, 1e-4, 8),

@@ -6,13 +6,13 @@ The set-up of benchmarks/doors/spans_tabular.py: one softmax per position, K doo
 groups of 8, plain gradient steps, each arm at its best learning rate of `RATES`, tuned on seeds that are not reported.
 Credit is the (lambda-)return minus the critic's value; critics are fitted after their values were used:
 
-    place         V(s_t) = b[t]: a critic that sees the position only
+    position      V(s_t) = b[t]: a critic that sees the position only
     last          V(s_t) = b[t, y_{t-1}]: all that a head on the last token's state can see before the trunk counts for it
     lms           V(s_t) = b[t] + sum_{s<t} u[s, y_s], by stochastic gradient steps on all positions
     decomposition the same form as shipped (credit.critic.decomposition): random features, ridge on whole completions,
                   level from the group
-    table         the same with one feature for each letter at each place
-    exact         the true value (`exact+loo`: minus the group's mean error at the place); `own` is the true advantage
+    table         the same with one feature for each letter at each position
+    exact         the true value (`exact+loo`: minus the group's mean error at the position); `own` is the true advantage
 
 A number after a name is lambda, else it is 1.
 Prints completions until the expected reward is 0.9, with 95 % bootstrap intervals, and the share of the variance of the
@@ -45,7 +45,7 @@ GROUP_B = torch.arange(ROWS) // GROUP
 MASK_BT = torch.ones(ROWS, K, dtype=torch.bool)
 
 
-class Place:
+class Position:
     """b[t]: mean return of the last steps, the same at each position here (all returns are alike before t is known)."""
 
     def __init__(self, keep: float = 0.7):
@@ -58,7 +58,7 @@ class Place:
         self.level = self.keep * self.level + (1 - self.keep) * rewards_B.mean().item()
 
 
-class Last(Place):
+class Last(Position):
     """b[t, y_{t-1}]: by recursive averages of the return."""
 
     def __init__(self, keep: float = 0.9):
@@ -95,7 +95,7 @@ class Sum:
 
 
 def _last_letter(seen_BTD: Tensor) -> Tensor:
-    """(B, K, V) one-hot of y_{t-1} with its place; zeros at t = 0. `seen` counts, so differences are the letters."""
+    """(B, K, V) one-hot of y_{t-1} with its position; zeros at t = 0. `seen` counts, so differences are the letters."""
     own_BTD = torch.cat([torch.zeros_like(seen_BTD[:, :1]), seen_BTD[:, 1:-1] - seen_BTD[:, :-2]], 1)
     return own_BTD.unflatten(2, (K, V)).sum(2)
 
@@ -104,7 +104,7 @@ STRATEGIES = {
     "group_mean": Strategy(seq_sum, group_mean),
     "group_zscore": Strategy(seq_sum, group_zscore),
 }
-CRITICS = {"place": Place, "last": Last, "lms": Sum}
+CRITICS = {"position": Position, "last": Last, "lms": Sum}
 DECOMPOSITIONS = {"decomposition": lambda: Shipped(V), "table": lambda: Decomposition(Places(V), ridge=0.001)}
 ARMS = (
     *STRATEGIES,

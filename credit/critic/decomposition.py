@@ -1,8 +1,8 @@
 """Return decomposition by ridge regression: what each token contributed to the reward of its completion, learned.
 
-    R_b ~ level(group) + sum_t u[b,t],      u[b,t] = w . phi(token, place)
+    R_b ~ level(group) + sum_t u[b,t],      u[b,t] = w . phi(token, position)
 
-with fixed random features phi (random Fourier features of a random vector for each token id and of sines of its place) and
+with fixed random features phi (random Fourier features of a random vector for each token id and of sines of its position) and
 one ridge regression of whole completions, centred within each prompt's group, over all completions seen. No learning rate
 and no lag: the regression does not see the level, which moves as the policy improves. The sums it needs are sums over rows,
 so the fit is the same however a batch is cut.
@@ -31,7 +31,7 @@ from credit.reduce import group_centred, group_count, group_index, sum_by_group
 from credit.returns import discounted_suffix_sums, last_token_rewards
 from credit.spread import spans
 
-_TOKEN_DIMS, _PLACE_DIMS, _LONGEST_PERIOD = 64, 32, 1000.0
+_TOKEN_DIMS, _POSITION_DIMS, _LONGEST_PERIOD = 64, 32, 1000.0
 # Features are made for about this many numbers at a time.
 _PIECE = 2**24
 _SHRINKAGE_MEMORY = 0.9  # weight of earlier batches in the slope, per batch
@@ -50,7 +50,7 @@ class ReturnDecomposition(nn.Module):
 
     token_VE: Tensor
     token_ED: Tensor
-    place_FD: Tensor
+    position_FD: Tensor
     phase_D: Tensor
     gram_DD: Tensor
     moment_D: Tensor
@@ -71,7 +71,9 @@ class ReturnDecomposition(nn.Module):
         # Rebuilt from the seed, so they are not saved.
         self.register_buffer("token_VE", normal(vocabulary, _TOKEN_DIMS), persistent=False)
         self.register_buffer("token_ED", normal(_TOKEN_DIMS, features) / math.sqrt(_TOKEN_DIMS), persistent=False)
-        self.register_buffer("place_FD", normal(_PLACE_DIMS, features) / math.sqrt(_PLACE_DIMS), persistent=False)
+        self.register_buffer(
+            "position_FD", normal(_POSITION_DIMS, features) / math.sqrt(_POSITION_DIMS), persistent=False
+        )
         self.register_buffer("phase_D", 2 * math.pi * torch.rand(features, generator=generator), persistent=False)
         self.register_buffer("gram_DD", torch.zeros(features, features, dtype=torch.float64))
         self.register_buffer("moment_D", torch.zeros(features, dtype=torch.float64))
@@ -89,10 +91,12 @@ class ReturnDecomposition(nn.Module):
     def contributions(self, token_ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Contributions u (B, T) under the present fit, 0 at masked tokens, and row features X = sum_t phi (B, D), float64."""
         contributions, sums = [], []
-        place_TD, shrunk_D = self._places(token_ids_BT.shape[1]), self.weights_D * self.shrinkage
-        rows = max(1, _PIECE // max(1, place_TD.numel()))
+        position_TD, shrunk_D = self._positions(token_ids_BT.shape[1]), self.weights_D * self.shrinkage
+        rows = max(1, _PIECE // max(1, position_TD.numel()))
         for ids_bT, mask_bT in zip(token_ids_BT.split(rows), mask_BT.split(rows), strict=True):
-            phi_bTD = torch.cos(self.token_VE[ids_bT] @ self.token_ED + place_TD).masked_fill(~mask_bT[..., None], 0.0)
+            phi_bTD = torch.cos(self.token_VE[ids_bT] @ self.token_ED + position_TD).masked_fill(
+                ~mask_bT[..., None], 0.0
+            )
             contributions.append((phi_bTD @ shrunk_D.float()).double())
             sums.append(phi_bTD.sum(dim=1, dtype=torch.float64))
         return torch.cat(contributions), torch.cat(sums)
@@ -120,12 +124,12 @@ class ReturnDecomposition(nn.Module):
         solved = torch.cholesky_solve(self.moment_D[:, None], torch.linalg.cholesky(damped_DD))
         self.weights_D.copy_(solved.squeeze(1))
 
-    def _places(self, width: int) -> Tensor:
-        """(T, D) part of the features that the place decides, phase included."""
-        periods = torch.logspace(math.log10(2.1), math.log10(_LONGEST_PERIOD), _PLACE_DIMS // 2)
+    def _positions(self, width: int) -> Tensor:
+        """(T, D) part of the features that the position decides, phase included."""
+        periods = torch.logspace(math.log10(2.1), math.log10(_LONGEST_PERIOD), _POSITION_DIMS // 2)
         angles = torch.arange(width)[:, None] * (2 * math.pi / periods)
-        waves_TF = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1).to(self.place_FD.device)
-        return waves_TF @ self.place_FD + self.phase_D
+        waves_TF = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1).to(self.position_FD.device)
+        return waves_TF @ self.position_FD + self.phase_D
 
 
 def values_of(

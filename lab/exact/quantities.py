@@ -1,7 +1,7 @@
 """Exact quantities of a policy in a world: gradients of E[R] and E[length], V(s), Q(s, a), A*(s, a), entropies.
 
 Everything is float64 and comes from the list of all texts (lab/exact/tree.py). Prompts weigh the same: E[R] is the mean over
-prompts. Shapes as in lab/exact/tree.py; D parameters. At masked places log-probs, values, entropies and A* are 0.
+prompts. Shapes as in lab/exact/tree.py; D parameters. At masked positions log-probs, values, entropies and A* are 0.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ class Exact:
         # Tabular: a token's score lives on its own state, so tokens of a text are orthogonal; never built densely.
         score_NTA = self._action_scores()
         states, actions = self.tree.tilt_SA.shape
-        place_NT = (item_N[:, None] * width + torch.arange(width)) * states + self.tree.state_NT.clamp(min=0)
+        position_NT = (item_N[:, None] * width + torch.arange(width)) * states + self.tree.state_NT.clamp(min=0)
         weighted_NTA = score_NTA * share_N[:, None, None]
-        mean_ITD.view(-1, actions).index_add_(0, place_NT.flatten(), weighted_NTA.flatten(0, 1))
+        mean_ITD.view(-1, actions).index_add_(0, position_NT.flatten(), weighted_NTA.flatten(0, 1))
         square_NT = score_NTA.square().sum(dim=-1) * share_N[:, None]
         square_IT = torch.zeros(items, width, dtype=torch.float64).index_add_(0, item_N, square_NT)
         return mean_ITD, torch.diag_embed(square_IT) - mean_ITD @ mean_ITD.transpose(1, 2)
@@ -126,7 +126,7 @@ class Exact:
         return (one_hot_NTA - self.action_logps_NTA.exp()) * self.tree.mask_NT[..., None]
 
     def _tabular_scores(self) -> Tensor:
-        """Closed form: the gradient in the logits, at the state's place."""
+        """Closed form: the gradient in the logits, at the state's position."""
         tree, actions = self.tree, self.tree.tilt_SA.shape[1]
         score_NTA = self._action_scores()
         scores_NTSA = torch.zeros(*tree.mask_NT.shape, *tree.tilt_SA.shape, dtype=torch.float64)

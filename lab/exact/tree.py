@@ -1,7 +1,7 @@
 """Every text of a world, written down once, whatever the policy: tokens, masks, rewards, states, chances.
 
 Shapes: N texts of all prompts (one after the other), T tokens, K reward functions, S states at which the policy acts.
-Padded places hold token 0, mask False, state -1.
+Padded positions hold token 0, mask False, state -1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A baseline V(s_t) must leave the gradient's direction alone whatever the critic; how much noise it
 removes depends on it.
-Each maps an `Exact` to values_NT: (N, T) float64, a function of the prompt and the tokens before t, 0 at masked places.
+Each maps an `Exact` to values_NT: (N, T) float64, a function of the prompt and the tokens before t, 0 at masked positions.
 """
 
 from __future__ import annotations

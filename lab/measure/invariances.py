@@ -75,7 +75,7 @@ def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
         "row order": _same(case.change(lambda x: x[order_B]).credit(strategy), [part[order_B] for part in before]),
         "group labels": _same(case.change(group_B=groups_B).credit(strategy), before),
         "padding": _same([part[:, :width] for part in padded.credit(strategy)], before),
-        "content of masked places": _same(noisy.credit(strategy), before),
+        "content of masked positions": _same(noisy.credit(strategy), before),
         "token ids": _same(case.change(token_ids_BT=relabel[case.rollout.token_ids_BT]).credit(strategy), before),
         "unrelated prompts in the batch": _alone(strategy, case, before),
         "reward shift": _shifted(strategy, case, before),
@@ -120,8 +120,8 @@ def _earned(rewards_B: Tensor, mask_BT: Tensor) -> Tensor:
     positions_T = torch.arange(mask_BT.shape[1])
     last_B = (positions_T * mask_BT).amax(dim=1)
     first_B = mask_BT.long().argmax(dim=1)
-    places_BT = (positions_T == first_B[:, None]).double() + (positions_T == last_B[:, None]).double()
-    return rewards_B[:, None] * places_BT / 2
+    positions_BT = (positions_T == first_B[:, None]).double() + (positions_T == last_B[:, None]).double()
+    return rewards_B[:, None] * positions_BT / 2
 
 
 def _rewarded(case: Case, rewards_B: Tensor) -> Case:

@@ -122,6 +122,6 @@ def weighted_ranks(values_M: Tensor, weights_M: Tensor) -> Tensor:
     """Mid-rank of each value: the weight below it plus half the weight of its equals. Values that differ by rounding
     are equal."""
     rounded_M = values_M.mul(1e9).round()
-    _, place_M = torch.unique(rounded_M, return_inverse=True)
-    weight_U = torch.zeros(int(place_M.max()) + 1, dtype=torch.float64).index_add_(0, place_M, weights_M)
-    return (weight_U.cumsum(0) - weight_U / 2)[place_M]
+    _, level_M = torch.unique(rounded_M, return_inverse=True)
+    weight_U = torch.zeros(int(level_M.max()) + 1, dtype=torch.float64).index_add_(0, level_M, weights_M)
+    return (weight_U.cumsum(0) - weight_U / 2)[level_M]

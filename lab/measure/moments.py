@@ -27,8 +27,8 @@ class Moments:
     Attributes:
         mean_D: expected gradient estimate. variance: trace of its covariance.
         covariance_DD: the covariance itself, where asked for.
-        credit_M, item_M, token_M, prob_M: one entry per learning token of each batch: its credit A, its item and place,
-            its probability (summing to 1). push_IT: expected |c| by item and place.
+        credit_M, item_M, token_M, prob_M: one entry per learning token of each batch: its credit A, its item and position,
+            its probability (summing to 1). push_IT: expected |c| by item and position.
         estimates: for sampled plans, per block the conditional means (n, D).
         batches: how many batches (or groups, for strategies without coupling) were looked at.
     """

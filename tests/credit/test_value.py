@@ -22,7 +22,7 @@ factors = st.sampled_from([0.0, 0.3, 0.95, 1.0]) | st.floats(0, 1)
 
 
 def signals_of(rollout: Rollout, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Dense token rewards and values with NaN at masked places: whatever stands there must not matter."""
+    """Dense token rewards and values with NaN at masked positions: whatever stands there must not matter."""
     generator = torch.Generator().manual_seed(seed)
     shape = rollout.mask_BT.shape
     rewards_BT, values_BT = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))

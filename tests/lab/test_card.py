@@ -142,7 +142,7 @@ def test_bad_input_is_told(arguments, capsys):
 @pytest.mark.parametrize("name", config_choices("credit"))
 def test_shipped_strategies_ignore_order_padding_labels_and_masked_places(name):
     found = invariances(compose_strategy([f"credit={name}"]))
-    for change in ("row order", "group labels", "padding", "content of masked places", "masked tokens get nothing"):
+    for change in ("row order", "group labels", "padding", "content of masked positions", "masked tokens get nothing"):
         assert found[change] == HOLDS, change
 
 
@@ -164,7 +164,7 @@ def test_invariances_that_break_are_seen():
         return (advantages_B + seen_B)[:, None].expand(token_ids_BT.shape)
 
     found = invariances(Strategy(weight.seq_sum, baseline.group_mean, looks_at_padding))
-    assert found["padding"] == found["content of masked places"] == "breaks"
+    assert found["padding"] == found["content of masked positions"] == "breaks"
 
     def looks_at_other_rows(rewards_B, values_BT):
         return (rewards_B[:, None] - values_BT.mean()).expand(values_BT.shape)

@@ -62,11 +62,11 @@ class Critic:
         return 0.5 * (values_BT - targets_BT).square()
 
     def row_weights(self, rollout: Rollout) -> Tensor:
-        """(B,) what each place of a row that is fitted weighs: 1 over all such places of the generation batch, all ranks;
+        """(B,) what each position of a row that is fitted weighs: 1 over all such positions of the generation batch, all ranks;
         0 for unscorable rows."""
         scorable_B = ~rollout.rewards_B.isnan()
-        places_B = rollout.lengths_B if self.at == "tokens" else rollout.lengths_B.clamp(max=1)
-        return scorable_B.float() / (places_B * scorable_B).sum().clamp(min=1)
+        fitted_B = rollout.lengths_B if self.at == "tokens" else rollout.lengths_B.clamp(max=1)
+        return scorable_B.float() / (fitted_B * scorable_B).sum().clamp(min=1)
 
     def save(self, folder: Path) -> None:
         """Weights and specification below `folder`/critic, beside the policy's own files. Call on one process."""

@@ -74,15 +74,15 @@ def probe(
     lm = CausalLM(model, tokenizer)
     draws = TokenTemperature()(lm, ids, 1.0, share, max_length, torch.Generator(lm.device).manual_seed(seed))
     model.train(was_training)
-    places = [(p, s) for s in range(share) for p in range(len(ids))][:count]
+    pairs = [(p, s) for s in range(share) for p in range(len(ids))][:count]
     texts = draws.texts()
-    rows = [texts[p][s] for p, s in places]
-    log_p = [float(draws.logps_PS[p, s]) for p, s in places]
+    rows = [texts[p][s] for p, s in pairs]
+    log_p = [float(draws.logps_PS[p, s]) for p, s in pairs]
     if scoring is not None:
         with scoring() as scorer:
-            log_p = [log_probability(scorer, ids[p], row) for (p, _), row in zip(places, rows, strict=True)]
+            log_p = [log_probability(scorer, ids[p], row) for (p, _), row in zip(pairs, rows, strict=True)]
     return Probe(
-        texts=[(names[p], spoken(tokenizer, row)) for (p, _), row in zip(places, rows, strict=True)],
+        texts=[(names[p], spoken(tokenizer, row)) for (p, _), row in zip(pairs, rows, strict=True)],
         lengths=[len(row) for row in rows],
         repetition=[repeated_pairs(row) for row in rows],
         log_p=log_p,

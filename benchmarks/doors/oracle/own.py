@@ -1,4 +1,4 @@
-"""The oracle of `doors`: each letter is credited with what it alone earned, less what the group earned at that place.
+"""The oracle of `doors`: each letter is credited with what it alone earned, less what the group earned at that position.
 
     python train_grpo.py --config-dir benchmarks/doors/oracle experiment=doors credit=own
 

@@ -74,7 +74,7 @@ def rich_rollouts(seed: int) -> FixedRollouts:
 
 
 def _spans(score: float | None, length: int, rng: random.Random) -> list[Span]:
-    """The reward, earned at two places. The tiny tokenizer writes a letter and a blank for each token."""
+    """The reward, earned at two positions. The tiny tokenizer writes a letter and a blank for each token."""
     if score is None or length < 3:
         return []
     places = sorted(rng.sample(range(length - 1), 2))
@@ -207,7 +207,7 @@ def _with_noise(batch, strategy, given):
 
 
 def _noisy(strategy: Strategy) -> Strategy:
-    """The same strategy, whose members see other numbers at masked places."""
+    """The same strategy, whose members see other numbers at masked positions."""
     call = strategy._call
     arbitrary = (
         "token_ids_BT",
@@ -250,9 +250,9 @@ WAYS = {
         "softmax without the mask. Use mask_BT, lengths_B and max_length.",
         _padded,
     ),
-    "masked places": Way(
+    "masked positions": Way(
         "other numbers at padding and tool text",
-        "values at masked places are read: a sum, mean, maximum or cumsum over dimension 1 without the mask. "
+        "values at masked positions are read: a sum, mean, maximum or cumsum over dimension 1 without the mask. "
         "Use torch.where(mask_BT, ..., 0) first.",
         _with_noise,
         quick=("with KL",),

@@ -23,7 +23,7 @@ def by_width(advantages_B, mask_BT):
     return (advantages_B / mask_BT.shape[1])[:, None].expand(mask_BT.shape)
 
 
-def by_masked_places(advantages_B, token_ids_BT):
+def by_masked_positions(advantages_B, token_ids_BT):
     """Counts tokens at padding and in tool text too."""
     return (advantages_B * (token_ids_BT > 5).sum(dim=1))[:, None].expand(token_ids_BT.shape)
 

@@ -81,7 +81,7 @@ def test_permuting_the_rollouts_moves_whole_groups_and_their_spans():
 SPREADS = {
     "by_micro_batch": {"accumulation", "steps"},
     "by_width": {"padding"},
-    "by_masked_places": {"masked places"},
+    "by_masked_positions": {"masked positions"},
     "by_row": {"order"},
     "by_chance": {"padding", "order"},
     "by_history": {"repetition"},
