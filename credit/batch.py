@@ -1,11 +1,16 @@
 """What a strategy sees (`Rollout`), what it returns (`Credit`), and the names of every signal.
 
-Shape suffixes, used everywhere in this repository:
+Shape suffixes that mean the same in every file:
     B  completions (rows; at scoring time: of the whole generation batch, over all ranks)
     T  completion tokens, right-padded
     K  reward functions
     G  completions per prompt (group size)
+    P  prompts
     V  vocabulary
+    D  features: width of a hidden state, random features
+    1  a dimension of size one
+Another letter holds for a file or a package, whose head explains it ("Shapes: ..."; tests/test_names.py), and so does one of
+these in a sense of its own.
 Log-probabilities carry the name of who computed them: `policy_logps_BT` (the live policy, with gradient outside of
 strategies, detached inside), `sampler_logps_BT` (the policy that sampled, one value per token).
 """

@@ -8,6 +8,8 @@ Said once, for every strategy (each line is tested in tests/credit/test_odd_case
     empty row (no tokens)           as a fully masked row
     batch without a single token    all weights 0
 All functions keep the dtype and device of their input.
+
+Shapes: X any size.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 The optimum of a weighted likelihood over all conditionals is q(v|h) proportional to sum over texts x that continue hv
 of p(x) w[x, t]. With w the same for every token it is the data's own conditional. With w = 1 / length it over-weights
 what ends soon: q(v|h) is proportional to p(v|h) E[1 / length | h, v].
+
+Shapes: X texts of up to the limit, C prefixes (sampling/tabular.py).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ The picture: mean log-probability of a text (its likelihood) against the entropy
 both in nats. Among all ways to write with a given entropy, sequence temperature has the highest mean log-probability
 (it maximises E[log p] + H / alpha), so its curve is the upper edge of what is possible; how far token temperature
 lies below is the difference between the two.
+
+Shapes: S samples of a prompt, X texts of up to the limit.
 """
 
 from __future__ import annotations

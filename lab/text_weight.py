@@ -10,6 +10,8 @@ What is learnt is then the data reweighted by e: q(x) proportional to p(x) e(len
 mean, with B without end the constant: token mean is a family that goes from one to the other.
 
 Lengths are numbers of tokens, the end token included; shares_L[n] is the share of texts with n tokens, shares_L[0] = 0.
+
+Shapes: L lengths from 0, S sums of lengths from 0.
 """
 
 from __future__ import annotations

@@ -6,4 +6,6 @@ particles.py  rows that grow token by token: the one loop every sampler shares
 ancestral.py (token temperature)  snis.py  rejection.py  smc.py  mh.py (suffixes and blocks): the samplers
 draws.py      what a sampler returns, with its diagnostics
 exact.py      everything by enumeration, for models small enough
+
+Shapes, beside those of credit/batch.py: N rows that grow (particles, chains), S texts returned for each prompt; T new tokens.
 """

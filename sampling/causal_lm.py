@@ -1,6 +1,8 @@
 """Transformers causal language models as a `Model`: one KV cache, reordered by index select and cut by slicing.
 
 transformers is imported lazily: the samplers' mathematics runs without it.
+
+Shapes: L tokens so far, prompt and padding included; M rows kept by `reorder`.
 """
 
 from __future__ import annotations

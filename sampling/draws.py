@@ -1,4 +1,7 @@
-"""What a sampler returns, what it must be given, and how long requests are cut into batches."""
+"""What a sampler returns, what it must be given, and how long requests are cut into batches.
+
+Shapes: U runs, or texts, each for a prompt of its own or a shared one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Everything by enumeration, for tabular models small enough: the target, the samplers' kernels, distances."""
+"""Everything by enumeration, for tabular models small enough: the target, the samplers' kernels, distances.
+
+Shapes: X complete texts of a prompt, C prefixes, N texts that were drawn.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Metropolis-Hastings over suffixes, in the form that leaves p_alpha invariant, and power sampling on top of it."""
+"""Metropolis-Hastings over suffixes, in the form that leaves p_alpha invariant, and power sampling on top of it.
+
+Shapes: M steps of a chain.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What a sampler needs of a language model, and what the target is.
 
-Shape suffixes: N rows (particles, chains), P prompts, S returned samples per prompt, T new tokens, V vocabulary.
+Shape suffixes: N rows (particles, chains), P prompts, S returned samples per prompt, T new tokens, V vocabulary,
+M rows kept by `reorder`.
 
 The target. A complete text is a sequence of new tokens that ends with an end-of-text token, or that has reached
 `max_length` tokens without one; either way its probability is the product of the model's conditionals over the tokens

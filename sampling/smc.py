@@ -1,4 +1,7 @@
-"""Sequential Monte Carlo, and self-normalised importance resampling as the case without resampling on the way."""
+"""Sequential Monte Carlo, and self-normalised importance resampling as the case without resampling on the way.
+
+Shapes: U runs of N particles each, K texts kept of each run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A language model as a table: one row of logits per prefix. Small enough to enumerate, so samplers can be checked."""
+"""A language model as a table: one row of logits per prefix. Small enough to enumerate, so samplers can be checked.
+
+Shapes: C prefixes, M rows kept by `reorder`.
+"""
 
 from __future__ import annotations
 

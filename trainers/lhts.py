@@ -8,6 +8,8 @@ Loss of an optimiser batch, with a weight of credit/weight.py over tokens:
 
 Texts must come from p itself for the target to be p_alpha. `self_samples` is the share of optimiser batches whose
 completions are drawn anew from p; in the others they are the data set's, whose target is p_data(x) p(x)^(alpha-1).
+
+Shapes: S tokens of prompt and completion, N rows that p writes.
 """
 
 from __future__ import annotations

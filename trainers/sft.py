@@ -6,6 +6,8 @@ own included, and the gradient does not depend on how the batch is cut. No TRL m
 second forward pass: TRL's own `compute_loss` runs, and where the weights differ from TRL's token mean, the log-probs
 it reads are scaled by `weight * tokens`. Where they do not (token_mean, length_power with gamma = 0, rows of one
 length), TRL runs untouched.
+
+Shapes: B texts, T their tokens; S positions of a row as collated (with padding, or several texts), R ranks.
 """
 
 from __future__ import annotations

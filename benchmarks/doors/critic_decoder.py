@@ -12,6 +12,8 @@ rows, at each place) of the exact V(s_t) that the critic explains; `agreement`, 
 with the true advantage; `off`, how far the mean value is from the exact mean, in standard deviations of the exact value;
 `power`, E A^2 over that of the true advantage. The exact value takes later letters as independent of earlier ones, each
 at the mean probability over the rows.
+
+Shapes: S policies side by side, W width.
 """
 
 from __future__ import annotations

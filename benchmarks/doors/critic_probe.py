@@ -6,6 +6,8 @@ The run is benchmarks/doors/critic_decoder.py's arm `spans` (seed 3, learning ra
 quarter of the doors to nine tenths). Each critic gives its values before it is fitted, step after step. Printed, as
 means over windows of completions: the share of the variance of the exact V(s_t) that is explained, how far the mean
 value is off in standard deviations of the exact value, and E A^2 (A = R - V) over that of the true advantage.
+
+Shapes: W width of the policy's states, D features, E dimensions of a token's random vector, S policies.
 """
 
 from __future__ import annotations

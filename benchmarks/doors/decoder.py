@@ -1,7 +1,7 @@
 """Several small decoders side by side, each with its own weights, random numbers and learning rate.
 
 The same network, sampling and Adam as benchmarks/doors/spans_decoder.py, for S policies in one batch of matrix products: on one
-core several times faster than one after the other. Legend: S policies, B completions, T tokens, W width, V letters.
+core several times faster than one after the other. Shapes: S policies, B completions, T tokens, W width, V letters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Many small decoders side by side, each with weights of its own: ten seeds of a toy run for the price of three."""
+"""Many small decoders side by side, each with weights of its own: ten seeds of a toy run for the price of three.
+
+Shapes: S decoders.
+"""
 
 from __future__ import annotations
 

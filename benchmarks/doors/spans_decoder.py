@@ -11,6 +11,8 @@ key and draws of its own; that, and a loop of its own instead of TRL's, makes te
 
 `own` is the oracle: each letter is credited with its own door alone, which takes knowing that doors are independent.
 Finished runs are kept in --runs, one file each, and a second call goes on from there.
+
+Shapes: S policies side by side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """S small decoders as one batched model, each with weights of its own, on any device.
 
-Legend: S models, B texts, T tokens, W width, V vocabulary. Pre-norm, absolute positions learned, no dropout. Models of one
+Shapes: S models, B texts, T tokens, W width, V vocabulary. Pre-norm, absolute positions learned, no dropout. Models of one
 seed start from the same weights, so that arms are paired.
 """
 

@@ -6,6 +6,8 @@ Distances and chi-squared of the exact samplers, the drift of the Metropolis ker
 for N texts, the mean of SMC's normaliser, limits, and the optimum of Long Horizon Temperature Scaling at each horizon.
 --train also trains a small transformer at three horizons and measures how near it comes (minutes). The same claims with
 thresholds are tests in tests/sampling/ and tests/trainers/test_lhts_training.py.
+
+Shapes: X texts of up to the limit, C prefixes, S samples of a prompt.
 """
 
 from __future__ import annotations

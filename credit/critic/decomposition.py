@@ -18,6 +18,8 @@ From the contributions follows a value: what the row has earned so far, plus wha
     V(s_t) = sum_{s<t} u[b,s]  +  mean over j != b of ( R_j - sum_{s<t} u[j,s] )
 
 which knows nothing of the row's own present or future: a baseline, unbiased whatever w is, if w comes from earlier batches.
+
+Shapes: D random features, E dimensions of a token's random vector, F waves of the position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The value head: hidden states before each token in, V(s_t) out, and the loss that fits it."""
+"""The value head: hidden states before each token in, V(s_t) out, and the loss that fits it.
+
+Shapes: O outputs of the readout, one, or with `running` two.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ w solves a ridge regression over the optimiser batches so far, older ones forgot
 of the last batches only, so they follow a policy that improves. `shrinkage`, in [0, 1], is the slope of the outcomes over the
 predictions on batches not yet learned from: what does not predict does not enter. All of it follows from sums over tokens, so
 the fit is the same however a batch is cut. Source: least-squares value functions, Bradtke and Barto 1996; Boyan 2002.
+
+Shapes: N visible tokens of a batch, X features of a token (D, or 2 D with `running`).
 """
 
 from __future__ import annotations

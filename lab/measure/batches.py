@@ -4,7 +4,7 @@ Texts that a strategy cannot tell apart are one *item* (same prompt, reward and 
 order within a group are one batch with a multinomial probability. Both are exact: inside an item, means and variances
 of the scores are known (`Items`).
 
-Shapes: I items (of all prompts), n batches, R rows of a batch, G rows of a group.
+Shapes: n batches, R rows of a batch, G rows of a group.
 """
 
 from __future__ import annotations

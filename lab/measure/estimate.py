@@ -3,6 +3,8 @@
 A batch holds one group of G completions for every prompt of the world. Batches are enumerated where that fits the
 budget; else they are sampled (common random numbers) with control variates whose mean is known exactly, and standard
 errors are reported. lab/measure/metrics.py says what each number means; docs/credit/lab.md how to read them.
+
+Shapes: n batches, or groups.
 """
 
 from __future__ import annotations

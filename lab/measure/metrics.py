@@ -12,6 +12,8 @@ gain            E[R] after a step of fixed length along m, less before, over the
 drift           |m| / root of the trace of the covariance; where g = 0 this is all bias, in units of noise
 pearson, spearman   of credit A[b,t] with the ideal A*[b,t], over learning tokens
 key_share       share of |w A| on the tokens on which credit belongs
+
+Shapes: M credits, one for each learning token of each batch, U distinct values among them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The estimate of one batch is g = sum over rows and tokens of c[b,t] S[b,t], S the score. Given the items of a batch, its
 conditional mean and the variance that remains inside the items are known, so both are exact for enumerated plans and
 of lower variance for sampled ones.
+
+Shapes: n batches, R rows of each, M entries (one for each learning token of each batch), U items of one prompt.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each trunk has `width` (D), `parameters()` (what it trains itself, by name) and `states(inputs)`, the hidden state before each
 completion token: (B, T, D), where the state before the first token is the one that has read the prompt.
+
+Shapes: S tokens of prompt and completion.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Two small additions, both nothing at tau = 1 and nothing before training: a vector that depends on log alpha is added to
 every token embedding, and the logits are multiplied by alpha^s with a learnt s (s = 1 alone would be token
 temperature). The weights are saved with the model's own under `tau_input.`; `config.lhts` says that they are there.
+
+Shapes: H width of the hidden states.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a model writes when it is left to itself: lengths, repetition, diversity, and its own likelihood."""
+"""What a model writes when it is left to itself: lengths, repetition, diversity, and its own likelihood.
+
+Shapes: S samples of a prompt.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Texts from a model by token or by sequence temperature, with the diagnostics of how they were found."""
+"""Texts from a model by token or by sequence temperature, with the diagnostics of how they were found.
+
+Shapes: S samples of a prompt.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ SGD. *Predicted*: the same policy with the expectation of that update over all b
 Lengths are those of the policy, by enumeration, not of a sample. `table` is a softmax for every prefix; `decoder` a
 transformer that shares its weights over letters, prompts and places. Rates are such that every arm starts with a total
 weight of 1.
+
+Shapes: S policies side by side, L letters, K choices, W frequencies of a Fourier transform.
 """
 
 from __future__ import annotations

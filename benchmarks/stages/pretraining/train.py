@@ -10,6 +10,8 @@ to 1 / length, which has the optimum of `seq_mean` without its weights. `micro_m
 micro-batches of four texts and then averaged, as a loss that each device averages by itself. Adam, no clipping, so that
 the scale of a weight does not matter; the rate rises over 5 % of the steps and falls to zero. Every number of steps is a
 training of its own. Each model then writes texts at temperature 1. Results: OUT/TEXTS_STEPS.json.
+
+Shapes: S models side by side, N texts, P micro-batches of M texts.
 """
 
 from __future__ import annotations
