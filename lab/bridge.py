@@ -21,7 +21,7 @@ from credit import baseline as baselines
 from credit.batch import Rollout
 from credit.checks import member_name
 from credit.strategy import Strategy
-from sampling.exact import enumerate_world
+from sampling.exact import enumerate_texts
 from sampling.model import PAD
 from sampling.tabular import TabularModel, number, prefixes
 
@@ -53,7 +53,7 @@ class Worlds:
     def __init__(self, model: TabularModel, limit: int, state_C: Tensor | None = None):
         self.model, self.limit = model, limit
         self.state_C = torch.arange(prefixes(model.vocab_size, limit)) if state_C is None else state_C
-        one = enumerate_world(model, limit, 1.0)
+        one = enumerate_texts(model, limit, 1.0)
         self.tokens_XT, self.mask_XT = one.tokens_XT, one.tokens_XT != PAD
         self.lengths_X = self.mask_XT.sum(1)
         self.node_XT = torch.zeros_like(self.tokens_XT)

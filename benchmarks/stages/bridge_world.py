@@ -18,15 +18,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compare.statistics import mean_interval, paired_difference
+from configs.compose import compose_strategy
 from credit.batch import Rollout
 from credit.strategy import Strategy
 from lab.bridge import Way, Worlds, by_last_token, rest, total_variation_S
-from lab.stats import mean_interval, paired_difference
-from sampling.exact import enumerate_world, horizon_conditionals, total_variation
+from sampling.exact import enumerate_texts, horizon_conditionals, total_variation
 from sampling.mh import SuffixMH
 from sampling.smc import SMC
 from sampling.tabular import TabularModel
-from trainers.compose import compose_strategy
 
 VOCABULARY, LIMIT, ALPHA = 3, 6, 2.0
 BETA = 1 / (ALPHA - 1)
@@ -129,12 +129,12 @@ def samplers(seeds: int) -> list[dict]:
     rows = {}
     for seed in range(seeds):
         model = TabularModel.random(VOCABULARY, LIMIT, seed=seed)
-        world = enumerate_world(model, LIMIT, ALPHA)
+        world = enumerate_texts(model, LIMIT, ALPHA)
         target_X, lengths_X = world.target_X, world.lengths_X.double()
         entries = {"the start": (world.log_p_X.exp(), 1), "token temperature": (world.q_X, 1)}
         for horizon in (2, 4, LIMIT):
             table = horizon_conditionals(model, LIMIT, ALPHA, horizon).log()[None]
-            entries[f"LHTS optimum, H={horizon}"] = (enumerate_world(TabularModel(table), LIMIT, 1.0).q_X, 1)
+            entries[f"LHTS optimum, H={horizon}"] = (enumerate_texts(TabularModel(table), LIMIT, 1.0).q_X, 1)
         entries["exact draws"] = (
             torch.bincount(torch.multinomial(target_X, DRAWS, True), minlength=len(target_X)).double() / DRAWS,
             1,
@@ -196,7 +196,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from rewards.terminal import steady_output
+    from userio.terminal import steady_output
 
     steady_output()
     main()
