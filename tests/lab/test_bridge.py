@@ -78,7 +78,10 @@ def test_every_way_rests_there_however_it_weighs_lengths(worlds):
 
 def test_with_trls_term_in_the_loss_each_way_rests_elsewhere(worlds):
     """Where unbiased and length-normalised credit rest differs too: the bias is not multiplied by nothing."""
-    rests = [law(worlds, rest(worlds, way(*chosen, LOSS), rate=0.1, tolerance=1e-6)) for chosen in (["credit=dr_grpo"], SEQ_MEAN)]
+    rests = [
+        law(worlds, rest(worlds, way(*chosen, LOSS), rate=0.1, tolerance=1e-6))
+        for chosen in (["credit=dr_grpo"], SEQ_MEAN)
+    ]
     assert all((total_variation_S(q_SX, worlds.target_SX(ALPHA)) > 0.005).all() for q_SX in rests)
     assert (total_variation_S(*rests) > 0.001).all()
 
