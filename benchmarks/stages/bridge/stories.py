@@ -1,12 +1,13 @@
 """Ways to write at a sequence temperature with a small language model, and what each costs.
 
-    PYTHONPATH=. python benchmarks/stages/bridge_stories.py [--seeds 10] [--first 0] [--most 4] [--out runs/bridge_stories]
+    PYTHONPATH=. python benchmarks/stages/bridge/stories.py [--seeds 10] [--first 0] [--most 4] [--out runs/stages]
 
 Within a seed all ways begin with the same model (the embedded one, warm-started with that seed on made-up stories) and aim at
 p^alpha / Z of it, tau = 1/alpha = 0.8. Aligned: `train_grpo.py reward=own_likelihood trainer.beta=4`; tempered: `train_lhts.py
 tau=0.8 horizon=null`; sampled: `sample.py tau=0.8` with `sampler=smc`, `mh` and `token`. Of a trained model both log q and log p of
 its texts are known, and so is its distance: KL(q || p^alpha/Z) = log Z - alpha E_q[log p] - H(q); log Z comes from 128 runs of SMC.
-Runs so far are kept in the folder (runs.json); a second call goes on from there.
+Runs so far are kept in OUT/bridge_stories.json, and a second call goes on
+from there; tables and pictures: benchmarks/stages/bridge/report.py.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import torch
 import transformers
 from torch import Tensor
 
-from compare.statistics import mean_interval, paired_difference
 from lab.length_bias import repeated_pairs
 from sampling.ancestral import TokenTemperature
 from sampling.causal_lm import CausalLM
@@ -71,17 +71,6 @@ SAMPLERS = {
     "smc": (SMC(64, max_rows=1024), 1 / ALPHA),
     "mh": (SuffixMH(32), 1 / ALPHA),
 }
-MEASURES = {
-    "distance": 3,
-    "log p": 2,
-    "entropy": 2,
-    "length": 2,
-    "repeated pairs": 3,
-    "tokens per text": 1,
-    "seconds per text": 5,
-    "training tokens": 0,
-    "training seconds": 1,
-}
 
 
 def main() -> None:
@@ -95,7 +84,7 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     options.out.mkdir(parents=True, exist_ok=True)
-    kept = options.out / "runs.json"
+    kept = options.out / "bridge_stories.json"
     done = json.loads(kept.read_text()) if kept.is_file() else []
     seeds = range(options.first, options.first + options.seeds)
     order = [(seed, way) for seed in seeds for way in ("samplers", *WAYS) if way not in LATER]
@@ -108,9 +97,6 @@ def main() -> None:
         kept.write_text(json.dumps(done, indent=1) + "\n")
         shown = "  ".join(f"{row['way']} {row['distance']} {row['log p']:.3f} {row['length']:.1f}" for row in rows)
         print(f"seed {seed}  {way}: {shown}  ({time.perf_counter() - started:.0f} s)", flush=True)
-    text = table(done)
-    (options.out / "bridge_chain.md").write_text(text + "\n")
-    print(text)
 
 
 class Start:
@@ -202,37 +188,6 @@ def start_length(start: Start) -> float:
     """Mean length of the start's own texts."""
     draws = TokenTemperature()(start.lm, [start.prompt], 1.0, TEXTS, LIMIT, start.draws)
     return float(draws.lengths_PS.double().mean())
-
-
-def table(done: list[dict]) -> str:
-    ways = [way for way in (*SAMPLERS, *WAYS) if any(row["way"] == way for row in done)]
-    lines = [f"| way | {' | '.join(MEASURES)} |", "|" + "---|" * (len(MEASURES) + 1)]
-    for way in ways:
-        rows = sorted((row for row in done if row["way"] == way), key=lambda row: row["seed"])
-        cells = []
-        for key, digits in MEASURES.items():
-            values = [row[key] for row in rows if row.get(key) is not None]
-            if len(values) < 2:
-                cells.append("")
-                continue
-            mean = mean_interval([values])
-            cells.append(f"{mean.value:,.{digits}f} [{mean.low:,.{digits}f}, {mean.high:,.{digits}f}]")
-        lines.append(f"| {way} ({len(rows)}) | {' | '.join(cells)} |")
-    lines += ["", *differences(done)]
-    return "\n".join(lines)
-
-
-def differences(done: list[dict]) -> list[str]:
-    """Distances, paired by seed, against those of dr_grpo with the KL term in the reward."""
-    lines = []
-    for way in (*WAYS, "token"):
-        of = {row["seed"]: row["distance"] for row in done if row["way"] == way}
-        base = {row["seed"]: row["distance"] for row in done if row["way"] == "dr_grpo"}
-        both = sorted(of.keys() & base.keys())
-        if way != "dr_grpo" and len(both) > 1:
-            gap = paired_difference([[of[s] for s in both]], [[base[s] for s in both]])
-            lines.append(f"{way} - dr_grpo: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] ({len(both)} seeds)")
-    return lines
 
 
 if __name__ == "__main__":

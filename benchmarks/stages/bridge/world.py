@@ -1,11 +1,12 @@
 """Alignment with the model's own likelihood against samplers of p^alpha, on worlds in which every text is known.
 
-    PYTHONPATH=. python benchmarks/stages/bridge_world.py [--seeds 10] [--steps 3000] [--out runs/bridge_world]
+    PYTHONPATH=. python benchmarks/stages/bridge/world.py [--seeds 10] [--steps 1000] [--out runs/stages]
 
 Ten random worlds (3 tokens, texts of up to 6), alpha = 2, beta = 1. Three questions: where the expected update of a strategy comes
 to rest (by enumeration, no sampling; a policy that can be any distribution, and one that sees the last token only); how near runs
 with 128 texts a step come (16 groups of 8, Adam, the shipped strategies); how near SMC, Metropolis-Hastings and the optimum of Long
-Horizon Temperature Scaling are. Distances are total variation to p^alpha / Z.
+Horizon Temperature Scaling are. Distances are total variation to p^alpha / Z. Writes OUT/bridge_world.json; tables and pictures:
+benchmarks/stages/bridge/report.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compare.statistics import mean_interval, paired_difference
 from configs.compose import compose_strategy
 from credit.batch import Rollout
 from credit.strategy import Strategy
@@ -150,35 +150,11 @@ def samplers(seeds: int) -> list[dict]:
     return list(rows.values())
 
 
-def table(found: dict) -> str:
-    def cell(values):
-        mean = mean_interval([values])
-        return f"{mean.value:.4f} [{mean.low:.4f}, {mean.high:.4f}]"
-
-    lines = [
-        "| policy | KL term in the | strategy | distance | KL to the target | length minus target's |",
-        "|" + "---|" * 6,
-    ]
-    for row in found["limits"]:
-        values = [cell(row[key]) for key in ("distance", "KL to the target", "length minus target's")]
-        lines.append(f"| {row['policy']} | {row['KL term']} | {row['strategy']} | {' | '.join(values)} |")
-    lines += ["", "| run | distance after the last step | minus dr_grpo's in the same place |", "|---|---|---|"]
-    for name, run_of in found["runs"].items():
-        last = run_of["distance"][-1]
-        other = found["runs"][f"dr_grpo | {name.split(' | ')[1]}"]["distance"][-1]
-        gap = "" if other is last else paired_difference([last], [other])
-        shown = gap and f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-        lines.append(f"| {name} | {cell(last)} | {shown} |")
-    lines += ["", "| sampler | distance | tokens per text |", "|---|---|---|"]
-    lines += [f"| {r['sampler']} | {cell(r['distance'])} | {cell(r['tokens per text'])} |" for r in found["samplers"]]
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--out", type=Path, default=Path("runs/bridge_world"))
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
     torch.manual_seed(0)
     found: dict = {"samplers": samplers(options.seeds), "limits": limits(options.seeds), "runs": {}}
@@ -190,9 +166,6 @@ def main() -> None:
             print(f"{name} | {place}: {math.fsum(last) / len(last):.4f}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "bridge_world.json").write_text(json.dumps(found, indent=1) + "\n")
-    text = table(found)
-    (options.out / "bridge_world.md").write_text(text + "\n")
-    print(text)
 
 
 if __name__ == "__main__":
