@@ -218,8 +218,8 @@ def _finite(point: dict) -> dict:
 
 def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:
     from sampling.causal_lm import CausalLM
+    from trainers.command.build import build_policy, build_task, template_of
     from trainers.command.cli import compose_command
-    from trainers.command.prepare import build_policy, build_task, template_of
     from trainers.model.adapters import for_sampling
     from trainers.model.prompts import prompt_ids
     from trainers.run.sample import prompts_of

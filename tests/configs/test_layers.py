@@ -101,7 +101,8 @@ def test_what_a_yaml_sets_of_a_chosen_member_stays(configs):
 
 def test_weights_of_likelihood_training_start_from_their_own_defaults_too(configs):
     from trainers.command.cli import compose_command
-    from trainers.run.likelihood import build_weight, register_schema
+    from trainers.command.prepare import build_weight
+    from trainers.run.likelihood import register_schema
 
     register_schema()
     config = compose_command("train_sft", ["weight=own"], [str(configs)]).config

@@ -111,7 +111,7 @@ def test_what_a_value_refers_to_may_be_added():
 
 
 def test_what_a_target_takes_may_be_added_and_what_it_does_not_take_is_named(tmp_path, monkeypatch):
-    from trainers.command.prepare import build_task
+    from trainers.command.build import build_task
 
     (tmp_path / "my_task.py").write_text(
         "from tasks.chain import chain\n\ndef wide(**settings):\n    return chain(**{**settings, 'terms': [2, 2]})\n"

@@ -1,137 +1,168 @@
-"""Configuration -> objects, in the order in which mistakes are cheapest: everything that can be wrong is checked before
-a model is loaded. With configs/compose.py the only place that instantiates."""
+"""A command is turned into one thing, a `Job`, and carried on. Every check that needs no model is here, the cheapest first."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from accelerate.utils import parse_flag_from_env
-from hydra.errors import HydraException
-from hydra.utils import instantiate
+import torch
 from omegaconf import DictConfig, OmegaConf
+from trl import GRPOConfig, SFTConfig
 
 from configs.compose import ConfigError, check_keys, make_strategy
-from configs.schema import departures
 from credit.strategy import Strategy
-from rewards.answers.scorable import check_references
-from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
-from tasks.base import Task
-from trainers.command.fields import strange_fields
-from trainers.model.policy import Policy
+from rewards.build import check_weights
+from sampling.draws import check_counts
+from trainers.command.before import check_evaluation, check_length, check_trackers, prompts_left_out, texts_left_out
+from trainers.command.build import Rewards, build_args, build_rewards, build_strategy, build_task
+from trainers.command.cli import Command
+from trainers.command.job import GRPOJob, LikelihoodJob
+from trainers.command.texts import texts_of
+from trainers.lhts import LHTS, LHTSTrainer
+from trainers.run.folder import RunFolder, open_folder
+from trainers.seam.members import untouched
+from trainers.seam.reference_reward import refuse_without_reference
+from trainers.seam.refusals import refuse_inexact
+from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 
 
-@dataclass
-class Rewards:
-    funcs: list[Callable]
-    weights: list[float]
-
-
-def build_strategy(config: DictConfig) -> Strategy:
-    return make_strategy(config.credit)
-
-
-def build_task(config: DictConfig) -> Task:
-    """The task named by `task`, its rows and rewards.
+def prepare_grpo(command: Command) -> GRPOJob | None:
+    """The job of `train_grpo.py`; None where resume=true finds it done, which is said.
 
     Raises:
-        ConfigError: whatever the task says is wrong with its arguments or files.
+        ValueError: with the remedy.
     """
-    task = _instantiate("task", config.task)
-    if not isinstance(task, Task):
-        raise ConfigError(f"task: `{config.task._target_}` must return a tasks.base.Task, got {type(task).__name__}.")
-    return task
+    config = command.config
+    folder = open_folder(config, command.choices, command.overrides)
+    if folder is None:
+        return None
+    strategy = build_strategy(config)
+    task = build_task(config)
+    rewards = build_rewards(config, task)
+    args = grpo_args(config, folder, rewards, has_evaluation=bool(task.evaluation))
+    refuse_inexact(args, strategy)
+    refuse_without_reference(rewards.funcs, args)
+    check_length(args)
+    check_trackers(args)
+    left_out = prompts_left_out(args, len(task.train), command.choices["task"])
+    if task.evaluation:
+        check_evaluation(args)
+    return GRPOJob(
+        command=command,
+        folder=folder,
+        credit=strategy.name,
+        strategy=strategy,
+        task=task,
+        args=args,
+        has_reference=args.beta != 0,
+        loads_reference=args.beta != 0,
+        rewards=rewards,
+        left_out=left_out,
+    )
 
 
-def build_rewards(config: DictConfig, task: Task) -> Rewards:
-    """The reward functions of `reward`, guarded, and their weights; `funcs: task` means the task's own.
+def grpo_args(config: DictConfig, folder: RunFolder, rewards: Rewards, has_evaluation: bool) -> GRPOConfig:
+    """TRL's options, with what the run and its rewards decide."""
+    fixed: dict[str, Any] = {"output_dir": str(folder.checkpoints), "seed": config.seed, "disable_tqdm": True}
+    if not has_evaluation:
+        fixed["eval_on_start"] = False
+    if config.trainer.reward_weights is None:
+        fixed["reward_weights"] = rewards.weights
+    else:
+        check_weights(list(config.trainer.reward_weights), rewards.funcs)
+    return build_args(config, GRPOConfig, **fixed)
+
+
+def prepare_sft(command: Command) -> LikelihoodJob | None:
+    """The job of `train_sft.py`; None and errors as `prepare_grpo`."""
+    credit = f"sft_{command.choices['weight']}"
+    return _prepare_likelihood(command, credit, credit)
+
+
+def prepare_lhts(command: Command) -> LikelihoodJob | None:
+    """The job of `train_lhts.py`; None and errors as `prepare_grpo`."""
+    config, weight = command.config, command.choices["weight"]
+    tau = tuple(config.tau) if OmegaConf.is_list(config.tau) else config.tau
+    settings = {key: config[key] for key in ("horizon", "clamp", "kl", "self_samples", "baseline")}
+    if config.max_new_tokens is not None:
+        settings["max_new_tokens"] = config.max_new_tokens
+    lhts = LHTS(tau=tau, **settings)  # tau=0 and the like end the run here
+    horizon = lhts.horizon or "all"
+    credit = f"lhts_tau{'-'.join(f'{t:g}' for t in lhts.taus)}_H{horizon}"
+    job = _prepare_likelihood(command, credit, credit if weight == "token_mean" else f"{credit},weight={weight}")
+    if job is None:
+        return None
+    if config.max_new_tokens is None and job.task.max_completion_length:
+        lhts = replace(lhts, max_new_tokens=job.task.max_completion_length)
+    job.args.eval_on_start = False
+    return replace(
+        job,
+        has_reference=True,
+        trainer=LHTSTrainer,
+        options={"lhts": lhts},
+        target=(f"target   sequence temperature tau={lhts.tau}, horizon {horizon}, KL {lhts.kl}",),
+        has_comparable_loss=False,
+        scoring=_by_the_frozen_model,
+    )
+
+
+def _by_the_frozen_model(trainer: LHTSTrainer) -> Callable:
+    """The trained model writes at its lowest tau, the frozen one scores."""
+    trainer.set_tau(trainer.lhts.taus[0])
+    return trainer.scoring
+
+
+def _prepare_likelihood(command: Command, credit: str, named: str) -> LikelihoodJob | None:
+    """Plain likelihood training. credit: what summary.json calls the run; named: what its folder is called by."""
+    config, choices = command.config, command.choices
+    if config.examples is not None:
+        check_counts(examples=config.examples)
+    check_counts(0, probe=config.probe, eval_examples=config.get("eval_examples") or 0)
+    folder = open_folder(config, {**choices, "credit": named}, command.overrides, unnamed=("weight", "tau", "horizon"))
+    if folder is None:
+        return None
+    strategy = build_weight(config.weight, choices["weight"])
+    task = build_task(config)
+    args = build_args(config, SFTConfig, output_dir=str(folder.checkpoints), seed=config.seed, disable_tqdm=True)
+    refuse_inexact_sft(args, strategy, {})
+    check_length(args)
+    check_trackers(args)
+    train, evaluation = texts_of(task, config)
+    if not args.packing:
+        texts_left_out(args, len(train), choices["task"])
+    if not evaluation:
+        args.eval_on_start = False
+    return LikelihoodJob(
+        command=command,
+        folder=folder,
+        credit=credit,
+        strategy=strategy,
+        task=task,
+        args=args,
+        train=train,
+        evaluation=evaluation,
+        trainer=CreditSFTTrainer,
+    )
+
+
+def build_weight(node: DictConfig, name: str) -> Strategy:
+    """The `weight` node as the strategy that the trainer asks.
 
     Raises:
-        ConfigError: a file, name or signature is wrong, a column is missing, or weights do not pair with functions.
+        ConfigError: it cannot be imported, or needs what likelihood training does not have.
     """
-    node = config.reward
     plain = OmegaConf.to_container(node, resolve=True)
+    check_keys("weight", plain, f" (weight={name})")
+    whole = {"_target_": "credit.strategy.Strategy", "weight": plain, "name": name}
     try:
-        if node.funcs == "task":
-            funcs, weights = list(task.reward_funcs), list(task.reward_weights)
-        else:
-            funcs = resolve_rewards(plain["funcs"], Path.cwd())
-            weights = [1.0] * len(funcs)
-        check_reward_columns(funcs, task.train[0])
-        if node.funcs != "task":  # a task looks at its own
-            check_references(funcs, [*task.train, *task.evaluation], f"task {task.name}")
-        weights = check_weights(plain.get("weights"), funcs) or weights
-    except ValueError as error:
-        raise ConfigError(f"reward: {error}") from error
-    options = plain.get("guard") or {}
-    enabled = options.pop("enabled", True)
-    try:
-        return Rewards(guard_rewards(funcs, options if enabled else None), weights)
-    except ValueError as error:
-        raise ConfigError(f"reward.guard: {error}") from error
-
-
-def build_policy(config: DictConfig, task: Task) -> Policy:
-    """Loads or builds the model. The expensive step: call it last."""
-    return _instantiate("model", config.model, task=task)
-
-
-def template_of(config: DictConfig) -> dict[str, Any]:
-    """Arguments of the chat template, `chat_template_kwargs` of the command.
-
-    Raises:
-        ConfigError: it is no mapping.
-    """
-    given = config.get("chat_template_kwargs")
-    if given is None:
-        return {}
-    if not OmegaConf.is_dict(given):
-        raise ConfigError(
-            f"chat_template_kwargs={given!r}: name its fields, chat_template_kwargs.enable_thinking=false."
-        )
-    return OmegaConf.to_container(given, resolve=True)
-
-
-def build_sampler(config: DictConfig):
-    """The sampler named by `sampler`, see sampling/."""
-    return _instantiate("sampler", config.sampler)
-
-
-def build_args(config: DictConfig, config_class: type, **fixed: Any):
-    """TRL's config object from the `trainer` node plus what the run decides (`fixed`).
-
-    Raises:
-        ConfigError: TRL refuses the combination (for example a batch that groups of completions do not divide).
-    """
-    values = OmegaConf.to_container(config.trainer, resolve=True)
-    known = {entry.name for entry in dataclasses.fields(config_class)}
-    if complaint := strange_fields(values, known, config_class.__name__):
-        raise ConfigError(complaint)
-    if parse_flag_from_env("ACCELERATE_USE_CPU"):
-        # transformers looks at its own option only and, where there is a GPU, would put the batches there.
-        fixed["use_cpu"] = True
-    try:
-        return config_class(**{**departures(config_class, values), **fixed})
-    except (ValueError, TypeError, ImportError, AttributeError) as error:
-        raise ConfigError(f"trainer: {error}") from error
-
-
-def _instantiate(what: str, node: DictConfig, **extra):
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
-    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
-    try:
-        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
-        return (
-            instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
-        )
-    except (ValueError, ImportError, OSError) as error:
-        raise ConfigError(f"{what}: {error}") from error
-    except HydraException as error:
-        cause = error.__cause__
-        if isinstance(cause, (ValueError, TypeError, ImportError, OSError)) or cause is None:
-            raise ConfigError(f"{what}: {cause or error}") from error
-        raise cause from None
+        strategy = sft_strategy(make_strategy(OmegaConf.create(whole)))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("credit:", "weight:", 1)) from error
+    try:  # two texts of one and two tokens: gamma=fast and the like are found before a model is loaded
+        with untouched(strategy):
+            weigh(strategy, torch.tensor([1, 2]), 4, torch.tensor([[1, 0], [1, 1]]))
+    except Exception as error:
+        given = {key: value for key, value in plain.items() if key != "_target_"}
+        raise ConfigError(f"weight={name} with {given or 'its defaults'} fails on a batch: {error}") from error
+    return strategy

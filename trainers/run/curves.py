@@ -12,15 +12,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     """Reward, its parts, lengths and entropy against optimiser steps; faint raw values, a running mean on top."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     train = [row for row in rows if "reward" in row]
     evals = [row for row in rows if "eval_reward" in row]
     parts = sorted({key for row in train for key in row if key.startswith("rewards/") and key.endswith("/mean")})
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    figure, axes = _page()
     _panel(axes[0, 0], train, {"reward (sampled)": "reward"}, "Reward")
     if evals:
         axes[0, 0].plot(
@@ -40,6 +35,45 @@ def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
         "Completion length (tokens)",
     )
     _panel(axes[1, 1], train, {"entropy": "entropy"}, "Policy entropy (nats per token)")
+    _save(figure, axes, title, path)
+
+
+def draw_loss_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Loss, entropy, accuracy or KL, and the lengths that the weight prefers, against optimiser steps."""
+    train = [row for row in rows if "loss" in row]
+    evals = [row for row in rows if "eval_loss" in row]
+    is_lhts = any("lhts/kl" in row for row in train)
+    figure, axes = _page()
+    _panel(axes[0, 0], train, {"training": "loss"}, "Loss (weighted, nats)")
+    if evals:
+        steps, values = [row["step"] for row in evals], [row["eval_loss"] for row in evals]
+        axes[0, 0].plot(steps, values, "D", color=COLOURS[1], label="held-out, token mean")
+        axes[0, 0].legend(frameon=False)
+    if is_lhts:
+        _panel(axes[0, 1], train, {"KL": "lhts/kl"}, "KL to the frozen model (nats per token)")
+        _panel(axes[1, 0], train, {"clamped": "lhts/clamped", "effective": "lhts/ess"}, "Share of tokens")
+        _panel(axes[1, 1], train, {"log p": "lhts/log_p"}, "log p of the texts, frozen model (nats)")
+    else:
+        _panel(axes[0, 1], train, {"accuracy": "mean_token_accuracy"}, "Token accuracy")
+        _panel(axes[1, 0], train, {"entropy": "entropy"}, "Entropy (nats per token)")
+        lengths = {"texts": "weight/mean_length", "weighted": "weight/weighted_mean_length"}
+        _panel(axes[1, 1], train, lengths, "Mean length (tokens)")
+    _save(figure, axes, title, path)
+
+
+def _page() -> tuple[Any, Any]:
+    """A figure and its four axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+
+
+def _save(figure, axes, title: str, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
     for axis in axes[1]:
         axis.set_xlabel("optimiser step")
     figure.suptitle(title, fontsize=13, color=INK)

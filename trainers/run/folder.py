@@ -13,20 +13,19 @@ runs/<task>/<credit>[,<changes>]/seed<k>/
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
+from trainers.run import files
 from trainers.seam.checkpoints import last_complete_checkpoint, refuse_unresumable
 
 # Overrides that say where and how to run, not what: they do not name the run.
@@ -39,27 +38,35 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        return self.path / "config.yaml"
+        return self.path / files.CONFIG
 
     @property
     def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+        return self.path / files.METRICS
 
     @property
     def summary(self) -> Path:
-        return self.path / "summary.json"
+        return self.path / files.SUMMARY
 
     @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+        return self.path / files.CHECKPOINTS
 
     @property
     def model(self) -> Path:
-        return self.path / "model"
+        return self.path / files.MODEL
 
     @property
     def curves(self) -> Path:
-        return self.path / "curves.png"
+        return self.path / files.CURVES
+
+    @property
+    def records(self) -> Path:
+        return self.path / files.RECORDS
+
+    @property
+    def written(self) -> Path:
+        return self.path / files.WRITTEN
 
     @property
     def is_finished(self) -> bool:
@@ -138,11 +145,11 @@ class RunFolder:
                 shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         checkpoint = last_complete_checkpoint(self.checkpoints, end=max(0, config.trainer.max_steps))
-        write_text(self.config, OmegaConf.to_yaml(_lasting(config)))
+        files.write_text(self.config, OmegaConf.to_yaml(_lasting(config)))
         step = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
         if self.metrics.exists():
-            kept = [row for row in read_metrics(self.metrics) if row["step"] <= step] if checkpoint else []
-            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
+            kept = [row for row in files.read_metrics(self.metrics) if row["step"] <= step] if checkpoint else []
+            files.write_rows(self.metrics, kept)
         return checkpoint
 
 
@@ -166,51 +173,34 @@ def check_place(path: Path) -> None:
             raise ValueError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
 
 
-def run_folder(config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...]) -> RunFolder:
-    """`run_dir` if given, else the folder the choices name."""
+def open_folder(
+    config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], unnamed: Collection[str] = ()
+) -> RunFolder | None:
+    """The folder of `run_folder`, found free or resumable; None where resume=true finds a finished run, which is said.
+
+    Raises:
+        ValueError: going on would touch results that are already there, or mix two runs.
+    """
+    folder = run_folder(config, choices, overrides, unnamed)
+    folder.check(config)
+    if not folder.nothing_left(config):
+        return folder
+    if is_main_process():
+        print(f"{folder.path} is finished: resume=true has nothing left to do (overwrite=true starts it again).")
+    return None
+
+
+def run_folder(
+    config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], unnamed: Collection[str] = ()
+) -> RunFolder:
+    """`run_dir` if given, else the folder the choices name. unnamed: further keys that `choices` speak for."""
     if config.run_dir:
         return RunFolder(Path(config.run_dir).expanduser())
-    changes = sorted(_change(o) for o in overrides if o.lstrip("+~").split("=")[0] not in _UNNAMED)
+    changes = sorted(_change(o) for o in overrides if o.lstrip("+~").split("=")[0] not in {*_UNNAMED, *unnamed})
     label = ",".join([choices["credit"], *changes])
     if len(label) > 100:
         label = f"{label[:90]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
     return RunFolder(Path(config.runs).expanduser() / choices["task"] / label / f"seed{config.seed}")
-
-
-def say_finished(folder: RunFolder) -> None:
-    """What resume=true answers on a finished run."""
-    if is_main_process():
-        print(f"{folder.path} is finished: resume=true has nothing left to do (overwrite=true starts it again).")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl; a last line cut off by a kill is left out. None where nothing was ever logged."""
-    rows = []
-    if not path.exists():
-        return rows
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def before_and_after(rows: list[dict[str, Any]], key: str, last: int) -> tuple[float | None, float | None]:
-    """The first evaluation, and the one of the finished model, which has made `last` steps; None for what failed."""
-    evals = [row for row in rows if row.get(key) is not None]
-    after = [row[key] for row in evals if row["step"] == last]
-    return evals[0][key] if evals and evals[0]["step"] < last else None, after[-1] if after else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, also if the machine dies."""
-    half = path.with_name(f".{path.name}.half")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a name may outlive its contents
-    os.replace(half, path)
 
 
 def _change(override: str) -> str:

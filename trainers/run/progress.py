@@ -11,6 +11,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from trainers.run.files import read_metrics
+
 LINES_WITHOUT_TERMINAL = 20
 
 
@@ -32,8 +34,7 @@ class MetricsFile(TrainerCallback):
         self._generated, self._counted = 0, 0  # tokens so far, and the step up to which they are counted
 
     def on_train_begin(self, args, state, control, **kwargs):
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        rows = [row for row in map(json.loads, lines) if row.get("generated_tokens")]  # of a run that is resumed
+        rows = [row for row in read_metrics(self._path) if row.get("generated_tokens")]  # of a run that is resumed
         last = max(rows, key=lambda row: row["step"], default={"step": 0, "generated_tokens": 0})
         # Where a row stands for several steps, those since the last row are counted with the next.
         self._generated, self._counted = last["generated_tokens"], last["step"]
@@ -67,9 +68,8 @@ class Progress(TrainerCallback):
             self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or not logs or "reward" not in logs:
+        if not state.is_world_process_zero or not logs or (shown := self._shown(logs)) is None:
             return
-        shown = headline(logs, self._names)
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
             self._bar.set_postfix_str(shown)
@@ -79,6 +79,27 @@ class Progress(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         if self._bar is not None:
             self._bar.close()
+
+    def _shown(self, logs: dict[str, Any]) -> str | None:
+        """The words for what was logged; None: no training step."""
+        return headline(logs, self._names) if "reward" in logs else None
+
+
+class LossProgress(Progress):
+    """As `Progress`, with the loss."""
+
+    def __init__(self):
+        super().__init__([])
+
+    def _shown(self, logs):
+        if "loss" not in logs:
+            return None
+        shown = f"loss {logs['loss']:.4f}"
+        if "mean_token_accuracy" in logs:
+            shown += f"  accuracy {logs['mean_token_accuracy']:.3f}"
+        if "lhts/kl" in logs:
+            shown += f"  KL {logs['lhts/kl']:.4f}  log p {logs['lhts/log_p']:.2f}  clamped {logs['lhts/clamped']:.3f}"
+        return shown
 
 
 def generation_batches(args: Any, after: int, until: int) -> int:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from trainers.run.files import whole, write_rows
 
 FORMAT = 1
 TOKEN_COLUMNS: dict[str, pa.DataType] = {
@@ -123,9 +124,8 @@ class Recorder:
         table = _table(step, _first_groups(rows, self.max_rows_per_step))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step{step:08d}.parquet"
-        half = path.with_name(f".{path.name}.half")
-        pq.write_table(table, half, compression="zstd")
-        os.replace(half, path)
+        with whole(path) as half:
+            pq.write_table(table, half, compression="zstd")
         self._sizes[step] = path.stat().st_size
         self._bound()
         self._write_index()
@@ -140,9 +140,7 @@ class Recorder:
             self.every *= 2
 
     def _write_index(self) -> None:
-        half = self.folder / ".index.json.half"
-        half.write_text(json.dumps({"format": FORMAT, "every": self.every}) + "\n", encoding="utf-8")
-        os.replace(half, self.folder / "index.json")
+        write_rows(self.folder / "index.json", [{"format": FORMAT, "every": self.every}])
 
 
 def record_files(folder: str | Path) -> list[Path]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trainers.run.generations import Probe
 from userio.visible import visible
 
 EDGE = 10
@@ -38,6 +39,40 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
         table.add_row("held-out reward", *map(_number, held_out))
     table.add_section()
     table.add_row("tokens", "", f"{summary['tokens']:,}")
+    table.add_row("seconds per step", "", _number(summary["seconds_per_step"]))
+    table.add_row("training seconds", "", f"{summary['seconds']:.1f}")
+    return table
+
+
+def print_learnt(summary: dict[str, Any], after: Probe | None, show: int) -> None:
+    """As `print_results`, for likelihood training. after: what the model writes now."""
+    console = Console(highlight=False)
+    console.print(learnt_table(summary))
+    for prompt, text in (after.texts if after else [])[:show]:
+        console.print(f"\n[bold]{escape(visible(prompt))}[/bold]\n  {escape(visible(text))}")
+
+
+def learnt_table(summary: dict[str, Any]) -> Table:
+    """Losses, and what the model writes, before and after."""
+    title = f"{summary['credit']}  task={summary['task']}  seed={summary['seed']}"
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("", "left"), ("before", "right"), ("after", "right")):
+        table.add_column(name, justify=justify)
+    table.add_row("loss", _number(summary["initial_loss"]), _number(summary["final_loss"]))
+    if summary["eval_loss_after"] is not None:
+        table.add_row("held-out loss", _number(summary["eval_loss_before"]), _number(summary["eval_loss_after"]))
+    if summary["written"]:
+        table.add_section()
+        before = summary["written_before"] or {}
+        for key, label in (
+            ("mean_length", "length written"),
+            ("repetition", "repeated pairs"),
+            ("mean_log_p", "log p of a text"),
+            ("distinct", "distinct texts"),
+        ):
+            table.add_row(label, _number(before.get(key)), _number(summary["written"][key]))
+        table.add_row("length of the data", "", _number(summary["data_mean_length"]))
+    table.add_section()
     table.add_row("seconds per step", "", _number(summary["seconds_per_step"]))
     table.add_row("training seconds", "", f"{summary['seconds']:.1f}")
     return table

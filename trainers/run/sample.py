@@ -24,8 +24,8 @@ from sampling.draws import Draws, check_counts
 from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
+from trainers.command.build import build_policy, build_sampler, build_task, template_of
 from trainers.command.cli import Command
-from trainers.command.prepare import build_policy, build_sampler, build_task, template_of
 from trainers.command.world_size import world_size
 from trainers.model.adapters import for_sampling
 from trainers.model.prompts import prompt_ids, spoken

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from accelerate import PartialState
 from trainers.model.adapters import BASE, is_adapted
 from trainers.model.policy import Policy
 from trainers.model.warm_start import cache_folder
+from trainers.run.files import whole
 from trainers.run.folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -124,13 +126,10 @@ def _rename(policy: Policy, name: str) -> None:
         policy.peft_config.revision = None
 
 
-def _publish(folder: Path, write) -> None:
-    """By one rename, so that a killed run leaves the whole of it or nothing."""
-    half = folder.with_name(f".{folder.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir(parents=True)
-    write(half)
-    os.replace(half, folder)
+def _publish(folder: Path, write: Callable[[Path], Any]) -> None:
+    with whole(folder) as half:
+        half.mkdir(parents=True)
+        write(half)
 
 
 def _save(policy: Policy, folder: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from configs.compose import ConfigError, compose_config
 from rewards.guard import guard_of
-from trainers.command.prepare import build_rewards, build_task
+from trainers.command.build import build_rewards, build_task
 from trainers.run.grpo import register_schema
 
 FILE = """

@@ -12,7 +12,8 @@ from configs.compose import ConfigError, compose_config, compose_strategy, confi
 from support.runs import ROOT, SMALL, train
 from trainers.command.cli import Command, compose_command, help_text
 from trainers.command.world_size import check_launch, processes_asked
-from trainers.run.folder import RunFolder, read_metrics, run_folder
+from trainers.run.files import read_metrics
+from trainers.run.folder import RunFolder, run_folder
 from trainers.run.grpo import register_schema
 
 register_schema()
@@ -77,7 +78,7 @@ def test_help_says_what_every_choice_means():
 def test_only_departures_reach_trl():
     from trl import GRPOConfig
 
-    from trainers.command.prepare import build_args
+    from trainers.command.build import build_args
 
     args = build_args(composed("trainer.beta=0.1", "trainer.warmup_steps=3").config, GRPOConfig, output_dir="x")
     assert (
@@ -92,7 +93,7 @@ def test_the_cpu_that_accelerate_was_told_to_use_is_the_trainers_too(asked, monk
     """transformers reads its own option only: on a machine with a GPU, batches went there and the model stayed behind."""
     from trl import GRPOConfig
 
-    from trainers.command.prepare import build_args
+    from trainers.command.build import build_args
 
     monkeypatch.setenv("ACCELERATE_USE_CPU", asked)
     assert build_args(composed().config, GRPOConfig, output_dir="x").use_cpu is (asked == "true")

@@ -13,13 +13,15 @@ from configs.command_line.layers import Layers
 from configs.compose import ConfigError
 from configs.schema import schema_of
 from support.runs import ROOT, SMALL, train
+from trainers.command.build import Rewards, build_args
 from trainers.command.cli import compose_command
 from trainers.command.field_table import RULES
 from trainers.command.fields import judge, table
-from trainers.command.prepare import Rewards, build_args
+from trainers.command.prepare import grpo_args
 from trainers.run import grpo as run
 from trainers.run import likelihood as run_sft
-from trainers.run.folder import RunFolder, read_metrics
+from trainers.run.files import read_metrics
+from trainers.run.folder import RunFolder
 
 run.register_schema()
 run_sft.register_schema()
@@ -76,7 +78,7 @@ def another(name: str, entry: dataclasses.Field) -> typing.Any:
 def args_of(verb: str, config):
     """As the verb makes them."""
     if verb == "train_grpo":
-        return run._args(config, RunFolder(Path("unused")), Rewards([len], [1.0]), has_evaluation=True)
+        return grpo_args(config, RunFolder(Path("unused")), Rewards([len], [1.0]), has_evaluation=True)
     return build_args(config, SFTConfig, output_dir="unused", seed=config.seed, disable_tqdm=True)
 
 

@@ -14,8 +14,9 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
 from support.runs import RANKS, SMALL, command, run_ranks, train
 from trainers.command.cli import compose_command
+from trainers.run.common import before_and_after
 from trainers.run.ending import Ending, PatientHandler
-from trainers.run.folder import before_and_after, read_metrics
+from trainers.run.files import read_metrics
 from trainers.run.grpo import register_schema, run_grpo
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from support.killing import ForkServer, RealCommands, random_doom
 from support.runs import LIVELY, SMALL, lasting_rows
-from trainers.run.folder import read_metrics
+from trainers.run.files import read_metrics
 
 KILLS = 8  # of each arm: 14 arms, 112 kills; and 4 of each of the two that start a new interpreter for every life
 # 2 prompts a step of 8: epochs of 4 steps, three of them and a half.

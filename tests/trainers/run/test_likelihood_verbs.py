@@ -14,10 +14,12 @@ from configs.compose import ConfigError, compose_config, config_choices
 from sampling.ancestral import TokenTemperature
 from sampling.smc import SMC
 from tasks.corpus import corpus
+from trainers.command.build import build_sampler
 from trainers.command.cli import compose_command
-from trainers.command.prepare import build_sampler
+from trainers.command.prepare import build_weight
+from trainers.command.texts import texts_of
 from trainers.run.generations import log_probability
-from trainers.run.likelihood import build_weight, register_schema, run_lhts, run_sft, texts_of
+from trainers.run.likelihood import register_schema, run_lhts, run_sft
 from trainers.run.sample import prompts_of, run_sample, temperature_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,7 +189,7 @@ def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason)
 )
 def test_cheap_mistakes_are_told_before_a_model_is_made(verb, arguments, reason, monkeypatch):
     run = {"sample": run_sample, "train_sft": run_sft, "train_lhts": run_lhts}[verb]
-    for module in ("trainers.run.sample", "trainers.run.likelihood"):
+    for module in ("trainers.run.sample", "trainers.run.common"):
         monkeypatch.setattr(f"{module}.build_policy", lambda *_: pytest.fail("a model was made first"))
     with pytest.raises(ValueError, match=reason):
         run(compose_command(verb, arguments))

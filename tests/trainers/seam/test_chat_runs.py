@@ -9,14 +9,14 @@ from rewards.compose import whole_turn
 from support.models_saved import save_model, train_step
 from support.templates import LLAMA3, QWEN3, QWEN3_THINKING, R1_DISTILL, speaking
 from tasks.jsonl import jsonl
-from trainers.command.prepare import template_of
+from trainers.command.build import template_of
 from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset, as_table
+from trainers.command.texts import as_pair
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.prompts import chat_text
 from trainers.run import grpo as run
 from trainers.run import likelihood as run_sft
-from trainers.run.likelihood import _pair
 from trainers.run.sample import encoded
 from trainers.sft import CreditSFTTrainer
 
@@ -109,9 +109,9 @@ def test_arguments_of_the_template_reach_likelihood_training_and_sampling():
     assert tokenizer.decode(ids) == chat_text(ASKED, tokenizer, enable_thinking=False) != chat_text(ASKED, tokenizer)
     for verb in ("train_sft", "train_lhts"):
         given = template_of(compose_config(verb, ["chat_template_kwargs={enable_thinking: false}"]))
-        row = _pair({"prompt": ASKED, "completion": "4"}, given)
+        row = as_pair({"prompt": ASKED, "completion": "4"}, given)
         assert row["chat_template_kwargs"] == {"enable_thinking": False}
-        assert "chat_template_kwargs" not in _pair({"prompt": ASKED, "completion": "4"}, {})
+        assert "chat_template_kwargs" not in as_pair({"prompt": ASKED, "completion": "4"}, {})
     with pytest.raises(ConfigError, match=r"chat_template_kwargs\.enable_thinking=false"):
         template_of(compose_config("sample", ["chat_template_kwargs=no"]))
 

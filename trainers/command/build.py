@@ -1,0 +1,142 @@
+"""Configuration -> objects: the pieces that a command is made of. trainers/command/prepare.py puts those of a training run
+together, in the order in which mistakes are cheapest. With configs/compose.py the only place that instantiates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import parse_flag_from_env
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from configs.compose import ConfigError, check_keys, make_strategy
+from configs.schema import departures
+from credit.strategy import Strategy
+from rewards.answers.scorable import check_references
+from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
+from tasks.base import Task
+from trainers.command.fields import strange_fields
+from trainers.model.policy import Policy
+
+
+@dataclass
+class Rewards:
+    funcs: list[Callable]
+    weights: list[float]
+
+    @property
+    def names(self) -> list[str]:
+        """As TRL logs them."""
+        return [getattr(func, "__name__", type(func).__name__) for func in self.funcs]
+
+
+def build_strategy(config: DictConfig) -> Strategy:
+    return make_strategy(config.credit)
+
+
+def build_task(config: DictConfig) -> Task:
+    """The task named by `task`, its rows and rewards.
+
+    Raises:
+        ConfigError: whatever the task says is wrong with its arguments or files.
+    """
+    task = _instantiate("task", config.task)
+    if not isinstance(task, Task):
+        raise ConfigError(f"task: `{config.task._target_}` must return a tasks.base.Task, got {type(task).__name__}.")
+    return task
+
+
+def build_rewards(config: DictConfig, task: Task) -> Rewards:
+    """The reward functions of `reward`, guarded, and their weights; `funcs: task` means the task's own.
+
+    Raises:
+        ConfigError: a file, name or signature is wrong, a column is missing, or weights do not pair with functions.
+    """
+    node = config.reward
+    plain = OmegaConf.to_container(node, resolve=True)
+    try:
+        if node.funcs == "task":
+            funcs, weights = list(task.reward_funcs), list(task.reward_weights)
+        else:
+            funcs = resolve_rewards(plain["funcs"], Path.cwd())
+            weights = [1.0] * len(funcs)
+        check_reward_columns(funcs, task.train[0])
+        if node.funcs != "task":  # a task looks at its own
+            check_references(funcs, [*task.train, *task.evaluation], f"task {task.name}")
+        weights = check_weights(plain.get("weights"), funcs) or weights
+    except ValueError as error:
+        raise ConfigError(f"reward: {error}") from error
+    options = plain.get("guard") or {}
+    enabled = options.pop("enabled", True)
+    try:
+        return Rewards(guard_rewards(funcs, options if enabled else None), weights)
+    except ValueError as error:
+        raise ConfigError(f"reward.guard: {error}") from error
+
+
+def build_policy(config: DictConfig, task: Task) -> Policy:
+    """Loads or builds the model. The expensive step: call it last."""
+    return _instantiate("model", config.model, task=task)
+
+
+def template_of(config: DictConfig) -> dict[str, Any]:
+    """Arguments of the chat template, `chat_template_kwargs` of the command.
+
+    Raises:
+        ConfigError: it is no mapping.
+    """
+    given = config.get("chat_template_kwargs")
+    if given is None:
+        return {}
+    if not OmegaConf.is_dict(given):
+        raise ConfigError(
+            f"chat_template_kwargs={given!r}: name its fields, chat_template_kwargs.enable_thinking=false."
+        )
+    return OmegaConf.to_container(given, resolve=True)
+
+
+def build_sampler(config: DictConfig):
+    """The sampler named by `sampler`, see sampling/."""
+    return _instantiate("sampler", config.sampler)
+
+
+def build_args(config: DictConfig, config_class: type, **fixed: Any):
+    """TRL's config object from the `trainer` node plus what the run decides (`fixed`).
+
+    Raises:
+        ConfigError: TRL refuses the combination (for example a batch that groups of completions do not divide).
+    """
+    values = OmegaConf.to_container(config.trainer, resolve=True)
+    known = {entry.name for entry in dataclasses.fields(config_class)}
+    if complaint := strange_fields(values, known, config_class.__name__):
+        raise ConfigError(complaint)
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        # transformers looks at its own option only and, where there is a GPU, would put the batches there.
+        fixed["use_cpu"] = True
+    try:
+        return config_class(**{**departures(config_class, values), **fixed})
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        raise ConfigError(f"trainer: {error}") from error
+
+
+def _instantiate(what: str, node: DictConfig, **extra):
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
+    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
+    try:
+        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
+        return (
+            instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
+        )
+    except (ValueError, ImportError, OSError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, (ValueError, TypeError, ImportError, OSError)) or cause is None:
+            raise ConfigError(f"{what}: {cause or error}") from error
+        raise cause from None
