@@ -33,10 +33,10 @@ from sampling.draws import Draws
 from sampling.mh import SuffixMH
 from sampling.model import PAD
 from sampling.smc import SMC
+from trainers.command.build import build_policy, build_task
 from trainers.command.cli import compose_command
-from trainers.command.prepare import build_policy, build_task
 from trainers.model.prompts import prompt_ids
-from trainers.run.folder import read_metrics
+from trainers.run.files import read_metrics
 from trainers.run.grpo import register_schema as register_grpo
 from trainers.run.grpo import run_grpo
 from trainers.run.likelihood import register_schema as register_sft
