@@ -142,7 +142,7 @@ def _report(folder: str):
     return module
 
 
-@pytest.mark.parametrize(("folder", "maker"), [("pretraining", "tables")])
+@pytest.mark.parametrize(("folder", "maker"), [("pretraining", "tables"), ("filler", "table")])
 def test_the_tables_of_the_page_are_those_that_the_data_give(folder, maker):
     docs = STAGES.parents[1] / "docs"
     data = json.loads((docs / "results" / "stages" / f"{folder}.json").read_text(encoding="utf-8"))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
-from compare.statistics import mean_interval, paired_difference
+from compare.statistics import mean_interval
 
 INK, GRID = "#222222", "#dddddd"
+FLOOR = 1e-3  # gaps below it are drawn at it
 COLOURS = {"right": "#0072B2", "wrong": "#D55E00", "seq_norm": "#D55E00", "group_zscore, constant": "#009E73"}
 
 
@@ -60,27 +62,22 @@ def _shown(values: list[float], places: int = 2, sign: bool = False) -> str:
 
 def table(data: dict) -> str:
     lines = [
-        "| policy, credit | right texts: predicted | seen | wrong texts: predicted | seen | wrong minus right, seen |",
-        "|---|---|---|---|---|---|",
+        "| policy, credit | right texts: predicted | seen | wrong texts: predicted | seen | wrong minus right: median, range | above 0 |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, run in data["runs"].items():
         kind, _, credit = name.partition(", ")
         predicted, seen = run["predicted"]["end"], run["seen"]["end"]
         cells = [_shown(each) for key in ("right", "wrong") for each in (predicted[key], seen[key])]
-        lines.append(f"| {kind}, `{credit}` | {' | '.join(cells)} | {_shown(seen['gap'], 3, sign=True)} |")
-    for kind in ("table", "decoder"):
-        arms = [data["runs"].get(f"{kind}, {credit}") for credit in ("seq_norm", "group_zscore, constant")]
-        if all(arms):
-            gaps = [arm["seen"]["end"]["gap"] for arm in arms]
-            found = paired_difference([gaps[0]], [gaps[1]])
-            lines.append(
-                f"\n{kind}: gap of seq_norm minus that of constant {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-            )
+        gaps = seen["gap"]
+        middle, least, most = (round(each, 3) + 0.0 for each in (statistics.median(gaps), min(gaps), max(gaps)))
+        cells.append(f"{middle:+.3f}, {least:+.3f} to {most:+.3f}")
+        lines.append(f"| {kind}, `{credit}` | {' | '.join(cells)} | {sum(gap > 0 for gap in gaps)} of {len(gaps)} |")
     return "\n".join(lines)
 
 
 def draw(data: dict, path: Path) -> None:
-    """Lengths of right and wrong texts along a run: the table above, the gap in the decoder below."""
+    """Above, lengths of right and wrong texts along the runs of the table; below, the gap that each decoder ends with."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -100,22 +97,16 @@ def draw(data: dict, path: Path) -> None:
     top.set_ylabel("mean length (tokens)\nlines: predicted, points: seen")
     for credit, mark in (("seq_norm", "o"), ("group_zscore, constant", "s")):
         run = data["runs"][f"decoder, {credit}"]
-        gaps = {
-            way: [
-                [w - r for w, r in zip(wrong, right, strict=True)]
-                for wrong, right in zip(run[way]["along"]["wrong"], run[way]["along"]["right"], strict=True)
-            ]
-            for way in ("seen", "predicted")
-        }
-        steps = [every * place for place in range(len(gaps["seen"]))]
-        colour = COLOURS[credit]
-        bottom.plot(steps, [sum(each) / len(each) for each in gaps["predicted"]], color=colour, linewidth=1.8)
-        _points(bottom, steps, gaps["seen"], colour, mark, credit)
-    bottom.axhline(0.0, color=INK, linestyle=":", linewidth=1)
-    bottom.set_title("Decoder: how much longer wrong texts are", loc="left", color=INK)
-    bottom.set_ylabel("wrong minus right (tokens)")
+        gaps = [[max(abs(gap), FLOOR) for gap in run[way]["end"]["gap"]] for way in ("predicted", "seen")]
+        bottom.plot(*gaps, mark, color=COLOURS[credit], markerfacecolor="white", markersize=6, label=credit)
+    bottom.plot([FLOOR, 24], [FLOOR, 24], ":", color=INK, linewidth=1)
+    bottom.set_xscale("log")
+    bottom.set_yscale("log")
+    bottom.set_title("Decoder: wrong minus right, a point a seed", loc="left", color=INK)
+    bottom.set_xlabel("predicted (tokens, either sign)")
+    bottom.set_ylabel("seen (tokens, either sign)")
+    top.set_xlabel("steps")
     for axis in (top, bottom):
-        axis.set_xlabel("steps")
         axis.legend(frameon=False)
         axis.grid(color=GRID, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
