@@ -238,6 +238,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
+    if options.seeds < 1 or options.every < 1:
+        parser.error("--seeds and --every must be at least 1.")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     kept, seeds = options.out / "filler.json", list(range(options.seeds))

@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/stages"))
     parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
+    if not (options.runs / "filler.json").is_file():
+        parser.error(f"{options.runs} has no filler.json; benchmarks/stages/filler/filler.py makes it.")
     options.out.mkdir(parents=True, exist_ok=True)
     raw = json.loads((options.runs / "filler.json").read_text())
     data = {"settings": raw["settings"], "runs": {name: condensed(both) for name, both in raw["runs"].items()}}

@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/stages"))
     parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
+    missing = [name for name in TRAININGS if not (options.runs / f"{name}.json").is_file()]
+    if missing:
+        parser.error(f"{options.runs} has no {missing[0]}.json; benchmarks/stages/pretraining/train.py makes it.")
     options.out.mkdir(parents=True, exist_ok=True)
     data = {name: condensed(json.loads((options.runs / f"{name}.json").read_text())) for name in TRAININGS}
     exact = {

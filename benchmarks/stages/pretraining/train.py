@@ -87,6 +87,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
+    if options.seeds < 1 or options.write < 1 or min(options.steps or [2]) < 2:
+        parser.error("--seeds and --write must be at least 1, --steps at least 2.")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("--device cuda: this torch sees no GPU; leave it out to run on the CPU (hours).")
     torch.set_float32_matmul_precision("high")
     plan = PLANS[options.texts]
     texts = plan.texts()
