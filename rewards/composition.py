@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rewards.guard import callable_name, is_async
+from rewards.guard import callable_name, guard_of, is_async
 from rewards.load import check_signature, load_reward
 from rewards.text.completions import completion_text
 from rewards.text.spans import Span
 
 Reward = Callable[..., Any]
 Scores = list  # of float | None, one per completion
+
+
+def parts_of(reward: Any, into_whole_turns: bool = True) -> list[Any]:
+    """The functions that a reward is made of, without their guards."""
+    reward = unguarded(reward)
+    inner = getattr(reward, "rewards", None)
+    if not isinstance(inner, list):
+        return [reward]
+    if getattr(reward, "whole_turn", False) and not into_whole_turns:
+        return []
+    return [part for each in inner for part in parts_of(each, into_whole_turns)]
+
+
+def unguarded(reward: Any) -> Any:
+    """The function behind a guard, and behind a partial that binds nothing."""
+    guard = guard_of(reward)
+    reward = guard.func if guard is not None else reward
+    while isinstance(reward, functools.partial) and not reward.args and not reward.keywords:
+        reward = reward.func
+    return reward
 
 
 class Composition:

@@ -1,20 +1,34 @@
 """`CreditGRPOTrainer`: TRL's GRPOTrainer with a credit strategy. The only seam between the maths and TRL.
 
-No TRL method body is copied: each override calls super and adds. Where things happen:
-    _calculate_rewards                    keeps the raw reward matrix of all ranks
-    _generate_and_score_completions       whole-batch facts: baseline, weights, and spreads that do not need the forward
-    _compute_loss / _get_per_token_...    row-local facts: live spreads and ratios, then the weights (trainers/seam/trl_weight.py)
-    (trainers/seam/chat.py)               chats that end with the beginning of an answer; what a prompt has opened
-    (trainers/critic/seam.py)             a critic's values into those signals, its fit beside the loss
-    (trainers/seam/kl_reward.py)          the KL penalty into those signals, and out of TRL's loss
-    (trainers/seam/reference_reward.py)   the reference's likelihood to the rewards that ask for it
-    (trainers/seam/resume.py)             states of the run that TRL keeps in no checkpoint
+No TRL method body is copied: each override calls super and adds. A batch of rollouts goes through these steps, numbered in
+the code where they happen. What is known only during one of TRL's calls stands in a `Scoring` or a `Visit`
+(trainers/seam/visit.py), and what a step makes for a later one rides in TRL's batch dict.
+
+    _generate_and_score_completions      once a batch of rollouts: the facts that need all its rows, on all ranks
+        [Step 1]  a `Scoring` begins; TRL samples
+        [Step 2]  what every reward function gave is kept                              _calculate_rewards
+        [Step 3]  the policy that sampled: KL penalty, a critic's values               trainers/seam/sampler_pass.py
+        [Step 4]  baseline, weights, and spreads that need no forward pass             _score
+
+    _compute_loss                        once a micro-batch: facts of single rows, of the live policy
+        [Step 5]  a `Visit` begins; TRL's loss reads a copy of the batch dict
+        [Step 6]  TRL's forward pass; a critic catches hidden states                   _get_per_token_logps_and_entropies
+        [Step 7]  a spread that reads the live pass                                    _write_credit
+        [Step 8]  the critic learns, from the values it had before                     trainers/critic/seam.py
+        [Step 9]  a ratio of the strategy's own, by way of TRL's old log-probs
+        [Step 10] credit and weights become the advantages that TRL reads              trainers/seam/trl_weight.py
+        [Step 11] `credit_observers` look on
+        [Step 12] TRL's loss is back: broken numbers stop all ranks; the visit is over
+
+Each mixin does one thing more: what prompts have opened (trainers/seam/chat.py), the reference's likelihood as a reward
+(reference_reward.py), the KL penalty in the reward (kl_reward.py), states that TRL keeps in no checkpoint (resume.py).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -22,34 +36,36 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from credit.baseline import leave_one_out
 from credit.batch import Rollout
 from credit.checks import Doubts
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
-from trainers.critic.seam import VALUES, CriticSeam, _mask
+from trainers.critic.seam import CriticSeam
+from trainers.seam import visit as keys
 from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
-from trainers.seam.kl_reward import KL_REWARDS, KLReward
-from trainers.seam.reference_reward import ReferenceReward, reads_reference, refuse_without_reference
+from trainers.seam.kl_reward import KLReward
+from trainers.seam.reference_reward import ReferenceReward
 from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
+from trainers.seam.sampler_pass import SamplerPass
 from trainers.seam.token_spans import local_span_rewards
 from trainers.seam.trl_weight import advantages_for_trl
+from trainers.seam.visit import Pass, Scoring, Visit, learning_mask
 
 logger = logging.getLogger(__name__)
 
-# Keys our tensors ride under in TRL's batch dict; dim 0 is the row, so TRL shuffles and splits them along.
+# What rides in TRL's batch dict -> signal of the strategy (credit/batch.py).
 _ROW_LOCAL = {
-    "credit_advantages_B": "advantages_B",
-    "credit_rewards_B": "rewards_B",
-    "credit_span_rewards_BT": "span_rewards_BT",
-    VALUES: "values_BT",
+    keys.ADVANTAGES_B: "advantages_B",
+    keys.REWARDS_B: "rewards_B",
+    keys.SPAN_REWARDS_BT: "span_rewards_BT",
+    keys.VALUES_BT: "values_BT",
 }
 
 
-class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, CriticSeam, GRPOTrainer):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -59,70 +75,81 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         config_dirs: folders of your own YAMLs, laid out like configs/, in which a name is looked up too.
         *args, **kwargs: as `trl.GRPOTrainer`.
 
+    Attributes:
+        credit: the `credit.Strategy`, or None.
+        critic: the `trainers.critic.base.Critic` that the strategy names, or None.
+        credit_observers: functions that look at the credit in use. Each is called as `observe(trainer, visit)` for every
+            micro-batch in the loss, in training and in evaluation (`trainer.model.training` tells which), on every rank with
+            that rank's rows; `visit` is a `trainers.seam.visit.Visit`. They look and do not touch: what they keep, they copy.
+
+                def watch(trainer, visit):
+                    if trainer.model.training:
+                        mass = (visit.advantages_BT * visit.weights_BT).abs().sum().item()
+                        print(trainer.state.global_step, mass, visit.signals["rewards_B"].tolist())
+
+                trainer.credit_observers.append(watch)
+        carried, members: of `trainers.seam.resume.ResumesExactly`.
+
     Raises:
         ValueError: the TRL options make exact credit impossible; the message names the remedy.
     """
 
     # On the class, so that TRL's methods work on an object made without `__init__` (TRL tests them so).
     credit: Strategy | None = None
-    _rewards_BK: Tensor | None = None
-    _span_rewards_BT: Tensor | None = None
-    _loss_inputs: dict | None = None
-    _passes: list | None = None
-    _shared_loss: Tensor | None = None
+    _scoring: Scoring | None = None
+    _visit: Visit | None = None
 
     def __init__(self, *args, credit: Strategy | str | None = None, config_dirs: Sequence[str | Path] = (), **kwargs):
-        self.credit = _strategy(credit, config_dirs)
+        self.credit = strategy_of(credit, config_dirs)
+        self.credit_observers: list[Callable[[CreditGRPOTrainer, Visit], None]] = []
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
-        self._visited: dict = {}  # the dict TRL keeps for reuse, of which `_loss_inputs` is this visit's copy
-        # Called as observer(trainer, signals, advantages_BT, weights_BT) for every micro-batch in the loss.
-        self.credit_observers: list[Callable] = []
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
+        rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
-        rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
-        rewards = rewards if isinstance(rewards, list) else [rewards]
-        self._reads_reference = any(map(reads_reference, rewards))
-        if self._reads_reference:
-            refuse_without_reference(rewards, config or GRPOConfig("unused", report_to="none"))
+        self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         super().__init__(*args, **kwargs)
-        if self._reads_reference:
-            self._refuse_tools()
+        self._refuse_tools()
         if self.credit is not None and self.accelerator.is_main_process:
             warn_of_what_is_lost(self.args, self.credit)
-        self._kl_beta = self.beta
+        self._note_beta()
         self._build_critic()
         report_failures(self.reward_funcs)
         self._note_states(self.credit)
         if self.credit is not None:
             self.add_callback(SaveOnGenerationBoundary(self))
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list)
-        arguments = (inputs, prompts, completions, completion_ids_list)
-        self._rewards_BK = super()._calculate_rewards(*arguments)
-        check_failures(self.reward_funcs, gather_object)
-        if self.credit is not None and "span_rewards_BT" in self.credit.needs:
-            self._span_rewards_BT = local_span_rewards(self, *arguments)
-        return self._rewards_BK
-
     def _generate_and_score_completions(self, inputs):
-        self._passes = passes = []
+        # [Step 1] Until the end of this call TRL's forward passes and rewards are noted in `scoring`.
+        self._scoring = scoring = Scoring()
         try:
             output = super()._generate_and_score_completions(inputs)
+            if self.credit is not None:
+                # [Step 3] The policy has not moved since it sampled: what depends on that is read off now.
+                self._note_sampler(output, scoring)
+                with self.members.batch(self.model.training):
+                    output.update(self._score(output, scoring))
         finally:
-            self._passes = None
-        if self.credit is not None:
-            self._note_before_update(output, passes)
-            with self.members.batch(self.model.training):
-                output.update(self._score(output))
-        self._rewards_BK = None
+            self._scoring = None
         return output
 
-    def _score(self, output: dict) -> dict[str, Tensor]:
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        scoring = self._scoring or Scoring()
+        inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
+        arguments = (inputs, prompts, completions, completion_ids_list)
+        rewards_BK = super()._calculate_rewards(*arguments)
+        check_failures(self.reward_funcs, gather_object)
+        # [Step 2] TRL will sum them; a strategy may want each.
+        scoring.rewards_BK = rewards_BK
+        if self.credit is not None and "span_rewards_BT" in self.credit.needs:
+            scoring.span_rewards_BT = local_span_rewards(self, rewards_BK, *arguments)
+        return rewards_BK
+
+    def _score(self, output: dict, scoring: Scoring) -> dict[str, Tensor]:
         """Runs the strategy on the rows of all ranks and returns this rank's share, keyed for TRL's batch dict."""
         mode = "train" if self.model.training else "eval"
-        rollout = self._rollout(output, self.num_generations if mode == "train" else self.num_generations_eval)
+        rollout = self._rollout(output, scoring, self.num_generations if mode == "train" else self.num_generations_eval)
+        # [Step 4] Here, and only here, is the whole batch in sight.
         if self.critic is not None and self.critic.at_scoring:
             credit, rollout = self._score_with_groups(rollout)
         else:
@@ -134,24 +161,21 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         # One generation batch feeds several optimiser steps; each gets the mass of a whole batch.
         steps = self.args.steps_per_generation // self.args.gradient_accumulation_steps if mode == "train" else 1
         shared = {
-            "credit_weights_BT": credit.weights_BT * steps,
-            "credit_advantages_BT": credit.advantages_BT,
-            "credit_advantages_B": credit.advantages_B,
-            "credit_rewards_B": rollout.rewards_B,
-            "credit_span_rewards_BT": rollout.span_rewards_BT,
-            "credit_group_B": rollout.group_B,  # for records only
-            "credit_rewards_BK": rollout.rewards_BK,
+            keys.WEIGHTS_BT: credit.weights_BT * steps,
+            keys.ADVANTAGES_BT: credit.advantages_BT,
+            keys.ADVANTAGES_B: credit.advantages_B,
+            keys.REWARDS_B: rollout.rewards_B,
+            keys.SPAN_REWARDS_BT: rollout.span_rewards_BT,
+            keys.GROUP_B: rollout.group_B,  # for records only
+            keys.REWARDS_BK: rollout.rewards_BK,
+            **self._critic_columns(rollout, steps),
         }
-        if self.critic is not None:
-            shared[VALUES] = rollout.scoring_values_BT
-            shared["credit_critic_weight_B"] = self.critic.row_weights(rollout) * steps
-            shared["credit_leave_one_out_B"] = leave_one_out(rollout.rewards_B, rollout.group_B)
         local = {key: value[mine] for key, value in shared.items() if value is not None}
         return {key: value[:, :width].contiguous() if key.endswith("_BT") else value for key, value in local.items()}
 
-    def _rollout(self, output: dict, num_generations: int) -> Rollout:
+    def _rollout(self, output: dict, scoring: Scoring, num_generations: int) -> Rollout:
         """The generation batch of all ranks. At scoring time TRL's rows stand in prompt order, so ids are countable."""
-        rewards_BK = self._rewards_BK
+        rewards_BK = scoring.rewards_BK
         weights_K = self.reward_weights.to(rewards_BK.device, rewards_BK.dtype)
         rewards_B = (rewards_BK * weights_K).nansum(dim=1).masked_fill(rewards_BK.isnan().all(dim=1), torch.nan)
         needs = self.credit.needs
@@ -161,12 +185,12 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
             rewards_BK=rewards_BK,
             reward_weights_K=weights_K,
             group_B=torch.arange(len(rewards_B), device=rewards_B.device) // num_generations,
-            mask_BT=self._gather_tokens(_mask(output)),
+            mask_BT=self._gather_tokens(learning_mask(output)),
             max_length=self.max_completion_length,
             token_ids_BT=self._gather_tokens(output["completion_ids"]) if reads_tokens else None,
-            span_rewards_BT=self._gather_spans(output) if "span_rewards_BT" in needs else None,
-            scoring_values_BT=self._gather_tokens(output[VALUES]) if VALUES in output else None,
-            kl_rewards_BT=self._gather_tokens(output[KL_REWARDS]) if KL_REWARDS in output else None,
+            span_rewards_BT=self._gather_spans(output, scoring) if "span_rewards_BT" in needs else None,
+            scoring_values_BT=self._gather_tokens(output[keys.VALUES_BT]) if keys.VALUES_BT in output else None,
+            kl_rewards_BT=self._gather_tokens(output[keys.KL_REWARDS_BT]) if keys.KL_REWARDS_BT in output else None,
         )
 
     def _gather_tokens(self, values_BT: Tensor) -> Tensor:
@@ -177,25 +201,27 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         padded_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=0)
         return self.accelerator.gather(padded_BT).to(values_BT.dtype)
 
-    def _gather_spans(self, output: dict) -> Tensor:
+    def _gather_spans(self, output: dict, scoring: Scoring) -> Tensor:
         """(B, T) of all ranks, as wide as the completions (TRL may pad them to a multiple)."""
-        earned_BT, ids_BT = self._span_rewards_BT, output["completion_ids"]
+        earned_BT, ids_BT = scoring.span_rewards_BT, output["completion_ids"]
         padding = (0, ids_BT.shape[1] - earned_BT.shape[1])
         return self._gather_tokens(torch.nn.functional.pad(earned_BT, padding).to(ids_BT.device))
 
     def _compute_loss(self, model, inputs):
         if self.credit is None:
             return super()._compute_loss(model, inputs)
-        self._loss_inputs, self._visited = dict(inputs), inputs
+        # [Step 5] Until the end of this call TRL's forward pass finds the visit here.
+        self._visit = visit = Visit.to(inputs)
         try:
             with self._kl_out_of_loss(), self.members.batch(self.model.training):
-                loss = super()._compute_loss(model, self._loss_inputs)
+                loss = super()._compute_loss(model, visit.inputs)
+            # [Step 12] Nothing of this micro-batch is left but what `visit.keep` put beside its rows.
             self._settle_doubts()
             if self._policy_stands_still:
                 loss = loss * 0.0
-            return loss if self._shared_loss is None else loss + self._shared_loss
+            return loss if visit.loss is None else loss + visit.loss
         finally:
-            self._loss_inputs, self._visited, self._shared_loss = None, {}, None
+            self._visit = None
 
     def _settle_doubts(self) -> None:
         """Before the last backward of an optimiser step, so before the weights move: stops all ranks at once if a live member
@@ -206,39 +232,50 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         self._doubts.settle(None if flags is None else self.accelerator.reduce(flags, reduction="sum"))
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        with self._watched(attention_mask, logits_to_keep) as caught:
+        visit, scoring = self._visit, self._scoring
+        if visit is not None:
+            watching = self._catching_states(logits_to_keep)
+        elif scoring is not None:
+            watching = self._catching_values(attention_mask, logits_to_keep)
+        else:
+            watching = nullcontext([])
+        # [Step 6] TRL's own forward pass, with what it makes on the way.
+        with watching as caught:
             result = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
-        if self._loss_inputs is not None:
+        if visit is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
-            self._write_credit(self._loss_inputs, result[0].detach(), result[1], caught)
-        elif self._passes is not None:
-            self._passes.append((result[0], caught))
+            self._write_credit(visit, result[0].detach(), result[1], caught)
+        elif scoring is not None:
+            scoring.passes.append(Pass(result[0], caught))
         return result
 
     def _write_credit(
-        self, inputs: dict, policy_logps_BT: Tensor, entropies_BT: Tensor | None, caught: list[Tensor]
+        self, visit: Visit, policy_logps_BT: Tensor, entropies_BT: Tensor | None, caught: list[Tensor]
     ) -> None:
-        mask_BT = _mask(inputs)
-        states_BTD = None if self.critic is None else self._critic_states(inputs, caught)
-        signals = self._live_signals(inputs, mask_BT, policy_logps_BT, entropies_BT)
-        advantages_BT = inputs.get("credit_advantages_BT")
+        inputs, mask_BT = visit.inputs, visit.mask_BT
+        states_BTD = None if self.critic is None else self._critic_states(visit, caught)
+        # [Step 7] Credit, if it was not known when the batch was scored.
+        visit.signals = self._live_signals(inputs, mask_BT, policy_logps_BT, entropies_BT)
+        visit.advantages_BT, visit.weights_BT = inputs.get(keys.ADVANTAGES_BT), inputs[keys.WEIGHTS_BT]
         if self.credit.is_live:
-            advantages_BT = self.credit.live_advantages(signals, self._doubts)
+            visit.advantages_BT = self.credit.live_advantages(visit.signals, self._doubts)
+        # [Step 8] The critic has given its values; now it may see how it went.
         if self.critic is not None:
-            self._fit_critic(inputs, states_BTD, signals, advantages_BT)
+            self._fit_critic(visit, states_BTD)
+        # [Step 9] TRL's rho is exp(policy - old), so an old log-prob of our own makes any rho.
         if self.credit.uses_own_ratio:
-            log_ratio_BT = self.credit.log_ratio(signals, self._doubts).masked_fill(~mask_BT, 0.0)
+            log_ratio_BT = self.credit.log_ratio(visit.signals, self._doubts).masked_fill(~mask_BT, 0.0)
             inputs["old_per_token_logps"] = policy_logps_BT - log_ratio_BT
+        # [Step 10] TRL multiplies its own weight back in.
         if torch.is_tensor(inputs.get("num_items_in_batch")):
             inputs["num_items_in_batch"] = inputs["num_items_in_batch"].clamp(min=1)
-        weights_BT = inputs["credit_weights_BT"]
-        inputs["advantages"] = advantages_for_trl(
-            self, advantages_BT, weights_BT, mask_BT, inputs.get("num_items_in_batch", 1)
-        )
+        items = inputs.get("num_items_in_batch", 1)
+        inputs["advantages"] = advantages_for_trl(self, visit.advantages_BT, visit.weights_BT, mask_BT, items)
+        # [Step 11] Credit as the loss will use it.
         for observe in self.credit_observers:
-            observe(self, signals, advantages_BT, weights_BT)
+            observe(self, visit)
 
     def _live_signals(
         self, inputs: dict, mask_BT: Tensor, policy_logps_BT: Tensor, entropies_BT: Tensor | None
@@ -260,7 +297,12 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, KLReward, 
         return {name: value for name, value in signals.items() if value is not None}
 
 
-def _strategy(credit: Strategy | str | None, config_dirs: Sequence[str | Path]) -> Strategy | None:
+def strategy_of(credit: Strategy | str | None, config_dirs: Sequence[str | Path]) -> Strategy | None:
+    """What the argument `credit` of `CreditGRPOTrainer` means.
+
+    Raises:
+        ValueError: neither a strategy nor the name of one.
+    """
     if credit is None or isinstance(credit, Strategy):
         return credit
     if isinstance(credit, str) and credit.strip():

@@ -2,12 +2,13 @@
 
 Fitted by gradient: a head on hidden states of the policy's own forward pass, of a second adapter on the same base, or of a
 model of its own. Fitted in closed form: a decomposition of the reward over tokens (credit/critic/decomposition.py). A specification is
-plain data; trainers/critic/base.py builds and trains what it names.
+plain data; trainers/critic/build.py knows what trains what it names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from credit.settings import check_types
 
@@ -16,7 +17,14 @@ PLACES = ("tokens", "prompt")
 
 
 class CriticSpec:
-    """Base of all specifications."""
+    """Base of all specifications.
+
+    Attributes:
+        kind: the one name of a critic: of its choice (credit/critic=head), of the class that says what it is (`HeadSpec`) and of
+            the one that trains it (`HeadCritic` in trainers/critic/head.py); it stands in the critic's files.
+    """
+
+    kind: ClassVar[str]
 
 
 @dataclass
@@ -30,6 +38,7 @@ class DecompositionSpec(CriticSpec):
         ValueError: a value out of range.
     """
 
+    kind = "decomposition"
     features: int = 512
     ridge: float = 0.01
     forgetting: float = 1.0
@@ -55,6 +64,7 @@ class RidgeSpec(CriticSpec):
         ValueError: a value out of range.
     """
 
+    kind = "ridge"
     ridge: float = 0.1
     forgetting: float = 0.95
     lambda_: float = 1.0
@@ -133,6 +143,7 @@ class HeadSpec(GradientSpec):
         coefficient: of the loss that reaches the trunk when `detach` is false.
     """
 
+    kind = "head"
     detach: bool = True
     coefficient: float = 0.1
 
@@ -151,6 +162,7 @@ class AdapterSpec(GradientSpec):
             "all-linear"); None: the policy adapter's modules.
     """
 
+    kind = "adapter"
     learning_rate: float = 1e-4
     rank: int = 8
     alpha: float = 16.0
@@ -172,5 +184,6 @@ class SeparateSpec(GradientSpec):
         model: local folder or hub id; None: starts as a copy of the policy.
     """
 
+    kind = "separate"
     learning_rate: float = 1e-4
     model: str | None = None

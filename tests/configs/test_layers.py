@@ -163,8 +163,8 @@ def test_a_strategy_of_ones_own_is_found_by_name_and_by_file(configs):
 
 
 def test_the_trainers_see_a_folder_of_the_users_own(configs):
-    from trainers.grpo import _strategy
+    from trainers.grpo import strategy_of
     from trainers.sft import sft_strategy
 
-    assert _strategy("child", [configs]).name == "child"  # type: ignore[union-attr]
+    assert strategy_of("child", [configs]).name == "child"  # type: ignore[union-attr]
     assert sft_strategy("own", [configs]).weight.__name__ == "by_length"

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewards.base import TextReward
-from rewards.guard import callable_name, guard_of
+from rewards.composition import parts_of, unguarded
+from rewards.guard import callable_name
 from rewards.text.opened import reads_tag
 from trainers.model.prompts import Openings, opening_tags
 
@@ -67,27 +68,8 @@ def looks_for(reward: Any, token: str) -> bool:
     return any(token in text or token in _ESCAPE.sub(r"\1", text) for text in _texts(reward, set()))
 
 
-def parts_of(reward: Any, into_whole_turns: bool = True) -> list[Any]:
-    """The functions that a reward is made of, without their guards."""
-    reward = _bare(reward)
-    inner = getattr(reward, "rewards", None)
-    if not isinstance(inner, list):
-        return [reward]
-    if getattr(reward, "whole_turn", False) and not into_whole_turns:
-        return []
-    return [part for each in inner for part in parts_of(each, into_whole_turns)]
-
-
 def _is_ours(part: Any) -> bool:
     return isinstance(part, TextReward)
-
-
-def _bare(reward: Any) -> Any:
-    guard = guard_of(reward)
-    reward = guard.func if guard is not None else reward
-    while isinstance(reward, functools.partial) and not reward.args and not reward.keywords:
-        reward = reward.func
-    return reward
 
 
 def _texts(value: Any, seen: set[int], depth: int = 0) -> Iterator[str]:
@@ -97,7 +79,7 @@ def _texts(value: Any, seen: set[int], depth: int = 0) -> Iterator[str]:
     if id(value) in seen or depth > 6 or isinstance(value, (types.ModuleType, type)):
         return
     seen.add(id(value))
-    for inner in _inside(_bare(value)):
+    for inner in _inside(unguarded(value)):
         yield from _texts(inner, seen, depth + 1)
 
 

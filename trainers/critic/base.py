@@ -1,33 +1,53 @@
-"""A critic in training: what every kind has in common. `build_critic` makes the one that a strategy asks for."""
+"""The contract of a critic in training: all that the seam (trainers/critic/seam.py) calls, and what every kind has in common.
+
+    StateCritic      V off hidden states, one micro-batch after the other      head, adapter, separate, ridge
+    GroupCritic      V from whole groups, at scoring time                       decomposition
+
+A kind has one name: the choice credit/critic=head is `HeadSpec` in credit/critic/spec.py, and `HeadCritic` in
+trainers/critic/head.py trains it. trainers/critic/build.py knows the kinds; this file knows none.
+"""
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import TrainerCallback
 
 from credit.batch import Rollout
-from credit.critic import CriticSpec, DecompositionSpec, GradientSpec, RidgeSpec
-from credit.critic.head import ValueHead
-from credit.critic.ridge import RidgeHead
+from credit.critic import CriticSpec
 from credit.returns import gae
+from trainers.critic.hidden_states import Reduce, Trunk
 from trainers.critic.metrics import CriticMetrics
 from trainers.seam.checkpoints import place_of
 
 FOLDER, WEIGHTS, SPEC, STATE = "critic", "critic.safetensors", "critic.json", "critic_state.pt"
 
 
-class Critic:
-    """Args: `trainer`: a `CreditGRPOTrainer` whose policy is built. `spec`: credit/critic/spec.py. `gamma`: of the returns."""
+class Critic(ABC):
+    """What every critic does: targets and weights of its fit, metrics, steps and files.
 
-    at_scoring = False  # values need whole groups, and the fit is done at scoring time
-    own_pass = False  # the critic runs a forward pass of its own
+    Args:
+        trainer: a `CreditGRPOTrainer` whose policy is built.
+        spec: credit/critic/spec.py.
+        gamma: of the returns.
+
+    Attributes:
+        at_scoring: V needs whole groups: `GroupCritic.score` gives it and learns, before TRL's loss.
+        own_pass: V needs a forward pass of the critic's own.
+        at: "tokens" or "prompt", where V is fitted.
+        lambda_: of the targets.
+        metrics: what the fit is worth; fed by the seam.
+    """
+
+    at_scoring: bool
+    own_pass = False
     at = "tokens"
     lambda_ = 1.0
 
@@ -37,19 +57,19 @@ class Critic:
         trainer.add_callback(_StepWithThePolicy(self))
 
     @property
+    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """All that was learned, by name; none of it is the policy's."""
-        raise AttributeError("a critic lists its tensors")
 
     def step(self) -> None:
         """After the last micro-batch of an optimiser step, on every rank."""
         self.metrics.flush("train")
 
-    def catching(self, width: int, reduce=None):
+    def catching(self, width: int, reduce: Reduce | None = None) -> AbstractContextManager[list[Tensor]]:
         """Around a forward pass of the policy: a list of what `reduce(states, rows)` made of each chunk (default: states)."""
         return nullcontext([])
 
-    def saving_policy(self):
+    def saving_policy(self) -> AbstractContextManager[None]:
         """Around saving the policy: nothing of the critic goes into its files."""
         return nullcontext()
 
@@ -62,8 +82,8 @@ class Critic:
         return 0.5 * (values_BT - targets_BT).square()
 
     def row_weights(self, rollout: Rollout) -> Tensor:
-        """(B,) what each position of a row that is fitted weighs: 1 over all such positions of the generation batch, all ranks;
-        0 for unscorable rows."""
+        """(B,) what each position of a row that is fitted weighs: 1 over all such positions of the generation batch, all
+        ranks; 0 for unscorable rows."""
         scorable_B = ~rollout.rewards_B.isnan()
         fitted_B = rollout.lengths_B if self.at == "tokens" else rollout.lengths_B.clamp(max=1)
         return scorable_B.float() / (fitted_B * scorable_B).sum().clamp(min=1)
@@ -73,7 +93,7 @@ class Critic:
         target = folder / FOLDER
         target.mkdir(parents=True, exist_ok=True)
         save_file({n: t.detach().cpu().contiguous() for n, t in self.tensors.items()}, target / WEIGHTS)
-        facts = {"kind": type(self.spec).__name__, **self._facts(), **asdict(self.spec)}  # type: ignore[call-overload]
+        facts = {"kind": self.spec.kind, **self._facts(), **asdict(self.spec)}  # type: ignore[call-overload]
         (target / SPEC).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def save_state(self, folder: Path) -> None:
@@ -121,7 +141,7 @@ class Critic:
 
     def _identity(self) -> dict:
         """What else a critic must share with one whose weights it takes over, by the name it has in `SPEC`."""
-        return {"kind": type(self.spec).__name__}
+        return {"kind": self.spec.kind}
 
     def _facts(self) -> dict:
         return {}
@@ -129,8 +149,74 @@ class Critic:
     def _state(self) -> dict:
         return {}
 
-    def _load_state(self, state: dict) -> None:
+    def _load_state(self, state: dict) -> None:  # noqa: B027  most kinds have none
         pass
+
+
+class StateCritic(Critic):
+    """V read off hidden states. Values are those of the first visit to a row, from before the fit on it: a critic that has
+    seen the very sample is no baseline.
+
+    Attributes:
+        trunk: where the states come from.
+    """
+
+    at_scoring = False
+    trunk: Trunk
+
+    @abstractmethod
+    def values(self, states_BTD: Tensor, visible_BT: Tensor) -> Tensor:
+        """(B, T) float32 V before each token, without gradient, on the scale of the outcome.
+
+        `visible_BT`: bool, tokens that the model really read, tool text included.
+        """
+
+    @abstractmethod
+    def learn(
+        self,
+        states_BTD: Tensor,
+        visible_BT: Tensor,
+        targets_BT: Tensor,
+        first_values_BT: Tensor,
+        weights_BT: Tensor,
+    ) -> Tensor | None:
+        """One micro-batch of the fit: the loss of each token counts `weights_BT` times, over all ranks together.
+
+        Returns:
+            A loss to add to the policy's, where the policy's trunk learns from the critic too; else None.
+
+        Raises:
+            ValueError: a target that this critic cannot have.
+        """
+
+    def catching(self, width: int, reduce: Reduce | None = None) -> AbstractContextManager[list[Tensor]]:
+        return self.trunk.catching(width, reduce or (lambda states, rows: states))
+
+    def pass_of_own(self, inputs: dict, learn: bool) -> Tensor:
+        """(B, T, D) states by the critic's own forward pass (`own_pass`); with a graph if it is to be learned from."""
+        with self.trunk.active(), torch.set_grad_enabled(learn):
+            return self.trunk.states(inputs)
+
+    def saving_policy(self) -> AbstractContextManager[None]:
+        return self.trunk.left_out()
+
+    def _facts(self) -> dict:
+        return {"width": self.trunk.width}
+
+
+class GroupCritic(Critic):
+    """V from the rows of all ranks, group by group."""
+
+    at_scoring = True
+
+    @abstractmethod
+    def score(self, rollout: Rollout, advantages_B: Tensor, outcome_BT: Tensor, learn: bool) -> Tensor:
+        """(B, T) values of all rows from what earlier batches taught; then, if `learn`, this batch is learned from.
+
+        Args:
+            advantages_B: of `Strategy.advantages`.
+            outcome_BT: of `Strategy.outcome`.
+        """
 
 
 class _StepWithThePolicy(TrainerCallback):
@@ -143,23 +229,6 @@ class _StepWithThePolicy(TrainerCallback):
         self._critic.step()
 
 
-def build_critic(trainer, spec: CriticSpec, gamma: float) -> Critic:
-    """The critic of a specification.
-
-    Raises:
-        ValueError: it does not fit the policy, or is no specification of this package.
-    """
-    from trainers.critic.decomposition import DecompositionCritic
-    from trainers.critic.gradient import GradientCritic
-    from trainers.critic.ridge import RidgeCritic
-
-    kinds = ((DecompositionSpec, DecompositionCritic), (GradientSpec, GradientCritic), (RidgeSpec, RidgeCritic))
-    for kind, critic in kinds:
-        if isinstance(spec, kind):
-            return critic(trainer, spec, gamma)
-    raise ValueError(f"credit.critic is a {type(spec).__name__}; use a specification of credit/critic/spec.py.")
-
-
 def pieces(size: int, states_BTD: Tensor, *others: Tensor):
     """Rows in pieces of at most about `size` numbers of hidden state."""
     rows = max(1, size // max(1, states_BTD[0].numel())) if len(states_BTD) else 1
@@ -168,31 +237,3 @@ def pieces(size: int, states_BTD: Tensor, *others: Tensor):
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in tensors.items()}
-
-
-def load_head(folder: str | Path) -> nn.Module:
-    """The head of a critic saved in `folder`, a model's folder or the `critic` in it, to read values off hidden states: a
-    `credit.critic.head.ValueHead`, of a ridge critic a `credit.critic.ridge.RidgeHead`. Called with states (B, T, D) and mask (B, T).
-
-    Raises:
-        ValueError: no such critic there.
-    """
-    folder = Path(folder)
-    if (folder / FOLDER / SPEC).is_file():
-        folder = folder / FOLDER
-    if not (folder / SPEC).is_file():
-        raise ValueError(f"{folder} holds no critic ({SPEC} is missing).")
-    facts = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    if "width" not in facts:
-        raise ValueError(
-            f"the critic in {folder} is a {facts['kind']}, which reads tokens and not hidden states: it has no head."
-        )
-    if facts["kind"] == RidgeSpec.__name__:
-        head = RidgeHead(facts["width"], facts["ridge"], facts["forgetting"], facts["running"])
-        head.load_state_dict(load_file(folder / WEIGHTS))
-        return head
-    shared = {name: facts[name] for name in GradientSpec.__dataclass_fields__}
-    head = ValueHead(facts["width"], GradientSpec(**shared))
-    weights = load_file(folder / WEIGHTS)
-    head.load_state_dict({n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")})
-    return head

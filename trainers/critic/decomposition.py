@@ -1,4 +1,4 @@
-"""The critic in closed form: credit/critic/decomposition.py on the rows of all ranks, at scoring time.
+"""The critic `decomposition`: credit/critic/decomposition.py on the rows of all ranks, at scoring time.
 
 Every rank sees all rows, so every rank fits the same regression and nothing has to be exchanged."""
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from credit.batch import Rollout
 from credit.critic import DecompositionSpec
 from credit.critic.decomposition import ReturnDecomposition, values_of
-from trainers.critic.base import Critic
+from trainers.critic.base import GroupCritic
 
 
-class DecompositionCritic(Critic):
-    at_scoring = True
+class DecompositionCritic(GroupCritic):
+    spec: DecompositionSpec
 
     def __init__(self, trainer, spec: DecompositionSpec, gamma: float):
         if gamma != 1.0:
@@ -34,7 +34,6 @@ class DecompositionCritic(Critic):
         return {**super()._identity(), "seed": self.spec.seed}  # of the random features, which are not saved
 
     def score(self, rollout: Rollout, advantages_B: Tensor, outcome_BT: Tensor, learn: bool) -> Tensor:
-        """(B, T) values of all rows from what earlier batches taught; then, if `learn`, this batch is added to the fit."""
         contributions_BT, sums_BD = self.decomposition.contributions(rollout.token_ids_BT, rollout.mask_BT)
         values_BT = values_of(
             contributions_BT, outcome_BT, advantages_B, rollout.rewards_B, rollout.group_B, rollout.mask_BT

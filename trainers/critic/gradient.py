@@ -8,32 +8,31 @@ one AdamW step. The critic's parameters stay out of the policy module, its optim
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from credit.critic import AdapterSpec, GradientSpec, HeadSpec, SeparateSpec
+from credit.critic import GradientSpec
 from credit.critic.head import ValueHead, value_loss
-from trainers.critic.base import Critic, pieces
-from trainers.critic.hidden_states import AdapterTrunk, PolicyTrunk, SeparateTrunk, build_trunk, check_tokenizer
+from trainers.critic.base import StateCritic, pieces
+from trainers.critic.hidden_states import Trunk
 
 # Rows are put through the head in pieces of about this many numbers, so that a float32 copy of all states never exists.
 PIECE = 2**24
 ROUNDING = 1e-5
 
 
-class GradientCritic(Critic):
+class GradientCritic(StateCritic):
+    """What `head`, `adapter` and `separate` share; they differ in their trunk."""
+
+    spec: GradientSpec
+
     def __init__(self, trainer, spec: GradientSpec, gamma: float):
-        _refuse_sharded(trainer, spec)
-        if isinstance(spec, SeparateSpec):
-            check_tokenizer(trainer.processing_class, spec.model)
         super().__init__(trainer, spec, gamma)
-        self.trunk = build_trunk(trainer.accelerator.unwrap_model(trainer.model), spec)
-        self.own_pass, self.at, self.lambda_ = self.trunk.runs_forward, spec.at, spec.lambda_
         device = trainer.accelerator.device
-        if isinstance(self.trunk, SeparateTrunk):
-            self.trunk.to(device)
+        self.trunk = self.make_trunk(trainer.accelerator.unwrap_model(trainer.model), device)
+        self.own_pass, self.at, self.lambda_ = self.trunk.own_pass, spec.at, spec.lambda_
         self.head = ValueHead(self.trunk.width, spec).to(device)
         self._parameters = {f"head.{name}": p for name, p in self.head.named_parameters()}
         self._parameters |= {f"trunk.{name}": p for name, p in self.trunk.parameters().items()}
@@ -44,30 +43,27 @@ class GradientCritic(Critic):
         )
         self._equalise()
 
+    @abstractmethod
+    def make_trunk(self, policy: nn.Module, device: torch.device) -> Trunk:
+        """Where this kind's hidden states come from.
+
+        Raises:
+            ValueError: the policy does not fit.
+        """
+
     @property
-    def shares_gradients(self) -> bool:
-        """Whether the policy's trunk learns from the critic's loss too."""
-        return isinstance(self.spec, HeadSpec) and not self.spec.detach
+    def coefficient(self) -> float | None:
+        """Of the critic's loss as the policy's trunk learns from it too; None: it does not."""
+        return None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         return {**self._parameters, "head.level_2": self.head.level_2}
 
-    def catching(self, width: int, reduce=None):
-        if not isinstance(self.trunk, PolicyTrunk):
-            return nullcontext([])
-        return self.trunk.catching(width, reduce or (lambda states, rows: states))
-
     def values(self, states_BTD: Tensor, visible_BT: Tensor) -> Tensor:
-        """(B, T) float32 V before each token, without gradient, on the scale of the outcome."""
         with torch.no_grad(), self._full_precision():
             raw = [self.head(states, visible) for states, visible in pieces(PIECE, states_BTD, visible_BT)]
             return self.head.values(torch.cat(raw))
-
-    def pass_of_own(self, inputs: dict, learn: bool) -> Tensor:
-        """(B, T, D) states by the critic's own forward pass; with a graph if it is to be learned from."""
-        with self._adapter(), torch.set_grad_enabled(learn):
-            return self.trunk.states(inputs)
 
     def learn(
         self,
@@ -77,31 +73,24 @@ class GradientCritic(Critic):
         first_values_BT: Tensor,
         weights_BT: Tensor,
     ) -> Tensor | None:
-        """Puts the loss of one micro-batch backward: sum of weights_BT times the loss of each token.
-
-        Returns:
-            With shared gradients, the loss to add to the policy's; else None.
-
-        Raises:
-            ValueError: cross_entropy with an outcome outside of [0, 1].
-        """
+        """Puts the loss of one micro-batch backward: sum of weights_BT times the loss of each token."""
         targets_BT = self._in_range(targets_BT, weights_BT)
         rest = (visible_BT, targets_BT, first_values_BT, weights_BT)
-        with self._adapter(), torch.enable_grad(), self._full_precision():
-            if self.trunk.runs_forward:
+        with self.trunk.active(), torch.enable_grad(), self._full_precision():
+            if self.own_pass:
                 self._loss(self.head, states_BTD, *rest).backward()
             else:
                 for piece in pieces(PIECE, states_BTD.detach(), *rest):
                     self._loss(self.head, *piece).backward()
         self._collect_gradients()
         self._level += torch.stack([weights_BT.sum(), (weights_BT * targets_BT).sum()]).detach()
-        if not self.shares_gradients:
+        if self.coefficient is None:
             return None
         frozen = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
         with self._full_precision():
             shared = self._loss(lambda *a: torch.func.functional_call(self.head, frozen, a), states_BTD, *rest)
         # DDP averages over ranks, the weights count over all of them.
-        return shared * self.spec.coefficient * self._accelerator.num_processes
+        return shared * self.coefficient * self._accelerator.num_processes
 
     def loss_of_values(self, values_BT: Tensor, targets_BT: Tensor) -> Tensor:
         if self.spec.loss == "cross_entropy":
@@ -128,12 +117,6 @@ class GradientCritic(Critic):
             self._optimizer.zero_grad(set_to_none=True)
         self.metrics.flush("train", grad_norm=norm.item())
 
-    def saving_policy(self):
-        return self.trunk.left_out() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
-
-    def _facts(self) -> dict:
-        return {"width": self.trunk.width}
-
     def _state(self) -> dict:
         return self._optimizer.state_dict()
 
@@ -143,9 +126,6 @@ class GradientCritic(Critic):
     def _loss(self, head, states_BTD, visible_BT, targets_BT, first_values_BT, weights_BT) -> Tensor:
         loss_BT = value_loss(head(states_BTD, visible_BT), targets_BT, first_values_BT, self.spec)
         return (loss_BT * weights_BT).sum()
-
-    def _adapter(self):
-        return self.trunk.active() if isinstance(self.trunk, AdapterTrunk) else nullcontext()
 
     def _full_precision(self):
         return torch.autocast(self._accelerator.device.type, enabled=False)
@@ -175,12 +155,3 @@ class GradientCritic(Critic):
         if self._accelerator.num_processes > 1:
             for parameter in self._parameters.values():
                 torch.distributed.broadcast(parameter.data, src=0)
-
-
-def _refuse_sharded(trainer, spec: GradientSpec) -> None:
-    zero3 = trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
-    if isinstance(spec, AdapterSpec) and (trainer.is_fsdp_enabled or zero3):
-        raise ValueError(
-            "credit/critic=adapter runs the policy's base outside of FSDP's and ZeRO-3's own forward pass, where its weights "
-            "are dealt out over the ranks. Use credit/critic=head there, or separate."
-        )

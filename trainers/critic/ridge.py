@@ -1,4 +1,4 @@
-"""The linear critic in closed form (credit/critic/ridge.py): sums of every micro-batch, one regression per optimiser step."""
+"""The critic `ridge`, linear and in closed form (credit/critic/ridge.py): sums of every micro-batch, one regression per optimiser step."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from torch import Tensor
 
 from credit.critic import RidgeSpec
 from credit.critic.ridge import RidgeHead
-from trainers.critic.base import Critic, pieces
+from trainers.critic.base import StateCritic, pieces
 from trainers.critic.hidden_states import PolicyTrunk
 
 # Rows are put through in pieces of about this many numbers, so that a float64 copy of all states never exists.
 PIECE = 2**23
 
 
-class RidgeCritic(Critic):
+class RidgeCritic(StateCritic):
+    spec: RidgeSpec
+
     def __init__(self, trainer, spec: RidgeSpec, gamma: float):
         super().__init__(trainer, spec, gamma)
         self.trunk = PolicyTrunk(trainer.accelerator.unwrap_model(trainer.model))
@@ -27,14 +29,7 @@ class RidgeCritic(Critic):
     def tensors(self) -> dict[str, Tensor]:
         return self.head.state_dict(keep_vars=True)
 
-    def _facts(self) -> dict:
-        return {"width": self.trunk.width}
-
-    def catching(self, width: int, reduce=None):
-        return self.trunk.catching(width, reduce or (lambda states, rows: states))
-
     def values(self, states_BTD: Tensor, visible_BT: Tensor) -> Tensor:
-        """(B, T) float32 V before each token."""
         return torch.cat([self.head(*piece) for piece in pieces(PIECE, states_BTD.detach(), visible_BT)])
 
     def learn(self, states_BTD, visible_BT, targets_BT, first_values_BT, weights_BT) -> None:

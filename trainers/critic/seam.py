@@ -6,7 +6,7 @@ live pass. Either way they are the first visit's: they stay with the rows when a
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,31 +14,25 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from credit.baseline import leave_one_out
 from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
-from trainers.critic.base import Critic, build_critic
+from trainers.critic.base import Critic
+from trainers.critic.build import build_critic
 from trainers.critic.metrics import sums_of
-from trainers.seam.kl_reward import KL_REWARDS
+from trainers.seam.sampler_pass import FORWARD_EXTRAS
+from trainers.seam.visit import VALUES_BT, WEIGHTS_BT, Pass, Visit
 
-VALUES = "credit_values_BT"
+_FIT_WEIGHT_B, _LEAVE_ONE_OUT_B = "credit_critic_weight_B", "credit_leave_one_out_B"
 _TEXT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
-# What TRL's batch dict may hold for its forward pass beside tokens and masks (images of multimodal policies).
-_FORWARD_EXTRAS = (
-    "pixel_values",
-    "image_grid_thw",
-    "num_images",
-    "pixel_attention_mask",
-    "spatial_shapes",
-    "num_tiles",
-    "image_sizes",
-    "token_type_ids",
-    "mm_token_type_ids",
-    "image_position_ids",
-)
 
 
 class CriticSeam:
-    """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods. `critic` is None without one."""
+    """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods.
+
+    Attributes:
+        critic: the critic that the strategy names, once the policy is built; else None.
+    """
 
     credit: Strategy | None
     critic: Critic | None = None
@@ -55,32 +49,38 @@ class CriticSeam:
     def _policy_stands_still(self) -> bool:
         return self.critic is not None and self.state.global_step < self.credit.critic_warmup_steps
 
-    def _watched(self, attention_mask: Tensor, width: int):
-        """Around a forward pass: catches states in the loss, values at scoring time, nothing while generating."""
+    # ---- forward passes of the policy
+
+    def _catching_states(self, width: int) -> AbstractContextManager[list[Tensor]]:
+        """Around the forward pass in the loss."""
+        return nullcontext([]) if self.critic is None else self.critic.catching(width)
+
+    def _catching_values(self, attention_mask: Tensor, width: int) -> AbstractContextManager[list[Tensor]]:
+        """Around a forward pass at scoring time: values and not states, which would fill the memory."""
         if self.critic is None:
-            return nullcontext([])
-        if self._loss_inputs is not None:
-            return self.critic.catching(width)
-        if self._passes is None:
             return nullcontext([])
         visible_BT = attention_mask[:, -width:].bool()
         return self.critic.catching(width, lambda states, rows: self.critic.values(states, visible_BT[rows]))
 
-    def _note_before_update(self, output: dict, passes: list) -> None:
-        """Puts what scoring needs of the policy that sampled beside the rows: the KL penalty and a critic's values. Takes them from
-        TRL's pass for old log-probs; makes a pass where they are needed and TRL made none. `passes` holds (log-probs, caught
-        values) of every pass so far."""
-        old_logps = output.get("old_per_token_logps")
-        found = next((entry for entry in passes if entry[0] is old_logps), None)
+    # ---- scoring
+
+    @property
+    def _scores_values(self) -> bool:
+        """Whether the strategy needs values before the live forward pass, and the critic reads hidden states."""
         critic = self.critic
-        scores_values = critic is not None and "scoring_values_BT" in self.credit.needs and not critic.at_scoring
-        if found is None and (self._scores_kl or (scores_values and not critic.own_pass)):
-            found = self._one_more_pass(output)
-        if self._scores_kl:
-            output[KL_REWARDS] = self._kl_rewards(found[0], output["ref_per_token_logps"], _mask(output))
-        if critic is None or critic.at_scoring or (found is None and not scores_values):
+        return critic is not None and "scoring_values_BT" in self.credit.needs and not critic.at_scoring
+
+    @property
+    def _scores_values_of_policy(self) -> bool:
+        """As `_scores_values`, off the policy's own hidden states."""
+        return self._scores_values and not self.critic.own_pass
+
+    def _note_values(self, output: dict, found: Pass | None) -> None:
+        """Puts a critic's values beside the rows, if they are needed now or come with a pass that was made anyway."""
+        critic = self.critic
+        if critic is None or critic.at_scoring or (found is None and not self._scores_values):
             return
-        output[VALUES] = self._values_by_own_pass(output) if critic.own_pass else torch.cat(found[1])
+        output[VALUES_BT] = self._values_by_own_pass(output) if critic.own_pass else torch.cat(found.caught)
 
     def _values_by_own_pass(self, output: dict) -> Tensor:
         """(B, T) values of a generation batch, as many rows at a time as TRL puts through the policy."""
@@ -88,7 +88,7 @@ class CriticSeam:
         values = []
         for first in range(0, rows, size):
             some = {name: output[name][first : first + size] for name in _TEXT}
-            images = {name: output[name] for name in output if name in _FORWARD_EXTRAS}  # refused with a message
+            images = {name: output[name] for name in output if name in FORWARD_EXTRAS}  # refused with a message
             states_BTD = self.critic.pass_of_own(some | images, learn=False)
             values.append(self.critic.values(states_BTD, some["completion_mask"].bool()))
         return torch.cat(values)
@@ -102,58 +102,51 @@ class CriticSeam:
         rollout = replace(rollout, scoring_values_BT=values_BT)
         return self.credit.score(rollout, advantages_B), rollout
 
-    def _one_more_pass(self, output: dict) -> tuple:
-        """(log-probs, caught values) of the policy as it is, without gradient."""
-        tokens = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        extras = {name: output[name] for name in _FORWARD_EXTRAS if name in output}
-        width, size = output["completion_ids"].shape[1], self.args.per_device_train_batch_size
-        self._passes = passes = []
-        try:
-            with torch.no_grad():
-                self._get_per_token_logps_and_entropies(self.model, tokens, mask, width, batch_size=size, **extras)
-        finally:
-            self._passes = None
-        return passes[-1]
+    def _critic_columns(self, rollout: Rollout, steps: int) -> dict[str, Tensor | None]:
+        """What the critic's fit needs of the whole batch, keyed for TRL's batch dict; `steps` share its weight."""
+        if self.critic is None:
+            return {}
+        return {
+            VALUES_BT: rollout.scoring_values_BT,
+            _FIT_WEIGHT_B: self.critic.row_weights(rollout) * steps,
+            _LEAVE_ONE_OUT_B: leave_one_out(rollout.rewards_B, rollout.group_B),
+        }
 
-    def _critic_states(self, inputs: dict, caught: list) -> Tensor | None:
+    # ---- the loss
+
+    def _critic_states(self, visit: Visit, caught: list[Tensor]) -> Tensor | None:
         """States of this micro-batch, with the graph that the fit needs, and the first visit's values beside the rows."""
-        if self.critic.at_scoring:
+        critic, inputs = self.critic, visit.inputs
+        if critic.at_scoring:
             return None
         learn = self.model.training and torch.is_grad_enabled()
-        states_BTD = self.critic.pass_of_own(inputs, learn) if self.critic.own_pass else torch.cat(caught)
-        if VALUES not in inputs:
-            values_BT = self.critic.values(states_BTD, inputs["completion_mask"].bool())
-            inputs[VALUES] = self._visited[VALUES] = values_BT
+        states_BTD = critic.pass_of_own(inputs, learn) if critic.own_pass else torch.cat(caught)
+        if VALUES_BT not in inputs:
+            visit.keep(VALUES_BT, critic.values(states_BTD, inputs["completion_mask"].bool()))
         return states_BTD
 
-    def _fit_critic(self, inputs: dict, states_BTD: Tensor | None, signals: dict, advantages_BT: Tensor) -> None:
+    def _fit_critic(self, visit: Visit, states_BTD: Tensor | None) -> None:
         """The critic's part of one micro-batch, after its values went into the credit."""
-        mask_BT, values_BT, critic = signals["mask_BT"], inputs[VALUES], self.critic
+        inputs, signals, mask_BT, critic = visit.inputs, visit.signals, visit.mask_BT, self.critic
+        values_BT, visible_BT = inputs[VALUES_BT], inputs["completion_mask"].bool()
         fit_BT = mask_BT if critic.at == "tokens" else mask_BT & (mask_BT.cumsum(dim=1) == 1)
-        fit_weights_BT = fit_BT * inputs["credit_critic_weight_B"][:, None]
+        fit_weights_BT = fit_BT * inputs[_FIT_WEIGHT_B][:, None]
         targets_BT = critic.targets(self.credit.outcome(signals).float(), values_BT.masked_fill(~mask_BT, 0.0), mask_BT)
-        visible_BT = inputs["completion_mask"].bool()
         training = self.model.training and torch.is_grad_enabled()
         if training and states_BTD is not None:
-            self._shared_loss = critic.learn(states_BTD, visible_BT, targets_BT, values_BT, fit_weights_BT)
-        if self.critic.at_scoring and not training:
+            visit.loss = critic.learn(states_BTD, visible_BT, targets_BT, values_BT, fit_weights_BT)
+        if critic.at_scoring and not training:
             return  # evaluation draws one completion of a prompt, and there are no others to compare with
-        surprise_BT = (1 - signals["policy_logps_BT"].exp()).masked_fill(~mask_BT, 0.0) * inputs["credit_weights_BT"]
-        rewards_B1 = signals["rewards_B"].nan_to_num(nan=0.0)[:, None]
-        leave_one_out_B1 = inputs["credit_leave_one_out_B"][:, None]
-        noise = {"reward": rewards_B1, "group": leave_one_out_B1, "credit": advantages_BT}
-        sums = sums_of(
-            critic.loss_of_values(values_BT, targets_BT),
-            targets_BT,
-            values_BT,
-            fit_weights_BT,
-            mask_BT,
-            {name: credit * surprise_BT for name, credit in noise.items()},
+        loss_BT = critic.loss_of_values(values_BT, targets_BT)
+        critic.metrics.add(
+            **sums_of(
+                loss_BT, targets_BT, values_BT, fit_weights_BT, mask_BT, _updates(visit, inputs[_LEAVE_ONE_OUT_B])
+            )
         )
-        critic.metrics.add(**sums)
         if not training:
             critic.metrics.flush("eval")
+
+    # ---- files
 
     def save_model(self, output_dir=None, _internal_call=False):
         if self.critic is None:
@@ -194,7 +187,13 @@ class _PolicyStandsStill(TrainerCallback):
             model.zero_grad(set_to_none=True)
 
 
-def _mask(inputs: dict) -> Tensor:
-    """(B, T) bool: tokens the policy wrote, tool text and truncated rows (if TRL masks them) left out."""
-    mask_BT = inputs["completion_mask"]
-    return (mask_BT * inputs["tool_mask"] if "tool_mask" in inputs else mask_BT).bool()
+def _updates(visit: Visit, leave_one_out_B: Tensor) -> dict[str, Tensor]:
+    """(B, T) w A (1 - p) of each token, with three kinds of A: what the metrics compare for noise."""
+    signals = visit.signals
+    probabilities_BT = signals["policy_logps_BT"].exp()
+    surprise_BT = (1 - probabilities_BT).masked_fill(~visit.mask_BT, 0.0) * visit.inputs[WEIGHTS_BT]
+    return {
+        "reward": signals["rewards_B"].nan_to_num(nan=0.0)[:, None] * surprise_BT,
+        "group": leave_one_out_B[:, None] * surprise_BT,
+        "credit": visit.advantages_BT * surprise_BT,
+    }

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from trainers.run.records import Recorder, drop_after
+from trainers.seam.visit import GROUP_B, REWARDS_BK, Visit
 
 # column of the record -> signal of the strategy (credit/batch.py)
 _FROM_SIGNALS = {
@@ -56,19 +57,18 @@ class CreditRecords(TrainerCallback):
         if state.is_world_process_zero:
             drop_after(self._recorder.folder, state.global_step)
 
-    def observe(self, trainer: Any, signals: dict[str, Any], advantages_BT: Tensor, weights_BT: Tensor) -> None:
+    def observe(self, trainer: Any, visit: Visit) -> None:
         """One micro-batch, called from within the loss."""
         if not trainer.model.training or not self._is_wanted(trainer.state.global_step + 1):
             return
-        inputs, mask_BT = trainer._loss_inputs, signals["mask_BT"]
-        self._tokens += int(mask_BT.sum())
+        self._tokens += int(visit.mask_BT.sum())
         if self._groups is None:
             rows = trainer.num_generations
             groups = trainer.args.generation_batch_size // rows
             self._groups = set(self._recorder.choose_groups(trainer.state.global_step + 1, groups, rows))
-        group_B = inputs["credit_group_B"].tolist()
+        group_B = visit.inputs[GROUP_B].tolist()
         for b in (b for b, group in enumerate(group_B) if group in self._groups):
-            self._rows.append(self._row(trainer, inputs, signals, advantages_BT, weights_BT, b) | {"group": group_B[b]})
+            self._rows.append(self._row(trainer, visit, b) | {"group": group_B[b]})
 
     def on_step_end(self, args: Any, state, control, **kwargs):
         first, last, final = self._window(state.global_step)
@@ -100,7 +100,8 @@ class CreditRecords(TrainerCallback):
         final = self._trainer.state.max_steps
         return first, min(first + steps - 1, final), final
 
-    def _row(self, trainer, inputs, signals, advantages_BT: Tensor, weights_BT: Tensor, b: int) -> dict[str, Any]:
+    def _row(self, trainer: Any, visit: Visit, b: int) -> dict[str, Any]:
+        inputs, signals = visit.inputs, visit.signals
         length = int(inputs["completion_mask"][b].sum())  # tool text is kept, padding is not
         tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         prompt_ids = inputs["prompt_ids"][b][inputs["prompt_mask"][b].bool()].tolist()
@@ -113,9 +114,9 @@ class CreditRecords(TrainerCallback):
             "prompt": tokenizer.decode(prompt_ids),
             "token_ids": token_ids,
             "tokens": token_texts(tokenizer, token_ids),
-            "learns": signals["mask_BT"][b, :length].tolist(),
-            "credit": tokens_of(advantages_BT),
-            "weight": tokens_of(weights_BT),
+            "learns": visit.mask_BT[b, :length].tolist(),
+            "credit": tokens_of(visit.advantages_BT),
+            "weight": tokens_of(visit.weights_BT),
             "reward": _number(signals["rewards_B"][b]),
             "advantage": _number(signals["advantages_B"][b]),
             "max_length": int(signals["max_length"]),
@@ -123,7 +124,7 @@ class CreditRecords(TrainerCallback):
             "reward_weights": trainer.reward_weights.tolist(),
         }
         row |= {name: tokens_of(signals[key]) for name, key in _FROM_SIGNALS.items() if key in signals}
-        rewards_K = inputs["credit_rewards_BK"][b].tolist()
+        rewards_K = inputs[REWARDS_BK][b].tolist()
         return row | {f"reward/{name}": value for name, value in zip(self._reward_names, rewards_K, strict=True)}
 
 

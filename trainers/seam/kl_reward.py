@@ -13,12 +13,17 @@ import torch
 from torch import Tensor
 
 from trainers.model.adapters import REFERENCE, is_adapted, without_adapter
-
-KL_REWARDS = "credit_kl_rewards_BT"
+from trainers.seam.visit import KL_REWARDS_BT
 
 
 class KLReward:
     """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
+
+    _kl_beta: float  # the coefficient; `beta` itself is 0 while TRL's loss is to leave its term out
+
+    def _note_beta(self) -> None:
+        """After TRL's `__init__`."""
+        self._kl_beta = self.beta
 
     @property
     def _scores_kl(self) -> bool:
@@ -28,8 +33,8 @@ class KLReward:
 
     def _kl_of(self, inputs: dict, sampler_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """(B, T) the penalty of these rows: as it was scored, where it was."""
-        if KL_REWARDS in inputs:
-            return inputs[KL_REWARDS]
+        if KL_REWARDS_BT in inputs:
+            return inputs[KL_REWARDS_BT]
         return self._kl_rewards(sampler_logps_BT, inputs["ref_per_token_logps"], mask_BT)
 
     def _kl_rewards(self, sampler_logps_BT: Tensor, ref_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from trl import GRPOConfig
 
+from rewards.composition import parts_of
 from rewards.likelihood import REFERENCE
-from trainers.command.reward_tags import parts_of
+from trainers.seam.visit import Scoring
 
 
 def reads_reference(reward: Any) -> bool:
@@ -75,24 +77,32 @@ def note_of_target(rewards: Sequence[Callable], weights: Sequence[float], args: 
 class ReferenceReward:
     """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
 
-    _reads_reference: bool = False
-    _passes: list | None
+    _reads_reference = False
 
-    def _with_reference(self, inputs: list[dict], completion_ids: list[list[int]]) -> list[dict[str, Any]]:
+    def _note_rewards(self, rewards: Sequence[Callable], config: Any) -> None:
+        """Before TRL's `__init__`, with its arguments.
+
+        Raises:
+            ValueError: see `refuse_without_reference`.
+        """
+        self._reads_reference = any(map(reads_reference, rewards))
+        if self._reads_reference:
+            refuse_without_reference(rewards, config or GRPOConfig("unused", report_to="none"))
+
+    def _with_reference(
+        self, inputs: list[dict], completion_ids: list[list[int]], scoring: Scoring
+    ) -> list[dict[str, Any]]:
         """The rows with log p of each completion under the reference, if a reward asks for it. At this time the last pass that
         TRL has made is the reference's."""
         if not self._reads_reference:
             return inputs
-        logps_B = row_sums(self._passes[-1][0], completion_ids)
+        logps_B = row_sums(scoring.passes[-1].logps_BT, completion_ids)
         return [row | {REFERENCE: value} for row, value in zip(inputs, logps_B.tolist(), strict=True)]
 
     def _refuse_tools(self) -> None:
         """Raises ValueError where others write into completions: their tokens have no likelihood."""
-        if (
-            getattr(self, "tools", None)
-            or getattr(self, "environments", None)
-            or getattr(self, "environment_factories", None)
-        ):
+        writers = ("tools", "environments", "environment_factories")
+        if self._reads_reference and any(getattr(self, name, None) for name in writers):
             raise ValueError(
                 "A reward asks for the reference policy's likelihood of whole completions, and tools or an environment write into "
                 "them. Leave one of the two out."

@@ -67,18 +67,19 @@ def span_rewards(
     return earned
 
 
-def local_span_rewards(trainer: Any, inputs: list[dict], prompts: list, completions: list, ids: list) -> Tensor:
+def local_span_rewards(
+    trainer: Any, rewards_BK: Tensor, inputs: list[dict], prompts: list, completions: list, ids: list
+) -> Tensor:
     """(B_local, T_local) float32: `span_rewards` of this process's rows, right-padded with 0 to their longest.
 
-    To be called in `_calculate_rewards`, with its arguments, after the rewards of all processes are in
-    `trainer._rewards_BK`.
+    To be called in `_calculate_rewards`, with its arguments; `rewards_BK` is what TRL's returned, the rows of all processes.
     """
     first = trainer.accelerator.process_index * len(prompts)
     columns = {key: [row[key] for row in inputs] for key in inputs[0] if key not in ("prompt", "completion")}
     earned = span_rewards(
         trainer.reward_funcs,
         trainer.reward_weights.tolist(),
-        trainer._rewards_BK[first : first + len(prompts)].tolist(),
+        rewards_BK[first : first + len(prompts)].tolist(),
         trainer.processing_class,
         prompts,
         completions,

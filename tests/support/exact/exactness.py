@@ -114,8 +114,8 @@ def gradients(
     steps = changes.get("max_steps", 2)
     pushes = [0.0] * steps
 
-    def observe(trainer, signals, advantages_BT, weights_BT):
-        pushes[trainer.state.global_step] += float((advantages_BT * weights_BT).abs().sum())
+    def observe(trainer, visit):
+        pushes[trainer.state.global_step] += float((visit.advantages_BT * visit.weights_BT).abs().sum())
 
     model = tiny_model()
     if options.get("beta"):

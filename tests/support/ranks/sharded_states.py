@@ -11,7 +11,6 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from credit.critic import HeadSpec
 from support.tiny import tiny_model
 from trainers.critic.hidden_states import PolicyTrunk, decoder_of
 
@@ -21,7 +20,7 @@ if __name__ == "__main__":
     tokens = torch.randint(3, 11, (4, 9), generator=torch.Generator().manual_seed(rank))
     plain, sharded = tiny_model(), tiny_model()
     expected = decoder_of(plain)(tokens).last_hidden_state[:, -6:-1]
-    trunk = PolicyTrunk(sharded, HeadSpec())  # before sharding, as the trainer does
+    trunk = PolicyTrunk(sharded)  # before sharding, as the trainer does
     mesh = init_device_mesh("cpu", (2,))
     for layer in sharded.model.layers:
         fully_shard(layer, mesh=mesh)

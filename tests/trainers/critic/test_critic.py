@@ -89,8 +89,8 @@ def test_a_pass_of_the_critics_own_takes_as_few_rows_at_a_time_and_saves_the_one
 def test_values_are_those_of_the_first_visit_however_often_a_batch_is_used(case):
     seen: dict[int, list] = {0: [], 1: []}
 
-    def observe(trainer, signals, advantages_BT, weights_BT):
-        seen[trainer._step % 2].append(signals["values_BT"].clone())
+    def observe(trainer, visit):
+        seen[trainer._step % 2].append(visit.signals["values_BT"].clone())
 
     options = dict(max_steps=4, num_iterations=4, steps_per_generation=2, observe=observe)
     critic = fit(CASES[case](), accumulation=2, seed=4, **options).critic
@@ -196,8 +196,9 @@ def test_the_policy_stands_still_while_its_critic_warms_up():
 def test_the_penalty_goes_into_the_reward_and_out_of_the_loss(tmp_path):
     seen = []
 
-    def observe(trainer, signals, advantages_BT, weights_BT):
-        seen.append((trainer.beta, signals["kl_rewards_BT"].clone(), advantages_BT.clone(), signals))
+    def observe(trainer, visit):
+        penalty_BT, advantages_BT = visit.signals["kl_rewards_BT"].clone(), visit.advantages_BT.clone()
+        seen.append((trainer.beta, penalty_BT, advantages_BT, visit.signals))
 
     strategy = value(HeadSpec(learning_rate=0.0, level=False), kl_in_reward=True)
     trainer = fit(strategy, beta=0.3, max_steps=2, model=loaded(tmp_path), observe=observe)

@@ -11,7 +11,8 @@ from peft import LoraConfig
 from credit.critic import DecompositionSpec, HeadSpec, SeparateSpec
 from support.critics import ADAPTER, DECOMPOSITION, HEAD, RIDGE, fit, learned, value
 from support.tiny import tiny_model, tiny_tokenizer
-from trainers.critic.base import SPEC, load_head
+from trainers.critic.base import SPEC
+from trainers.critic.build import load_head
 
 
 def saved(trainer, folder):
@@ -109,5 +110,5 @@ def test_the_head_of_a_ridge_critic_gives_the_values_it_gave(tmp_path):
 
 def test_a_critic_of_tokens_is_said_to_have_no_head_and_why(tmp_path):
     fit(value(DECOMPOSITION)).critic.save(tmp_path)
-    with pytest.raises(ValueError, match="DecompositionSpec, which reads tokens"):
+    with pytest.raises(ValueError, match="decomposition, which reads tokens"):
         load_head(tmp_path)

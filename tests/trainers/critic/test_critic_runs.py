@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from support.runs import LIVELY, SMALL, killed, lasting_rows, train
-from trainers.critic.base import load_head
+from trainers.critic.build import load_head
 
 SIZES = [each for each in SMALL if not each.startswith("model.")]
 CHOICES = {

@@ -55,12 +55,12 @@ def train(folder, every: int, credit: str = "seq_norm", **options):
         credit=compose_strategy([f"credit={credit}"]),
     )
     trainer.credit_observers.append(
-        lambda trainer, signals, advantages, weights: seen.append(
+        lambda trainer, visit: seen.append(
             (
                 trainer.state.global_step + 1,
-                signals["token_ids_BT"].tolist(),
-                (advantages * weights).tolist(),
-                signals["mask_BT"],
+                visit.signals["token_ids_BT"].tolist(),
+                (visit.advantages_BT * visit.weights_BT).tolist(),
+                visit.mask_BT,
             )
         )
     )

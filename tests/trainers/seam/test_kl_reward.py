@@ -37,8 +37,8 @@ def test_the_penalty_reaches_scoring_however_the_batch_is_cut(name, tmp_path):
     """Two steps, so that the policy has left its reference; without gradient accumulation TRL makes no pass of its own."""
     penalties = {}
 
-    def observe(trainer, signals, advantages_BT, weights_BT):
-        penalties.setdefault(name, []).append(signals["kl_rewards_BT"])
+    def observe(trainer, visit):
+        penalties.setdefault(name, []).append(visit.signals["kl_rewards_BT"])
 
     models = {}
     for cut in (1, 4):

@@ -153,7 +153,7 @@ def test_several_weighted_rewards_one_of_which_abstains(tmp_path):
 def test_evaluation_works_with_other_group_sizes(tmp_path):
     trainer, groups = make(tmp_path, num_generations_eval=2, per_device_eval_batch_size=4), []
     score = trainer._score
-    trainer._score = lambda output: groups.append(scored := score(output)) or scored
+    trainer._score = lambda *given: groups.append(scored := score(*given)) or scored
     assert 0 <= trainer.evaluate()["eval_reward"] <= 1
     assert groups and all(each["credit_group_B"].tolist() == [0, 0, 1, 1] for each in groups)
 

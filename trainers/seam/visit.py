@@ -1,0 +1,88 @@
+"""What the seam holds while TRL is at work.
+
+TRL calls back into the trainer from within its own methods and hands nothing through. So `CreditGRPOTrainer` keeps one small
+object for the time of such a call, a `Scoring` or a `Visit`, and drops it on the way out; everything else gets it as an
+argument. Between two calls nothing is kept but what rides in TRL's batch dict, under the keys below: dim 0 is the row, so TRL
+shuffles and splits it along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+ADVANTAGES_BT = "credit_advantages_BT"
+ADVANTAGES_B = "credit_advantages_B"
+WEIGHTS_BT = "credit_weights_BT"
+REWARDS_B = "credit_rewards_B"
+REWARDS_BK = "credit_rewards_BK"
+SPAN_REWARDS_BT = "credit_span_rewards_BT"
+GROUP_B = "credit_group_B"
+VALUES_BT = "credit_values_BT"
+KL_REWARDS_BT = "credit_kl_rewards_BT"
+
+
+class Pass(NamedTuple):
+    """One forward pass while a batch is scored.
+
+    logps_BT: of the sampled tokens.
+    caught: what the critic made of the hidden states, chunk by chunk of rows; empty where it catches none.
+    """
+
+    logps_BT: Tensor
+    caught: list[Tensor]
+
+
+@dataclass
+class Scoring:
+    """One batch of rollouts between sampling and its credit.
+
+    Attributes:
+        passes: every forward pass so far, in TRL's order.
+        rewards_BK: what the reward functions gave to the rows of all ranks, NaN where one could not.
+        span_rewards_BT: (B_local, T_local) where this rank's rows earned it, if the strategy asks.
+    """
+
+    passes: list[Pass] = field(default_factory=list)
+    rewards_BK: Tensor | None = None
+    span_rewards_BT: Tensor | None = None
+
+
+@dataclass
+class Visit:
+    """One micro-batch in TRL's loss: what a `credit_observers` function is called with.
+
+    Attributes:
+        inputs: TRL's batch dict, a copy for this visit: TRL's loss reads what is written here, and nobody after it does.
+            Beside TRL's own keys it holds this package's, see the top of trainers/seam/visit.py.
+        kept: the dict that TRL keeps for the next visit to the same rows (`num_iterations`).
+        mask_BT: bool, tokens that are learned from.
+        signals: of this micro-batch, by name (credit/batch.py), as members of the strategy see them.
+        advantages_BT: the credit, 0 at masked tokens.
+        weights_BT: w, 0 at masked tokens; all of a generation batch count together.
+        loss: what is added to TRL's loss; None: nothing.
+    """
+
+    inputs: dict[str, Any]
+    kept: dict[str, Any]
+    mask_BT: Tensor
+    signals: dict[str, Any] = field(default_factory=dict)
+    advantages_BT: Tensor | None = None
+    weights_BT: Tensor | None = None
+    loss: Tensor | None = None
+
+    @classmethod
+    def to(cls, inputs: dict[str, Any]) -> Visit:
+        return cls(dict(inputs), inputs, learning_mask(inputs))
+
+    def keep(self, key: str, value: Tensor) -> None:
+        """Puts it beside the rows, for this visit and those that follow."""
+        self.inputs[key] = self.kept[key] = value
+
+
+def learning_mask(inputs: dict[str, Any]) -> Tensor:
+    """(B, T) bool: tokens the policy wrote, tool text and truncated rows (if TRL masks them) left out."""
+    mask_BT = inputs["completion_mask"]
+    return (mask_BT * inputs["tool_mask"] if "tool_mask" in inputs else mask_BT).bool()
