@@ -45,7 +45,7 @@ def letters(file: Path) -> dict[str, set[str]]:
     return {letter: names for letter, names in found.items() if not letter.isdigit()}
 
 
-@pytest.mark.parametrize("file", filter(letters, FILES), ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize("file", list(filter(letters, FILES)), ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_shape_suffix_stands_in_a_legend(file):
     known = (
         legend(ROOT / "credit" / "batch.py")

@@ -8,7 +8,7 @@ with w constant; learning rates are tuned for each arm on seeds that are not rep
 table and picture.
 
 Each step also measures, without using it, the credit against the truth: `explained`, the share of the variance (over
-rows, at each place) of the exact V(s_t) that the critic explains; `agreement`, the correlation of V(s_{t+1}) - V(s_t)
+rows, at each position) of the exact V(s_t) that the critic explains; `agreement`, the correlation of V(s_{t+1}) - V(s_t)
 with the true advantage; `off`, how far the mean value is from the exact mean, in standard deviations of the exact value;
 `power`, E A^2 over that of the true advantage. The exact value takes later letters as independent of earlier ones, each
 at the mean probability over the rows.
@@ -25,16 +25,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from critic_heads import ByGradient, Decomposition, Places, Separate, Shipped, StateFeatures, StateHead
-from decoder import Policies
-from spans_decoder import GROUP, ROWS, SMOOTH, TARGET, K, V
+from critic_heads import ByGradient, Decomposition, Positions, Separate, Shipped, StateFeatures, StateHead
+from decoder import DOORS, GROUP, ROWS, SMOOTH, TARGET, AdamOfEach, V, by_generators, start
 
 from credit.baseline import group_mean, group_zscore, leave_one_out
 from credit.returns import gae, last_token_rewards
 from credit.spread import spans
 
 WIDTH, RATES = 64, (2e-4, 5e-4, 1e-3)
-GROUP_B, MASK_BT = torch.arange(ROWS) // GROUP, torch.ones(ROWS, K, dtype=torch.bool)
+GROUP_B, MASK_BT = torch.arange(ROWS) // GROUP, torch.ones(ROWS, DOORS, dtype=torch.bool)
 # name: how the critic is made (None: no critic), lambda
 ARMS: dict[str, tuple[Callable | None, float]] = {
     "group_mean": (None, 1.0),
@@ -51,54 +50,61 @@ ARMS: dict[str, tuple[Callable | None, float]] = {
     "decomposition .95": (lambda: Shipped(V), 0.95),
     "decomposition 0": (lambda: Shipped(V), 0.0),
     "decomposition on states": (lambda: Decomposition(StateFeatures(WIDTH), forget=0.97), 1.0),
-    "decomposition, level by state": (lambda: Decomposition(Places(V), level="state"), 1.0),
+    "decomposition, level by state": (lambda: Decomposition(Positions(V), level="state"), 1.0),
 }
 
 
 def run(arm: str, seeds: list[int], rates: list[float], longest: int) -> list[dict]:
     """For each policy: completions until the mean reward of SMOOTH steps is TARGET (None: never), reward and measures of
     each step."""
-    policies = Policies(seeds, rates)
+    policies, draws, key_ST = start(seeds)
+    optimiser = AdamOfEach(policies, rates)
     made, lambda_ = ARMS[arm]
     critics = [made() if made else None for _ in seeds]
     found = [{"completions": None, "reward": [], "measures": []} for _ in seeds]
     alive = list(range(len(seeds)))
     for step in range(longest):
-        letters_SBT = policies.sample()
-        earned_SBT = (letters_SBT == policies.key_ST[:, None]).float() / K
+        letters_SBT = policies.sample(by_generators(draws))
+        earned_SBT = (letters_SBT == key_ST[:, None]).float() / DOORS
         running = []
-        for place, s in enumerate(alive):
-            found[s]["reward"].append(earned_SBT[place].sum(1).mean().item())
+        for row, s in enumerate(alive):
+            found[s]["reward"].append(earned_SBT[row].sum(1).mean().item())
             if step >= SMOOTH and statistics.fmean(found[s]["reward"][-SMOOTH:]) >= TARGET:
                 found[s]["completions"] = (step + 1) * ROWS
             else:
-                running.append(place)
+                running.append(row)
         if not running:
             break
         if len(running) < len(alive):
-            policies.keep(running)
+            policies.keep(running, optimiser)
+            draws, key_ST = [draws[row] for row in running], key_ST[running]
             letters_SBT, earned_SBT = letters_SBT[running], earned_SBT[running]
-            alive = [alive[place] for place in running]
-        policies.require_grad()
-        prompt_SB1 = torch.full((len(alive), ROWS, 1), V)
-        states_SBTW, logits = policies.forward(torch.cat([prompt_SB1, letters_SBT[:, :, :-1]], 2))
-        logps_SBTV, states_SBTW = logits.log_softmax(-1), states_SBTW.detach()
-        credits = []
-        for place, s in enumerate(alive):
-            right_BT = logps_SBTV[place].detach().exp()[:, torch.arange(K), policies.key_ST[place]] / K
-            outcome_B = earned_SBT[place].sum(1)
-            if arm.endswith("+loo"):
-                outcome_B = leave_one_out(outcome_B, GROUP_B)
-            seen = (letters_SBT[place], states_SBTW[place], outcome_B)
-            credit_BT, values_BT = credit_of(arm, critics[s], lambda_, seen, earned_SBT[place], right_BT)
-            found[s]["measures"].append(measure(values_BT, credit_BT, earned_SBT[place], right_BT))
-            credits.append(credit_BT)
-            if critics[s] is not None:
-                critics[s].fit(*seen)
-        chosen_SBT = logps_SBTV.gather(3, letters_SBT[..., None]).squeeze(3)
-        (-(torch.stack(credits) * chosen_SBT).sum() / (ROWS * K)).backward()
-        policies.step()
+            alive = [alive[row] for row in running]
+        now = [(critics[s], found[s]["measures"]) for s in alive]
+        _update(arm, lambda_, policies, optimiser, now, letters_SBT, earned_SBT, key_ST)
     return found
+
+
+def _update(arm, lambda_, policies, optimiser, critics, letters_SBT, earned_SBT, key_ST) -> None:
+    """One step of the policies and of `critics`, pairs of a critic and of the list that takes what was measured of it."""
+    prompt_SB1 = torch.full_like(letters_SBT[:, :, :1], V)
+    states_SBTW, logits = policies(torch.cat([prompt_SB1, letters_SBT[:, :, :-1]], 2))
+    logps_SBTV, states_SBTW = logits.log_softmax(-1), states_SBTW.detach()
+    credits = []
+    for row, (critic, measures) in enumerate(critics):
+        right_BT = logps_SBTV[row].detach().exp()[:, torch.arange(DOORS), key_ST[row]] / DOORS
+        outcome_B = earned_SBT[row].sum(1)
+        if arm.endswith("+loo"):
+            outcome_B = leave_one_out(outcome_B, GROUP_B)
+        seen = (letters_SBT[row], states_SBTW[row], outcome_B)
+        credit_BT, values_BT = credit_of(arm, critic, lambda_, seen, earned_SBT[row], right_BT)
+        measures.append(measure(values_BT, credit_BT, earned_SBT[row], right_BT))
+        credits.append(credit_BT)
+        if critic is not None:
+            critic.fit(*seen)
+    chosen_SBT = logps_SBTV.gather(3, letters_SBT[..., None]).squeeze(3)
+    (-(torch.stack(credits) * chosen_SBT).sum() / (ROWS * DOORS)).backward()
+    optimiser.step()
 
 
 def credit_of(arm, critic, lambda_, seen, earned_BT, right_BT):
@@ -112,7 +118,7 @@ def credit_of(arm, critic, lambda_, seen, earned_BT, right_BT):
     if arm == "spans":
         return spans(earned_BT, outcome_B, GROUP_B, MASK_BT), None
     baseline = group_zscore if arm == "group_zscore" else group_mean
-    return baseline(outcome_B, GROUP_B)[:, None].expand(ROWS, K), None
+    return baseline(outcome_B, GROUP_B)[:, None].expand(ROWS, DOORS), None
 
 
 def measure(values_BT, credit_BT, earned_BT, right_BT) -> list[float | None]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from spans_decoder import Decoder, V
+from decoder import Decoder, V
 from torch import Tensor, nn
 
 from credit.critic.decomposition import ReturnDecomposition, values_of

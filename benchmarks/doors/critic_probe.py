@@ -20,8 +20,7 @@ from pathlib import Path
 import torch
 from critic_decoder import GROUP_B, MASK_BT, WIDTH, measure
 from critic_heads import ByGradient, Decomposition, Positions, Separate, Shipped, StateFeatures, StateHead, centred
-from decoder import Policies
-from spans_decoder import ROWS, K, V
+from decoder import DOORS, ROWS, AdamOfEach, V, by_generators, start
 from torch import Tensor
 
 from credit.spread import spans
@@ -34,10 +33,10 @@ class AllPositions(Decomposition):
     """Regression of the return on the features so far at every position, in place of whole completions."""
 
     def sums(self, features_BTD: Tensor) -> Tensor:
-        return features_BTD.cumsum(1).transpose(0, 1).flatten(0, 1) / K**0.5
+        return features_BTD.cumsum(1).transpose(0, 1).flatten(0, 1) / DOORS**0.5
 
     def returns(self, rewards_B: Tensor) -> Tensor:
-        return rewards_B.repeat(K) / K**0.5
+        return rewards_B.repeat(DOORS) / DOORS**0.5
 
 
 class GradientDecomposition(Decomposition):
@@ -56,7 +55,7 @@ class GradientDecomposition(Decomposition):
         for number in range(self.passes):
             which = len(self.kept) - 1 if number == 0 else int(torch.randint(len(self.kept), (), generator=self.draws))
             summed_BD, returns_B = self.kept[which]
-            # returns in units of their spread at the start, sqrt(3 / 16 / K)
+            # returns in units of their spread at the start, sqrt(3 / 16 / DOORS)
             loss = (centred(summed_BD @ self.weights_D - returns_B) / 0.054).square().mean()
             self.optimiser.zero_grad()
             loss.backward()
@@ -73,8 +72,8 @@ class Unshrunk(Shipped):
 
 def fourier(tokens_BT: Tensor, states_BTW: Tensor, made=[]) -> Tensor:  # noqa: B006  made once
     made = made or made.append(Shipped(V).decomposition) or made
-    places_TD = made[0]._places(K)
-    return torch.cos(made[0].token_VE[tokens_BT] @ made[0].token_ED + places_TD)
+    positions_TD = made[0]._positions(DOORS)
+    return torch.cos(made[0].token_VE[tokens_BT] @ made[0].token_ED + positions_TD)
 
 
 CRITICS = {
@@ -97,21 +96,21 @@ CRITICS = {
 
 
 def record(file: Path) -> list[tuple[Tensor, ...]]:
-    """letters, states, earned and chance of the right letter (over K) of each step."""
+    """letters, states, earned and chance of the right letter (over the number of doors) of each step."""
     if file.is_file():
         return torch.load(file)
-    policies, steps = Policies([SEED], [RATE]), []
+    policies, draws, key_ST = start([SEED])
+    optimiser, steps = AdamOfEach(policies, [RATE]), []
     for _ in range(STEPS):
-        letters_BT = policies.sample()[0]
-        earned_BT = (letters_BT == policies.key_ST[0]).float() / K
-        policies.require_grad()
+        letters_BT = policies.sample(by_generators(draws))[0]
+        earned_BT = (letters_BT == key_ST[0]).float() / DOORS
         inputs_BT = torch.cat([torch.full((ROWS, 1), V), letters_BT[:, :-1]], 1)
-        states, logits = policies.forward(inputs_BT[None])
+        states, logits = policies(inputs_BT[None])
         logps_BTV = logits[0].log_softmax(-1)
         credit_BT = spans(earned_BT, earned_BT.sum(1), GROUP_B, MASK_BT)
-        (-(credit_BT * logps_BTV.gather(2, letters_BT[..., None])[..., 0]).sum() / (ROWS * K)).backward()
-        policies.step()
-        right_BT = logps_BTV.detach().exp()[:, torch.arange(K), policies.key_ST[0]] / K
+        (-(credit_BT * logps_BTV.gather(2, letters_BT[..., None])[..., 0]).sum() / (ROWS * DOORS)).backward()
+        optimiser.step()
+        right_BT = logps_BTV.detach().exp()[:, torch.arange(DOORS), key_ST[0]] / DOORS
         steps.append((letters_BT, states[0].detach(), earned_BT, right_BT))
     torch.save(steps, file)
     return steps

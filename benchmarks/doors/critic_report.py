@@ -23,7 +23,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from critic_decoder import ARMS
-from spans_decoder import ROWS, K
+from decoder import DOORS, ROWS
 from spans_tabular import bootstrap
 
 TUNING = 1000  # seeds from here on
@@ -77,7 +77,7 @@ def row(name: str, arm: dict[int, dict], arms: dict) -> dict:
     entry = {"arm": name, "rate": next(iter(arm.values()))["rate"], "seeds": len(arm)}
     entry |= {"censored": sum(run["completions"] is None for run in arm.values())}
     entry |= {"completions": statistics.fmean(counts), "low": low, "high": high}
-    entry |= {"tokens": statistics.fmean(counts) * K}
+    entry |= {"tokens": statistics.fmean(counts) * DOORS}
     entry |= {"each_seed": " ".join(str(arm[seed]["completions"] or "never") for seed in sorted(arm))}
     for other in REFERENCES:
         if other in arms:

@@ -2,7 +2,7 @@
 
     python benchmarks/doors/critic_tabular.py
 
-The set-up of benchmarks/doors/spans_tabular.py: one softmax per position, K doors of V letters, 16 completions a step in two
+The set-up of benchmarks/doors/spans_tabular.py: one softmax per position, 64 doors of 4 letters, 16 completions a step in two
 groups of 8, plain gradient steps, each arm at its best learning rate of `RATES`, tuned on seeds that are not reported.
 Credit is the (lambda-)return minus the critic's value; critics are fitted after their values were used:
 
@@ -28,8 +28,9 @@ import statistics
 from pathlib import Path
 
 import torch
-from critic_heads import Decomposition, Places, Shipped
-from spans_tabular import GROUP, ROWS, TARGET, K, V, bootstrap
+from critic_heads import Decomposition, Positions, Shipped
+from decoder import DOORS, GROUP, ROWS, TARGET, V
+from spans_tabular import bootstrap
 from torch import Tensor
 
 from credit import Strategy
@@ -42,7 +43,7 @@ from credit.weight import seq_sum
 RATES = tuple(2.0**power for power in range(-3, 8))
 LONGEST = 150
 GROUP_B = torch.arange(ROWS) // GROUP
-MASK_BT = torch.ones(ROWS, K, dtype=torch.bool)
+MASK_BT = torch.ones(ROWS, DOORS, dtype=torch.bool)
 
 
 class Position:
@@ -52,7 +53,7 @@ class Position:
         self.keep, self.level = keep, 0.0
 
     def values(self, seen_BTD: Tensor) -> Tensor:
-        return torch.full((len(seen_BTD), K), self.level, dtype=torch.float64)
+        return torch.full((len(seen_BTD), DOORS), self.level, dtype=torch.float64)
 
     def fit(self, seen_BTD: Tensor, rewards_B: Tensor) -> None:
         self.level = self.keep * self.level + (1 - self.keep) * rewards_B.mean().item()
@@ -63,7 +64,7 @@ class Last(Position):
 
     def __init__(self, keep: float = 0.9):
         super().__init__()
-        self.forget, self.sums, self.counts = keep, torch.zeros(K, V).double(), torch.full((K, V), 1.0).double()
+        self.forget, self.sums, self.counts = keep, torch.zeros(DOORS, V).double(), torch.full((DOORS, V), 1.0).double()
 
     def values(self, seen_BTD: Tensor) -> Tensor:
         now_BTV = _last_letter(seen_BTD)
@@ -82,7 +83,7 @@ class Sum:
 
     def __init__(self, gain: float = 0.05, keep: float = 0.7):
         self.gain, self.keep = gain, keep
-        self.u_D, self.rest_T = torch.zeros(K * V, dtype=torch.float64), torch.zeros(K, dtype=torch.float64)
+        self.u_D, self.rest_T = torch.zeros(DOORS * V, dtype=torch.float64), torch.zeros(DOORS, dtype=torch.float64)
 
     def values(self, seen_BTD: Tensor) -> Tensor:
         return seen_BTD[:, :-1] @ self.u_D + self.rest_T
@@ -90,14 +91,14 @@ class Sum:
     def fit(self, seen_BTD: Tensor, rewards_B: Tensor) -> None:
         for _ in range(4):
             error_BT = rewards_B[:, None] - self.values(seen_BTD)
-            self.u_D += self.gain * torch.einsum("bt,btd->d", error_BT, seen_BTD[:, :-1]) / (ROWS * K)
+            self.u_D += self.gain * torch.einsum("bt,btd->d", error_BT, seen_BTD[:, :-1]) / (ROWS * DOORS)
             self.rest_T += (1 - self.keep) / 4 * error_BT.mean(0)
 
 
 def _last_letter(seen_BTD: Tensor) -> Tensor:
-    """(B, K, V) one-hot of y_{t-1} with its position; zeros at t = 0. `seen` counts, so differences are the letters."""
+    """(B, DOORS, V) one-hot of y_{t-1} with its position; zeros at t = 0. `seen` counts, so differences are the letters."""
     own_BTD = torch.cat([torch.zeros_like(seen_BTD[:, :1]), seen_BTD[:, 1:-1] - seen_BTD[:, :-2]], 1)
-    return own_BTD.unflatten(2, (K, V)).sum(2)
+    return own_BTD.unflatten(2, (DOORS, V)).sum(2)
 
 
 STRATEGIES = {
@@ -105,7 +106,7 @@ STRATEGIES = {
     "group_zscore": Strategy(seq_sum, group_zscore),
 }
 CRITICS = {"position": Position, "last": Last, "lms": Sum}
-DECOMPOSITIONS = {"decomposition": lambda: Shipped(V), "table": lambda: Decomposition(Places(V), ridge=0.001)}
+DECOMPOSITIONS = {"decomposition": lambda: Shipped(V), "table": lambda: Decomposition(Positions(V), ridge=0.001)}
 ARMS = (
     *STRATEGIES,
     "spans",
@@ -120,11 +121,11 @@ ARMS = (
 )
 
 
-def run(arm: str, rate: float, seed: int, doors: int = K) -> tuple[int | None, list[float]]:
+def run(arm: str, rate: float, seed: int, doors: int = DOORS) -> tuple[int | None, list[float]]:
     """Completions until the expected reward is TARGET (None: never); correlation of value and exact value per step."""
     draws = torch.Generator().manual_seed(seed)
-    logits_TV = torch.zeros(K, V, dtype=torch.float64)
-    key_T = torch.randint(V, (K,), generator=draws)
+    logits_TV = torch.zeros(DOORS, V, dtype=torch.float64)
+    key_T = torch.randint(V, (DOORS,), generator=draws)
     kind, _, lambda_ = arm.partition(" ")
     made = CRITICS.get(kind) or DECOMPOSITIONS.get(kind)
     critic, explained = made() if made else None, []
@@ -136,12 +137,12 @@ def run(arm: str, rate: float, seed: int, doors: int = K) -> tuple[int | None, l
         if not logits_TV.isfinite().all():
             break
         letters_BT = torch.multinomial(policy_TV, ROWS, replacement=True, generator=draws).T
-        earned_BT = (letters_BT == key_T).double() / K
+        earned_BT = (letters_BT == key_T).double() / DOORS
         rewards_B = earned_BT.sum(1)
-        to_go_T = right_T.flip(0).cumsum(0).flip(0) / K
+        to_go_T = right_T.flip(0).cumsum(0).flip(0) / DOORS
         exact_BT = earned_BT.cumsum(1) - earned_BT + to_go_T
         if arm in STRATEGIES:
-            credit_BT = STRATEGIES[arm].score(Rollout(rewards_B, GROUP_B, MASK_BT, max_length=K)).advantages_BT
+            credit_BT = STRATEGIES[arm].score(Rollout(rewards_B, GROUP_B, MASK_BT, max_length=DOORS)).advantages_BT
         elif arm == "spans":
             credit_BT = spans(earned_BT, rewards_B, GROUP_B, MASK_BT)
         elif kind.startswith("exact"):
@@ -150,11 +151,11 @@ def run(arm: str, rate: float, seed: int, doors: int = K) -> tuple[int | None, l
                 own_BT = torch.diff(exact_BT, dim=1, append=rewards_B[:, None])
                 credit_BT = spans(own_BT, rewards_B, GROUP_B, MASK_BT)
         elif arm == "own":
-            credit_BT = earned_BT - right_T / K
+            credit_BT = earned_BT - right_T / DOORS
         else:
             if kind in CRITICS:
-                one_hot_BTD = torch.zeros(ROWS, K, K, V, dtype=torch.float64)
-                one_hot_BTD[torch.arange(ROWS)[:, None], torch.arange(K), torch.arange(K), letters_BT] = 1.0
+                one_hot_BTD = torch.zeros(ROWS, DOORS, DOORS, V, dtype=torch.float64)
+                one_hot_BTD[torch.arange(ROWS)[:, None], torch.arange(DOORS), torch.arange(DOORS), letters_BT] = 1.0
                 seen = [torch.nn.functional.pad(one_hot_BTD.flatten(2).cumsum(1), (0, 0, 1, 0))]
                 values_BT = critic.values(*seen)
             else:

@@ -3,7 +3,7 @@
     python benchmarks/doors/spans_decoder.py --strategies spans          # a process of its own per strategy, if you like
     python benchmarks/doors/spans_decoder.py                             # whatever is missing, then table, picture and data
 
-The policy is a decoder with learned absolute positions (width 64, 2 layers) that writes K letters of V; 16 completions
+The policy is a decoder with learned absolute positions (width 64, 2 layers) that writes 64 letters out of 4; 16 completions
 a step in two groups of 8, one Adam step on each; every strategy at its best learning rate, chosen on seeds that are not
 reported (further rates are tried while the best one is at the edge). The loss is the on-policy one, -sum w A log pi,
 with A and w from the shipped strategies. All seeds of a rate train side by side as one batched model, each with weights,
@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from decoders import Decoders
+from decoder import DOORS, GROUP, ROWS, SMOOTH, TARGET, Decoders, V, by_uniforms, start
 from paired import Arm, draw, ratio, write_json
 
 from credit import Strategy
@@ -39,8 +39,6 @@ from credit.batch import Rollout
 from credit.reduce import group_index
 from credit.spread import spans
 from credit.weight import constant
-
-K, V, ROWS, GROUP, TARGET, SMOOTH = 64, 4, 16, 8, 0.9, 10
 
 
 def own(span_rewards_BT: Tensor, group_B: Tensor) -> Tensor:
@@ -60,55 +58,8 @@ RATES = (5e-4, 1e-3, 2e-4)
 WIDER = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
 
-class Decoder(nn.Module):
-    """Pre-norm decoder over the letters; token V is the prompt. Keeps keys and values while it samples."""
-
-    def __init__(self, width: int = 64, layers: int = 2, heads: int = 4):
-        super().__init__()
-        self.heads = heads
-        self.letters, self.places = nn.Embedding(V + 1, width), nn.Embedding(K, width)
-        norm, linear, inner = nn.LayerNorm, nn.Linear, 4 * width
-        self.layers = nn.ModuleList(
-            nn.ModuleList([norm(width), linear(width, 3 * width), linear(width, width)])
-            .append(norm(width))
-            .extend([linear(width, inner), linear(inner, width)])
-            for _ in range(layers)
-        )
-        self.norm, self.head = norm(width), linear(width, V, bias=False)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=0.02)
-
-    def forward(self, tokens_BT: Tensor, past: list | None = None) -> Tensor:
-        """(B, T, V) logits; with `past` (one entry per layer, filled in place) the tokens continue what went before."""
-        rows, width = tokens_BT.shape
-        start = 0 if not past or past[0] is None else past[0][0].shape[2]
-        x = self.letters(tokens_BT) + self.places.weight[start : start + width]
-        for number, (norm1, qkv, out, norm2, up, down) in enumerate(self.layers):
-            q, k, v = qkv(norm1(x)).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            if past is not None:
-                if past[number] is not None:
-                    k, v = torch.cat([past[number][0], k], 2), torch.cat([past[number][1], v], 2)
-                past[number] = (k, v)
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=width > 1)
-            x = x + out(mixed.transpose(1, 2).reshape(rows, width, -1))
-            x = x + down(nn.functional.gelu(up(norm2(x))))
-        return self.head(self.norm(x))
-
-
-@torch.no_grad()
-def sample(policy: Decoder, draws: torch.Generator) -> Tensor:
-    """(B, K) letters."""
-    past: list = [None] * len(policy.layers)
-    token_B1, letters = torch.full((ROWS, 1), V), []
-    for _ in range(K):
-        token_B1 = torch.multinomial(policy(token_B1, past)[:, -1].softmax(-1), 1, generator=draws)
-        letters.append(token_B1)
-    return torch.cat(letters, 1)
-
-
 @dataclass
-class Run:
+class SeedRun:
     """One seed: completions until the mean reward of SMOOTH steps is TARGET (None: never), and every step's reward."""
 
     seed: int
@@ -116,34 +67,30 @@ class Run:
     reward: list[float]
 
 
-def train(strategy: Strategy, rate: float, seeds: list[int], longest: int) -> list[Run]:
+def train(strategy: Strategy, rate: float, seeds: list[int], longest: int) -> list[SeedRun]:
     """A seed that has reached the target leaves the batch."""
-    starts = []
-    for seed in seeds:
-        torch.manual_seed(seed)
-        starts.append(Decoder())
-    policies = Decoders(starts)
+    policies, draws, key_ST = start(seeds)
     optimiser = torch.optim.Adam(policies.parameters(), lr=rate, betas=(0.9, 0.99))
-    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-    key_S1T = torch.stack([torch.randint(V, (K,), generator=generator) for generator in draws])[:, None]
-    runs = [Run(seed, None, []) for seed in seeds]
+    runs = [SeedRun(seed, None, []) for seed in seeds]
     alive = list(range(len(seeds)))
     for step in range(longest):
-        letters_SBT = policies.sample(torch.stack([torch.rand(ROWS, K, generator=draws[i]) for i in alive]), V)
-        earned_SBT = (letters_SBT == key_S1T).float() / K
+        letters_SBT = policies.sample(
+            by_uniforms(torch.stack([torch.rand(ROWS, DOORS, generator=draws[i]) for i in alive]))
+        )
+        earned_SBT = (letters_SBT == key_ST[:, None]).float() / DOORS
         for i, reward in zip(alive, earned_SBT.sum(2).mean(1).tolist(), strict=True):
             runs[i].reward.append(reward)
             if step >= SMOOTH and statistics.fmean(runs[i].reward[-SMOOTH:]) >= TARGET:
                 runs[i].completions = (step + 1) * ROWS
         if step % 100 == 99:
             print(f"    step {step + 1}, {len(alive)} seeds, reward {earned_SBT.sum(2).mean():.3f}", flush=True)
-        rows = torch.tensor([row for row, i in enumerate(alive) if runs[i].completions is None])
-        if not len(rows):
+        rows = [row for row, i in enumerate(alive) if runs[i].completions is None]
+        if not rows:
             break
         if len(rows) < len(alive):
             policies.keep(rows, optimiser)
             alive = [alive[row] for row in rows]
-            key_S1T, letters_SBT, earned_SBT = key_S1T[rows], letters_SBT[rows], earned_SBT[rows]
+            key_ST, letters_SBT, earned_SBT = key_ST[rows], letters_SBT[rows], earned_SBT[rows]
         _update(policies, optimiser, strategy, letters_SBT, earned_SBT)
     return runs
 
@@ -153,7 +100,7 @@ def _update(
 ) -> None:
     signals_SBT = torch.stack([_signal(strategy, earned_BT) for earned_BT in earned_SBT])
     inputs_SBT = torch.cat([torch.full_like(letters_SBT[:, :, :1], V), letters_SBT[:, :, :-1]], 2)
-    logps_SBT = policies(inputs_SBT).log_softmax(-1).gather(3, letters_SBT[..., None]).squeeze(3)
+    logps_SBT = policies(inputs_SBT)[1].log_softmax(-1).gather(3, letters_SBT[..., None]).squeeze(3)
     optimiser.zero_grad()
     (-(signals_SBT * logps_SBT).sum()).backward()
     policies.clip(1.0)
@@ -163,7 +110,7 @@ def _update(
 def _signal(strategy: Strategy, earned_BT: Tensor) -> Tensor:
     """(B, T) credit times weight."""
     mask_BT, group_B = torch.ones_like(earned_BT, dtype=torch.bool), torch.arange(ROWS) // GROUP
-    credit = strategy.score(Rollout(earned_BT.sum(1), group_B, mask_BT, K, span_rewards_BT=earned_BT))
+    credit = strategy.score(Rollout(earned_BT.sum(1), group_B, mask_BT, DOORS, span_rewards_BT=earned_BT))
     return credit.advantages_BT * credit.weights_BT
 
 
@@ -174,7 +121,7 @@ class Shelf:
         self.folder, self.longest = folder, longest
         folder.mkdir(parents=True, exist_ok=True)
 
-    def runs(self, name: str, rate: float, seeds: list[int], longest: int | None = None) -> list[Run]:
+    def runs(self, name: str, rate: float, seeds: list[int], longest: int | None = None) -> list[SeedRun]:
         """Trains what is missing."""
         longest = longest or self.longest
         files = {seed: self.folder / f"{name}_{rate:g}_{longest}_{seed}.json" for seed in seeds}
@@ -186,7 +133,7 @@ class Shelf:
                 part = files[run.seed].with_suffix(f".{os.getpid()}")
                 part.write_text(text)
                 part.replace(files[run.seed])
-        return [Run(seed, **json.loads(file.read_text())) for seed, file in files.items()]
+        return [SeedRun(seed, **json.loads(file.read_text())) for seed, file in files.items()]
 
 
 def tuned(shelf: Shelf, name: str, seeds: list[int], rates: list[float]) -> dict[float, float]:
@@ -247,7 +194,7 @@ def main() -> None:
             table[f"{a} / {b}"] = ratio(arms[a], arms[b])
             print(f"{a} / {b:<13} {table[f'{a} / {b}'].line()}")
     if options.out:
-        settings = {"doors": K, "letters": V, "rows": ROWS, "group": GROUP, "target": TARGET, "smooth": SMOOTH}
+        settings = {"doors": DOORS, "letters": V, "rows": ROWS, "group": GROUP, "target": TARGET, "smooth": SMOOTH}
         write_json(options.out.with_suffix(".json"), arms, table, {"settings": settings, "tuning": rates})
         title = f"doors on a small decoder: reward, mean of {options.seeds} seeds"
         draw(options.out.with_suffix(".png"), arms, title, ROWS, SMOOTH, TARGET)

@@ -24,8 +24,8 @@ from until import ROOT, SMOOTH, reached, train_until
 sys.path.insert(0, str(ROOT))
 
 from critic_decoder import cost
+from decoder import DOORS, ROWS, TARGET
 from paired import Arm, draw, ratio, write_json
-from spans_decoder import ROWS, TARGET, K
 
 GAE = "credit.spread.lambda_=0.95"
 ARMS = {
@@ -120,7 +120,7 @@ def report(best: dict[str, float], options: argparse.Namespace) -> None:
     for arm, (found, runs) in sorted(arms.items(), key=lambda each: statistics.fmean(each[1][0].censored)):
         name = arm if len(runs) == options.seeds else f"{arm} ({len(runs)} seeds)"
         cells = [name, f"{best[arm]:g}", found.line().removeprefix("completions ")]
-        cells.append(f"{statistics.fmean(found.censored) * K / 1000:,.0f} k")
+        cells.append(f"{statistics.fmean(found.censored) * DOORS / 1000:,.0f} k")
         for other in ("dr_grpo", "spans"):
             if other not in arms or other == arm:
                 cells.append("")
