@@ -8,6 +8,8 @@ tau=0.8 horizon=null`; sampled: `sample.py tau=0.8` with `sampler=smc`, `mh` and
 its texts are known, and so is its distance: KL(q || p^alpha/Z) = log Z - alpha E_q[log p] - H(q); log Z comes from 128 runs of SMC.
 Runs so far are kept in OUT/bridge_stories.json, and a second call goes on
 from there; tables and pictures: benchmarks/stages/bridge/report.py.
+
+Shapes: S texts of a prompt, L tokens of prompt and text.
 """
 
 from __future__ import annotations

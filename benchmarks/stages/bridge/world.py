@@ -7,6 +7,9 @@ to rest (by enumeration, no sampling; a policy that can be any distribution, and
 with 128 texts a step come (16 groups of 8, Adam, the shipped strategies); how near SMC, Metropolis-Hastings and the optimum of Long
 Horizon Temperature Scaling are. Distances are total variation to p^alpha / Z. Writes OUT/bridge_world.json; tables and pictures:
 benchmarks/stages/bridge/report.py.
+
+Shapes: S seeds side by side (in tokens_PST texts of a prompt), X texts of up to the limit, C prefixes, K shared
+prefixes.
 """
 
 from __future__ import annotations
