@@ -1,31 +1,17 @@
 """Long Horizon Temperature Scaling through the trainer: reaches the enumerated optimum, resumes, keeps p frozen."""
 
-import itertools
-
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
 from sampling.exact import enumerate_texts, horizon_conditionals, total_variation
 from sampling.tabular import TabularModel
+from support.four_tokens import LIMIT, four_token_model, table_of
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.model.tau_input import load_tau_input
-
-LIMIT = 3
-
-
-def four_token_model(seed=0):
-    """Ids 0..3 only: 1 ends a text, the others are letters. Small enough to enumerate."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=4, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=32, initializer_range=0.25, eos_token_id=1, pad_token_id=0,
-        bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).float().eval()
 
 
 def trainer_for(folder, model, lhts, data=None, **config):
@@ -42,13 +28,6 @@ def trainer_for(folder, model, lhts, data=None, **config):
         processing_class=tiny_tokenizer(),
         lhts=lhts,
     )
-
-
-def table_of(model, prompt):
-    prefixes = [list(p) for n in range(LIMIT) for p in itertools.product(range(4), repeat=n)]
-    with torch.no_grad():
-        logits = torch.stack([model.eval()(input_ids=torch.tensor([prompt + p])).logits[0, -1] for p in prefixes])
-    return TabularModel(logits[None], eos_ids=(1,))
 
 
 @pytest.mark.slow

@@ -94,7 +94,8 @@ def main() -> None:
     missing = [cell for cell in order if not any((row["seed"], row["cell"]) == cell for row in done)]
     for seed, way in missing[: options.most]:
         started = time.perf_counter()
-        rows = sampled(seed) if way == "samplers" else [trained(seed, way)]
+        known = next((row["log z"] for row in done if row["seed"] == seed and "log z" in row), None)
+        rows = sampled(seed) if way == "samplers" else [trained(seed, way, known)]
         done += [{"seed": seed, "cell": way, **row} for row in rows]
         kept.write_text(json.dumps(done, indent=1) + "\n")
         shown = "  ".join(f"{row['way']} {row['distance']} {row['log p']:.3f} {row['length']:.1f}" for row in rows)
@@ -102,9 +103,9 @@ def main() -> None:
 
 
 class Start:
-    """The model of a seed, its prompt, and log Z."""
+    """The model of a seed, its prompt, and log Z (estimated once; 0 where it is not wanted)."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, log_z: float | None = None):
         register_grpo()
         chosen = [*MODEL, *WARM, "reward=own_likelihood", f"model.pretrain.seed={seed}"]
         command = compose_command("train_grpo", chosen)
@@ -114,6 +115,9 @@ class Start:
         self.model, self.tokenizer = policy.model.eval(), policy.tokenizer
         self.prompt = prompt_ids(task.train[0]["prompt"], self.tokenizer)
         self.lm, self.draws = CausalLM(self.model, self.tokenizer), torch.Generator().manual_seed(seed)
+        if log_z is not None:
+            self.log_z = log_z
+            return
         runs = SMC(64, max_rows=1024)(self.lm, [self.prompt], 1 / ALPHA, RUNS, LIMIT, torch.Generator().manual_seed(1))
         self.log_z = float(runs.log_normaliser_P[0])
 
@@ -153,15 +157,15 @@ def sampled(seed: int) -> list[dict]:
         seconds = time.process_time() - began
         known = name in ("start", "token")
         logq_S = (draws.logps_PS.double() / tau - draws.log_weights_PS)[0] if known else None
-        row = start.row(name, draws, seconds, logq_S)
+        row = start.row(name, draws, seconds, logq_S) | {"log z": start.log_z}
         rows.append(row | {"training tokens": 0, "ess": float(draws.ess_P[0] / max(1, draws.ess_out_of))})
     return rows
 
 
-def trained(seed: int, way: str) -> dict:
+def trained(seed: int, way: str, log_z: float | None) -> dict:
     """Trains by the product's command and writes with the model that it left."""
     verb, overrides = WAYS[way]
-    start = Start(seed)
+    start = Start(seed, log_z)
     with tempfile.TemporaryDirectory() as folder:
         (register_grpo if verb == "train_grpo" else register_sft)()
         given = [*MODEL, *WARM, *overrides, f"model.pretrain.seed={seed}", f"seed={seed}", f"run_dir={folder}/run"]
@@ -183,7 +187,7 @@ def trained(seed: int, way: str) -> dict:
     else:  # the start writes what it is trained on
         steps = [m for m in metrics if m.get("loss") is not None]
         lengths = [start_length(start)] * len(steps)
-    return row | {"training tokens": 64 * sum(lengths), "training seconds": training}
+    return row | {"log z": start.log_z, "training tokens": 64 * sum(lengths), "training seconds": training}
 
 
 def start_length(start: Start) -> float:
