@@ -1,6 +1,6 @@
 """Critics for the doors benchmarks: what each can see, and how it is fitted. Values first, then `fit` on the same rows.
 
-Legend: B completions, T tokens, W width of a hidden state, D features. `states_BTW[:, t]` is the state before token t.
+`states_BTW[:, t]` is the state before token t.
 
 Shapes: W width of the policy's states, D features, N entries of a fit, O outputs of a head.
 """
