@@ -9,6 +9,8 @@ its entropy,
     E_sequence[log p] - E_token[log p] = KL(token || p^alpha/Z) / alpha >= 0
 
 Nothing in that says whether texts become longer or repeat: the worlds differ in it.
+
+Shapes: X texts of up to the limit, C prefixes (sampling/tabular.py).
 """
 
 from __future__ import annotations

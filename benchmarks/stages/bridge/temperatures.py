@@ -7,6 +7,8 @@ of a sequence temperature below 1; sequence temperature by SMC with 64 particles
 held-out prompts, seeds of the sampling only; there nearly every token-tempered text counts, sequence temperature comes by their
 weights, and the token temperature with the entropy of p^alpha / Z is found on a grid and then drawn from anew. Runs so far are kept
 in OUT/temperatures.json. The exact twin: `python -m lab.equal_entropy`.
+
+Shapes: S texts of a prompt.
 """
 
 from __future__ import annotations
