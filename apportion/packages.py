@@ -23,7 +23,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "rewards": ("userio",),
     "tasks": ("userio", "rewards"),
     "sampling": (),
-    "configs": ("credit",),
+    "configs": ("userio", "credit"),
     "trainers": ("userio", "credit", "rewards", "tasks", "sampling", "configs"),
     "lab": ("userio", "credit", "rewards", "sampling", "configs", "trainers", "compare"),
     "compare": ("userio", "credit", "configs", "trainers"),

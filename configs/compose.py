@@ -24,6 +24,7 @@ from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_mem
 from configs.command_line.overrides import check_overrides
 from configs.command_line.unread import remedy
 from credit.strategy import Strategy
+from userio.namesakes import taken_by
 
 _OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -197,7 +198,7 @@ def locate(target: str):
         module, _, attribute = target.rpartition(".")
         hint = _nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
         reason = "" if hint else f" {str(error).splitlines()[-1]}"
-        raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}") from error
+        raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}{taken_by(error, Path.cwd())}") from error
 
 
 def config_choices(group: str, config_dirs: Iterable[str | Path] = ()) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rewards.likelihood import REFERENCE
 from rewards.text.opened import COLUMN
+from userio.namesakes import taken, taken_by
 
 _PREFIX = "reward_file_"
 # What TRL and CreditGRPOTrainer pass besides the columns of the dataset.
@@ -64,7 +65,7 @@ def named(spec: str, cwd: str | Path | None = None) -> Any:
     where, _, name = spec.rpartition(".")
     if not where or not name:
         raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
-    return _member(_importable(where, name, spec, folder), name, where)
+    return _member(_importable(where, name, spec, folder), name, where, taken(where, folder))
 
 
 def check_signature(func: Any, spec: str) -> None:
@@ -171,7 +172,8 @@ def load_file(path: str | Path, name: str = "") -> ModuleType:
             module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise ValueError(f"{file} does not import: {type(error).__name__}: {error}") from error
+        hint = taken_by(error, file.parent)
+        raise ValueError(f"{file} does not import: {type(error).__name__}: {error}{hint}") from error
     return module
 
 
@@ -185,21 +187,24 @@ def _importable(where: str, name: str, spec: str, folder: Path) -> ModuleType:
         try:
             return importlib.import_module(where)
         except ModuleNotFoundError as error:
+            if hint := taken_by(error, folder):
+                raise ValueError(f"{spec!r}: {error}{hint}.") from error
             raise ValueError(
                 f"{spec!r}: no module {error.name!r} to import, neither installed nor under {folder}. A file is "
                 f"named with a colon: {where.replace('.', '/')}.py:{name}"
             ) from None
         except Exception as error:
-            raise ValueError(f"Module {where!r} does not import: {type(error).__name__}: {error}") from error
+            hint = taken_by(error, folder)
+            raise ValueError(f"Module {where!r} does not import: {type(error).__name__}: {error}{hint}") from error
 
 
-def _member(module: ModuleType, name: str, where: str) -> Any:
+def _member(module: ModuleType, name: str, where: str, taken: str = "") -> Any:
     if hasattr(module, name):
         return getattr(module, name)
     callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     near = difflib.get_close_matches(name, callables, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(sorted(callables)) or 'no functions'}."
-    raise ValueError(f"{where} has no function {name!r}{hint}")
+    raise ValueError(f"{where} has no function {name!r}{hint}{taken}")
 
 
 class _on_path:

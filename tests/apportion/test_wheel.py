@@ -107,26 +107,24 @@ def test_the_wheel_holds_every_yaml_and_page_part_and_says_that_it_is_typed(whee
     assert {f"{name}/py.typed" for name in ("apportion", *NEEDS)} <= inside
 
 
+hostile = pytest.mark.parametrize("project", ["hostile"], indirect=True)
+
+
 def test_train_score_report_view(run, project, installed):
     before = files_of(installed)
-    run("apportion", "train_grpo", *TINY, "credit=uniform", "run_dir=runs/uniform", "reward.guard.workers=1")
-    launch = ["-m", "accelerate.commands.accelerate_cli", "launch"]
-    run("python", *launch, "-m", "apportion.train_grpo", *TINY, "credit=seq_norm", "run_dir=runs/seq_norm")
-    rewards = {}
-    for name in ("uniform", "seq_norm"):
-        summary = json.loads((project / "runs" / name / "summary.json").read_text())
-        rewards[name] = summary["initial_reward"]
-        assert summary["steps"] == 2 and summary["credit"] == name
-    assert rewards["uniform"] == rewards["seq_norm"] > 0  # the same first batch, scored in a worker and at home
+    run("apportion", "train_grpo", *TINY, "credit=seq_norm", "run_dir=runs/one", "reward.guard.workers=1")
+    summary = json.loads((project / "runs" / "one" / "summary.json").read_text())
+    assert summary["steps"] == 2 and summary["credit"] == "seq_norm" and summary["initial_reward"] > 0
     said = run("python", "-m", "apportion.score", "reward.funcs=[my_rewards.py:polite]", "--text", "a", "--json")
     assert json.loads(said)["scores"] == {"polite": float(ord("a") % 7)}
     run("apportion", "report", "runs")
-    assert "seq_norm" in (project / "runs" / "report" / "report.md").read_text()
-    run("python", "-m", "apportion.view", "runs/seq_norm", "credit=dr_grpo")
-    assert (project / "runs" / "seq_norm" / "credit.html").stat().st_size > 10_000
+    assert "seq_norm" in (project / "runs" / "report" / "runs.csv").read_text()
+    run("python", "-m", "apportion.view", "runs/one", "credit=dr_grpo")
+    assert (project / "runs" / "one" / "credit.html").stat().st_size > 10_000
     assert files_of(installed) == before, "something was written into the environment"
 
 
+@hostile
 def test_two_ranks_and_the_file_that_asks_for_them(run, project):
     config = Path(run("apportion", "configs").strip()) / "accelerate" / "cpu_2.yaml"
     launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(config)]
@@ -138,11 +136,12 @@ def test_sweep(run, project):
     run("apportion", "sweep", "credit=uniform,seq_norm", "seed=0", "jobs=2", "sweep_dir=sweeps/mine", *TINY)
     cells = sorted(path.parent.name for path in project.glob("sweeps/mine/cells/*/summary.json"))
     assert len(cells) == 2
-    assert "seq_norm" in (project / "sweeps" / "mine" / "report" / "report.md").read_text()
+    assert "seq_norm" in (project / "sweeps" / "mine" / "report" / "runs.csv").read_text()
     said = json.loads((project / "sweeps" / "mine" / "sweep.json").read_text())
     assert said["commit"] is None and said["versions"]["apportion"]
 
 
+@hostile
 def test_bench_and_card(run, project, installed):
     before = files_of(installed)
     run("apportion", "bench", "credit=seq_norm", "worlds=tiny", "jobs=2")
@@ -152,6 +151,7 @@ def test_bench_and_card(run, project, installed):
     assert files_of(installed) == before
 
 
+@hostile
 def test_a_strategy_of_the_users_from_a_folder_called_configs(run, project):
     """`--config-dir` is what the user says, whatever it is called; ours are found where they are."""
     (project / "configs" / "credit").mkdir(parents=True, exist_ok=True)
