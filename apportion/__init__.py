@@ -32,7 +32,8 @@ def __getattr__(name: str):
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"module 'apportion' has no attribute {name!r}{hint}")
     module = PUBLIC[name]
-    if places := packages.hidden(packages.needed_by(module.split(".")[0])):
+    home = "trainers" if module.startswith("apportion.") else module.split(".")[0]
+    if places := packages.hidden(packages.needed_by(home)):
         raise ImportError(f"{name} cannot be imported. {packages.sentence(places)}")
     owner = import_module(module)
     globals()[name] = value = getattr(owner, name) if hasattr(owner, name) else import_module(f"{module}.{name}")

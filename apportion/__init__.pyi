@@ -27,6 +27,9 @@ from trainers.grpo import CreditGRPOTrainer as CreditGRPOTrainer
 from trainers.lhts import LHTS as LHTS
 from trainers.lhts import LHTSTrainer as LHTSTrainer
 from trainers.sft import CreditSFTTrainer as CreditSFTTrainer
+
+# ---- runs
+from apportion.verbs import run_command as run_command
 from trainers.run.records import Recorder as Recorder
 from trainers.run.recording import CreditRecords as CreditRecords
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pkgutil import resolve_name
@@ -61,6 +62,27 @@ def run(name: str) -> None:
             raise SystemExit(code)
     else:
         runpy.run_module(verb.target, run_name="__main__", alter_sys=True)
+
+
+def run_command(name: str, overrides: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> None:
+    """Runs `train_grpo`, `train_sft`, `train_lhts` or `sample` in this process, as the command line does, with its overrides:
+    `run_command("train_grpo", ["credit=seq_norm", "run_dir=runs/mine"])`.
+
+    Args:
+        config_dirs: folders of your own YAMLs, as `--config-dir`.
+
+    Raises:
+        ValueError: what the command line refuses, with the remedy, before a model is loaded or a folder made.
+    """
+    known = [verb for verb in VERBS if VERBS[verb].arguments]
+    if name not in known:
+        raise ValueError(f"{name!r} is no command to run in a process of yours; there are {', '.join(known)}.")
+    from trainers.command.cli import compose_command
+
+    _, run, *register = VERBS[name].arguments
+    for function in register:
+        resolve_name(function)()
+    resolve_name(run)(compose_command(name, overrides, config_dirs))
 
 
 def main() -> None:

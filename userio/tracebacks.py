@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from traceback import FrameSummary
 
+from userio.commands import as_installed
+
 LOG = "_apportion_log"  # attribute of an exception: the file that holds its whole traceback
 SHOWN = 4  # frames of the user's, counted from the error
 _RAISE = dis.opmap["RAISE_VARARGS"]  # the instruction of a `raise` statement
@@ -56,7 +58,7 @@ def explain(error: BaseException, log: Path | None = None) -> str:
     log: the file that holds the whole traceback already.
     """
     if is_refusal(error, libraries=log is None):
-        return str(error)
+        return as_installed(str(error))
     ours = isinstance(error, ValueError) and _is_ours(traceback.extract_tb(error.__traceback__)[-1].filename)
     headline = str(error) if ours else _headline(error)
     whole = f"The whole traceback: {log}"

@@ -30,6 +30,7 @@ from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import REFUSED, Launch
 from configs.command_line.overrides import parse_overrides
 from configs.compose import CONFIG_DIR
+from userio.commands import as_installed
 from userio.terminal import steady_output
 from userio.tracebacks import tell
 from userio.visible import visible
@@ -309,7 +310,7 @@ def shown(command: Sequence[str]) -> str:
 
 def help_text() -> str:
     own = (CONFIG_DIR / "sweep.yaml").read_text(encoding="utf-8").split("\n\n", 1)
-    return "\n".join([
+    lines = [
         own[0].lstrip("# "), "",
         "  python sweep.py credit=uniform,seq_norm,dr_grpo seed=0,1,2 task=chain jobs=2 [key=value ...]",
         "  python sweep.py credit='glob(*)' seed='range(0,5)'      globs over a config group, ranges",
@@ -320,7 +321,8 @@ def help_text() -> str:
         "docs/compare/sweeps.md has more. Settings of the sweep itself:", "",
         *(f"  {line}" for line in own[1].splitlines()), "",
         "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
-    ])  # fmt: skip
+    ]  # fmt: skip
+    return as_installed("\n".join(lines))
 
 
 def main() -> int:

@@ -252,3 +252,14 @@ def test_an_unknown_name_is_an_attribute_error_with_the_nearest():
     with pytest.raises(AttributeError, match="did you mean 'CreditGRPOTrainer'"):
         apportion.CreditGRPOTrainr  # noqa: B018
     assert not hasattr(apportion, "__wrapped__")
+
+
+def test_a_command_in_a_process_of_the_users_refuses_as_the_command_line_does(tmp_path, monkeypatch):
+    from apportion import run_command
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no such choice"):
+        run_command("train_grpo", ["credit=seq_nrom"])
+    with pytest.raises(ValueError, match="there are train_grpo, train_sft, train_lhts, sample"):
+        run_command("report", ["runs"])
+    assert not list(tmp_path.iterdir())

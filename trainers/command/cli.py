@@ -24,6 +24,7 @@ from configs.compose import CONFIG_DIR, ConfigError, compose_layers, config_choi
 from credit.requires import check_requires, unmet
 from trainers.command.fields import epochs_or_steps, impossible_numbers, judge, strange_fields
 from trainers.command.world_size import check_launch, is_main_process, world_size
+from userio.commands import as_installed
 from userio.terminal import steady_output
 from userio.tracebacks import LOG, explain, frames_of_user, is_refusal
 
@@ -79,7 +80,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
             return
         check_launch(command.config.get("processes"))
         for sentence in command.said if is_main_process() else ():
-            print(f"{script}: {sentence}", file=sys.stderr, flush=True)
+            print(f"{script}: {as_installed(sentence)}", file=sys.stderr, flush=True)
         resolve_name(run)(command)
     except SystemExit as error:
         if not frames_of_user(error):
@@ -187,7 +188,7 @@ def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
         "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
         "  --cfg job          print the configuration and stop",
     ]
-    return "\n".join(lines)
+    return as_installed("\n".join(lines))
 
 
 def _groups_of(name: str) -> set[str]:

@@ -63,7 +63,7 @@ def processes_asked(command: list[str]) -> int | None:
         return None
     before_script = []
     for word in command:
-        if word.endswith(".py") and _program(word) != "accelerate":
+        if word.startswith("apportion.") or (word.endswith(".py") and _program(word) != "accelerate"):
             break
         before_script.append(word)
     number = _option(before_script, "--num_processes", "--num-processes")

@@ -218,6 +218,8 @@ def test_a_metrics_line_cut_off_by_a_kill_is_dropped(tmp_path):
         ("python /usr/bin/accelerate launch train_grpo.py trainer.seed=1", None),
         (f"accelerate launch --config_file {ROOT}/configs/accelerate/cpu_2.yaml train_grpo.py", 2),
         ("accelerate launch train_grpo.py --num_processes 9", None),
+        ("accelerate launch --num_processes 2 -m apportion.train_grpo seed=1", 2),
+        ("accelerate launch -m apportion.train_grpo --num_processes 9", None),
         ("pytest tests", None),
     ],
 )
