@@ -1,4 +1,4 @@
-"""Reward functions that misbehave, importable by name so that worker processes can load them."""
+"""Reward functions for tests, importable by name so that worker processes can load them: one is lively, the others misbehave."""
 
 import asyncio
 import contextlib
@@ -79,3 +79,8 @@ def logs_state(prompts, completions, trainer_state, log_metric, **columns):
 
 def modules(prompts, completions, **columns):
     return [float(name in sys.modules) for name in completions]
+
+
+def lively(prompts, completions, **columns):
+    """Share of digits in the completion: other completions, other rewards, so that even the smallest model can learn."""
+    return [sum(letter.isdigit() for letter in text) / max(1, len(text)) for text in completions]

@@ -29,7 +29,7 @@ SMALL = [
     "show=1",
 ]
 # The answers of such a model are never right, so nothing would be learned. This reward tells its completions apart.
-LIVELY = f"reward.funcs=[{ROOT / 'tests' / 'support' / 'lively.py'}:lively]"
+LIVELY = f"reward.funcs=[{ROOT / 'tests' / 'support' / 'reward_samples.py'}:lively]"
 
 
 def train(*overrides: str, script: str = "train_grpo.py", ranks: int = 1, cwd: Path | None = None, check: bool = True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewards.base import TextReward
-from rewards.composition import parts_of, unguarded
+from rewards.compose import parts_of, unguarded
 from rewards.guard import callable_name
 from rewards.text.opened import reads_tag
 from trainers.model.prompts import Openings, opening_tags

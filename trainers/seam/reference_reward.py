@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from trl import GRPOConfig
 
-from rewards.composition import parts_of
+from rewards.compose import parts_of
 from rewards.likelihood import REFERENCE
 from trainers.seam.visit import Scoring
 
