@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,33 @@ def test_a_folder_has_at_most_eighteen_entries():
                 entries[inner.parent.as_posix()] += 1
     full = {folder: count for folder, count in entries.items() if count > MOST_ENTRIES and folder != "."}
     assert not full
+
+
+def test_every_name_that_one_of_our_files_takes_from_another_is_there():
+    """Scripts and tests too, which nobody imports: read, not run."""
+    roots = {**FILES, **{_module(path): path for path in tracked("tests/support/*.py")}}
+    for path in tracked("*.py"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in roots:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    there = inner in roots or alias.name in _names(roots[node.module])
+                    assert there or alias.name == "*", f"{path} takes {alias.name} from {node.module}"
+
+
+def _module(path: Path) -> str:
+    return path.relative_to("tests").with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+@cache
+def _names(path: Path) -> set[str]:
+    """Everything that a file binds, at whatever depth; a module `__getattr__` gives all."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found

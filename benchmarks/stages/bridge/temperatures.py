@@ -32,8 +32,8 @@ from sampling.ancestral import TokenTemperature
 from sampling.causal_lm import CausalLM
 from sampling.draws import Draws, effective_sample_size
 from sampling.smc import SMC
+from trainers.command.build import build_policy, build_task
 from trainers.command.cli import compose_command
-from trainers.command.prepare import build_policy, build_task
 from trainers.model.prompts import prompt_ids
 from trainers.run.grpo import register_schema
 
