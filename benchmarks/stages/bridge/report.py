@@ -41,13 +41,53 @@ def main() -> None:
         json.loads((options.runs / f"bridge_{name}.json").read_text(encoding="utf-8")) for name in ("world", "stories")
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    world, stories = rounded(world), rounded(stories)
-    for name, data in (("world", world), ("stories", stories)):
+    for name, data in (("world", with_differences(world)), ("stories", columns(stories))):
         text = json.dumps(data, separators=(",", ":"))
         (options.out / f"bridge_{name}.json").write_text(text + "\n", encoding="utf-8")
     draw_world(world, options.out / "bridge_world.png")
     draw_stories(stories, options.out / "bridge_stories.png")
-    print("\n\n".join([limits_table(world), runs_table(world), stories_table(stories), break_even(stories)]))
+    print("\n\n".join([limits_table(world), runs_table(world), stories_table(stories)]))
+
+
+def with_differences(world: dict) -> dict:
+    """Each resting place with how much farther away than that of `dr_grpo` it is, world by world."""
+    rows = []
+    for row in world["limits"]:
+        gaps = [a - b for a, b in zip(row["KL to the target"], base_of(world, row)["KL to the target"], strict=True)]
+        rows.append(row if row["strategy"] == "dr_grpo" else {**row, "minus that of dr_grpo": gaps})
+    return rounded({**world, "limits": rows})
+
+
+def base_of(world: dict, row: dict) -> dict:
+    """The row of `dr_grpo` beside this one."""
+    return next(r for r in world["limits"] if (r["policy"], r["KL term"]) == (row["policy"], row["KL term"]))
+
+
+def columns(stories: list[dict]) -> dict:
+    """One number a seed for each way and measure, and distances less that of `dr_grpo` with the penalty in the reward."""
+    found: dict = {"ways": {}, "minus dr_grpo": {}, "texts of SMC that alignment costs": costs(stories)}
+    for way in WAYS:
+        rows = of_way(stories, way)
+        keys = [key for key, value in rows[0].items() if isinstance(value, (int, float))] if rows else []
+        found["ways"][way] = {key: [row[key] for row in rows] for key in keys}
+        both = shared(stories, way)
+        if rows and way != "dr_grpo" and both[0]:
+            found["minus dr_grpo"][way] = [a - b for a, b in zip(*both, strict=True)]
+    return rounded(found)
+
+
+def shared(stories: list[dict], way: str) -> tuple[list[float], list[float]]:
+    """Distances of a way and of `dr_grpo`, on the seeds that both have."""
+    of = {row["seed"]: row["distance"] for row in of_way(stories, way) if row["distance"] is not None}
+    base = {row["seed"]: row["distance"] for row in of_way(stories, "dr_grpo")}
+    both = sorted(of.keys() & base.keys())
+    return [of[seed] for seed in both], [base[seed] for seed in both]
+
+
+def costs(stories: list[dict]) -> list[float]:
+    """How many texts of SMC cost as many tokens as training, beyond the texts themselves."""
+    smc = {row["seed"]: row["tokens per text"] - row["length"] for row in of_way(stories, "smc")}
+    return [row["training tokens"] / smc[row["seed"]] for row in of_way(stories, "dr_grpo")]
 
 
 def rounded(node):
@@ -76,7 +116,7 @@ def limits_table(world: dict) -> str:
     ]
     lines.append("|" + "---|" * 7)
     for row in world["limits"]:
-        base = next(r for r in world["limits"] if (r["policy"], r["KL term"]) == (row["policy"], row["KL term"]))
+        base = base_of(world, row)
         gap = "" if base is row else difference(row["KL to the target"], base["KL to the target"], 4)
         values = [interval(row["distance"], 4), interval(row["KL to the target"], 4), gap]
         values.append(interval(row["length minus target's"], 3))
@@ -119,21 +159,11 @@ def stories_table(stories: list[dict]) -> str:
                 for key, digits in COSTS.items()
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    base = {row["seed"]: row["distance"] for row in of_way(stories, "dr_grpo")}
-    for way in ("seq_norm", "dr_grpo, KL in the loss", "lhts"):
-        other = {row["seed"]: row["distance"] for row in of_way(stories, way)}
-        both = sorted(base.keys() & other.keys())
-        if len(both) > 1:
-            gap = difference([other[s] for s in both], [base[s] for s in both], 2)
-            lines.append(f"\n{WAYS[way]} minus dr_grpo: {gap} ({len(both)} seeds)")
-    return "\n".join(lines)
-
-
-def break_even(stories: list[dict]) -> str:
-    """Texts from which training has cost fewer tokens than SMC: training tokens over what SMC draws beyond a text itself."""
-    smc = {row["seed"]: row["tokens per text"] - row["length"] for row in of_way(stories, "smc")}
-    counts = [row["training tokens"] / smc[row["seed"]] for row in of_way(stories, "dr_grpo")]
-    return f"Aligning costs the tokens of {interval(counts, 0)} texts of SMC."
+    for way in ("seq_norm", "dr_grpo, KL in the loss", "lhts", "token"):
+        mine, base = shared(stories, way)
+        if len(mine) > 1:
+            lines.append(f"\n{WAYS[way]} minus dr_grpo: {difference(mine, base, 2)} ({len(mine)} seeds)")
+    return "\n".join([*lines, f"\nAligning costs the tokens of {interval(costs(stories), 0)} texts of SMC."])
 
 
 def of_way(stories: list[dict], way: str) -> list[dict]:
@@ -146,7 +176,7 @@ def _named(strategy: str) -> str:
 
 def draw_world(world: dict, path: Path) -> None:
     """Distance over training, with the expected update's resting places and the samplers as lines."""
-    figure, axes = _panels(2, 8.6)
+    figure, axes = panels(2, 8.6)
     for axis, place, title in zip(
         axes, ("reward", "loss"), ("KL penalty in the reward", "TRL's KL term in the loss"), strict=True
     ):
@@ -181,7 +211,7 @@ def draw_world(world: dict, path: Path) -> None:
 
 def draw_stories(stories: list[dict], path: Path) -> None:
     """Where each way ends, likelihood against entropy; and training by tokens."""
-    figure, (top, bottom) = _panels(2, 8.6)
+    figure, (top, bottom) = panels(2, 8.6)
     marks = dict(zip(WAYS, ("o", "o", "^", "s", "D", "v", "P", "*"), strict=True))
     colours = dict(
         zip(WAYS, ("#999999", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E69F00", "#0072B2"), strict=True)
@@ -227,7 +257,7 @@ def draw_stories(stories: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=140)
 
 
-def _panels(count: int, height: float):
+def panels(count: int, height: float):
     import matplotlib
 
     matplotlib.use("Agg")
