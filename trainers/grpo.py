@@ -105,9 +105,9 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
+        self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
-        self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         super().__init__(*args, **kwargs)
         self._refuse_tools()
         if self.credit is not None and self.accelerator.is_main_process:
