@@ -103,6 +103,9 @@ def test_a_reference_that_is_not_there_or_moves_is_refused_before_a_model_is_loa
 def test_the_target_is_said_with_the_weight_of_the_reward(tmp_path):
     line = note_of_target([own_likelihood], [1.0], options(tmp_path, beta=1.0), kl_in_reward=True)
     assert "= 2 (sequence temperature 0.5)" in line and "elsewhere" not in line
+    assert "= 0 (likely texts are avoided" in note_of_target(
+        [own_likelihood], [-1.0], options(tmp_path, beta=1.0), True
+    )
     line = note_of_target([own_likelihood, len], [2.0, 1.0], options(tmp_path, beta=0.5), kl_in_reward=False)
     assert "= 5 (" in line and "tilted" in line and "elsewhere" in line
 

@@ -62,9 +62,12 @@ def note_of_target(rewards: Sequence[Callable], weights: Sequence[float], args: 
     if not shares or not args.beta > 0:
         return None
     alpha = 1 + sum(shares) / args.beta
-    line = (
-        f"target   p^alpha of the start, alpha = 1 + weight/beta = {alpha:.4g} (sequence temperature {1 / alpha:.3g})"
+    tau = (
+        f"sequence temperature {1 / alpha:.3g}"
+        if alpha > 0
+        else "likely texts are avoided: is the negative weight meant?"
     )
+    line = f"target   p^alpha of the start, alpha = 1 + weight/beta = {alpha:.4g} ({tau})"
     if len(shares) < len(rewards):
         line += ", tilted by the other rewards"
     if args.temperature != 1.0:
