@@ -65,7 +65,7 @@ def main() -> None:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\nPeak memory up to here: {peak:.1f} GiB.\n")
-    print("| G | groups of kinds | groups of texts | rloo | token_mean, 192 batches drawn | R - V(s_t) |")
+    print("| G | groups of items | groups of texts | rloo | token_mean, 192 batches drawn | R - V(s_t) |")
     print("|---:|---:|---:|---:|---:|---:|")
     found = exact(world("poison"))
 

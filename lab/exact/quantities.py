@@ -103,7 +103,9 @@ class Exact:
         """
         (_, width), parameters = self.tree.mask_NT.shape, self.theta.numel()
         if items * width * parameters * 8 > MAX_SCORE_BYTES:
-            raise ValueError(f"{items} kinds of texts x {width} tokens x {parameters} parameters do not fit in memory.")
+            raise ValueError(
+                f"{items} items (texts that count as one) x {width} tokens x {parameters} parameters do not fit in memory."
+            )
         mean_ITD = torch.zeros(items, width, parameters, dtype=torch.float64)
         if not isinstance(self.policy, Tabular):
             mean_ITD.index_add_(0, item_N, self.scores_NTD * share_N[:, None, None])

@@ -122,11 +122,11 @@ def count_groups(items: Items, prompt: int, size: int) -> int:
     return math.comb(len(items.of_prompt(prompt)) + size - 1, size)
 
 
-def multisets(kinds: int, size: int) -> Tensor:
+def multisets(count: int, size: int) -> Tensor:
     """(n, size) all non-decreasing index vectors."""
-    rows = np.arange(kinds)[:, None]
+    rows = np.arange(count)[:, None]
     for _ in range(size - 1):
-        repeat = kinds - rows[:, -1]
+        repeat = count - rows[:, -1]
         start = np.repeat(rows[:, -1], repeat)
         offset = np.arange(repeat.sum()) - np.repeat(np.cumsum(repeat) - repeat, repeat)
         rows = np.concatenate([np.repeat(rows, repeat, axis=0), (start + offset)[:, None]], axis=1)

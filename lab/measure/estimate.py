@@ -155,9 +155,9 @@ def _prepare(scorer: Scorer, group_size: int, budget: Budget):
     return coupling, items, _plan(coupling, len(items.prob_I), sizes, budget)
 
 
-def _plan(coupling: Coupling, kinds: int, sizes: list[int], budget: Budget):
+def _plan(coupling: Coupling, count: int, sizes: list[int], budget: Budget):
     """The enumeration that fits the budget, None if none does."""
-    if coupling.level == "rows" and kinds <= budget.groups:
+    if coupling.level == "rows" and count <= budget.groups:
         return every_row
     if coupling.level == "batch":
         return every_batch if math.prod(sizes) <= budget.calls else None

@@ -109,12 +109,12 @@ def _pearson(found: Moments, other_IT: Tensor, other_square_IT: Tensor, credit_M
 
 def _spearman(found: Moments, items: Items) -> float:
     """Pearson of the mid-ranks, both under the tokens' own probabilities."""
-    kinds, width = items.ideal_IT.shape
-    token_IT = torch.zeros(kinds, width, dtype=torch.float64)
+    count, width = items.ideal_IT.shape
+    token_IT = torch.zeros(count, width, dtype=torch.float64)
     token_IT.view(-1).index_add_(0, found.item_M * width + found.token_M, found.prob_M)
     rank_NT = weighted_ranks(items.ideal_NT.flatten(), (token_IT[items.item_N] * items.share_N[:, None]).flatten())
     rank_NT = rank_NT.view_as(items.ideal_NT) * items.share_N[:, None]
-    zeros = torch.zeros(kinds, width, dtype=torch.float64)
+    zeros = torch.zeros(count, width, dtype=torch.float64)
     mean_IT = zeros.index_add(0, items.item_N, rank_NT)
     square_IT = zeros.index_add(0, items.item_N, rank_NT.square() / items.share_N[:, None].clamp(min=1e-300))
     return _pearson(found, mean_IT, square_IT, weighted_ranks(found.credit_M, found.prob_M))

@@ -62,12 +62,12 @@ def moments(
         covariance: also the full matrix (at most MAX_COVARIANCE parameters).
         keep_estimates: keep each batch's conditional mean, for standard errors.
     """
-    kinds, width, parameters = items.mean_ITD.shape
+    count, width, parameters = items.mean_ITD.shape
     mean_D = torch.zeros(parameters, dtype=torch.float64)
     square = 0.0
     wants_matrix = covariance and parameters <= MAX_COVARIANCE
     matrix_DD = torch.zeros(parameters, parameters, dtype=torch.float64) if wants_matrix else None
-    push_IT = torch.zeros(kinds, width, dtype=torch.float64)
+    push_IT = torch.zeros(count, width, dtype=torch.float64)
     entries, estimates, batches = [], [], 0
     for block in blocks:
         block_mean_D, block_square = torch.zeros_like(mean_D), 0.0
@@ -137,9 +137,9 @@ def _inner_covariance(
     scorer: Scorer, items: Items, items_nR: Tensor, coefficients_nRT: Tensor, prob_n: Tensor
 ) -> Tensor:
     """(D, D) covariance that remains inside the items."""
-    kinds, width, _ = items.mean_ITD.shape
+    count, width, _ = items.mean_ITD.shape
     pairs_nRTT = coefficients_nRT[..., None] * coefficients_nRT[..., None, :] * prob_n[:, None, None, None]
-    pairs_ITT = torch.zeros(kinds, width, width, dtype=torch.float64)
+    pairs_ITT = torch.zeros(count, width, width, dtype=torch.float64)
     pairs_ITT.index_add_(0, items_nR.flatten(), pairs_nRTT.flatten(0, 1))
     deviation_NTD = scorer.learner.scores_NTD - items.mean_ITD[items.item_N]
     pairs_NTT = pairs_ITT[items.item_N] * items.share_N[:, None, None]
