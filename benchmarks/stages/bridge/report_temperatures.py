@@ -18,7 +18,7 @@ from compare.statistics import mean_interval
 from lab.equal_entropy import markdown
 
 TOKEN, SEQUENCE = "#D55E00", "#0072B2"
-MEASURES = {"log p": 1, "entropy": 1, "length": 1, "repeated pairs": 3, "ess": 3}
+MEASURES = {"log p": 1, "entropy": 1, "length": 1, "repeated pairs": 3, "repeated pairs beyond length": 3, "ess": 3}
 CHAIN = {"log p": 3, "length": 2, "repeated pairs": 4}
 
 
@@ -111,7 +111,7 @@ def chain_table(rows: list[dict]) -> str:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Stories: likelihood against diversity along both curves; then length and repetition against tau."""
-    figure, (first, second, third) = panels(3, 11.4)
+    figure, (first, second, third) = panels(3, 10.2)
     for way, colour in (("token", TOKEN), ("sequence", SEQUENCE)):
         curve = taus(rows, "stories", way)
         at = {tau: of(rows, "stories", way, tau) for tau in curve}

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -24,6 +25,10 @@ from pathlib import Path
 import datasets
 import torch
 import transformers
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from length_bias import repetition_by_length
 from stories import LIMIT, RUNS, Start
 from torch import Tensor
 
@@ -39,7 +44,7 @@ from trainers.run.grpo import register_schema
 
 SEQUENCE, TOKEN = (0.95, 0.9, 0.8, 0.6), (1.0, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1)  # of the stories
 CHAIN, GRID = (0.7, 0.5), (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16)
-TEXTS, TRIAL, LONGEST = 512, 128, 64  # of a prompt; to find a temperature; tokens
+TEXTS, TRIAL, LONGEST = 256, 128, 64  # of a prompt; to find a temperature; tokens
 
 
 def main() -> None:
@@ -73,13 +78,13 @@ def stories(seed: int) -> list[dict]:
     generator = torch.Generator().manual_seed(seed)
     for tau in TOKEN:
         draws = TokenTemperature(max_rows=512)(start.lm, [start.prompt], tau, TEXTS, LIMIT, generator)
-        found = means(draws, torch.full((1, TEXTS), 1.0 / TEXTS, dtype=torch.float64))
+        found = means(draws, torch.full((1, TEXTS), 1.0 / TEXTS, dtype=torch.float64)) | beyond_length(draws)
         share = float(effective_sample_size(draws.log_weights_PS).mean()) / TEXTS
         rows.append({"way": "token", "tau": tau, **found, "entropy": entropy_of(draws, tau), "ess": share})
     for tau in SEQUENCE:
         runs = RUNS // 2 if tau > 0.8 else RUNS
         draws = SMC(64, max_rows=1024)(start.lm, [start.prompt], tau, runs, LIMIT, generator)
-        found = means(draws, torch.full((1, runs), 1.0 / runs, dtype=torch.float64))
+        found = means(draws, torch.full((1, runs), 1.0 / runs, dtype=torch.float64)) | beyond_length(draws)
         entropy = float(draws.log_normaliser_P[0]) - found["log p"] / tau
         rows.append({"way": "sequence", "tau": tau, **found, "entropy": entropy, "ess": float(draws.ess_P[0]) / 64})
     return rows
@@ -123,6 +128,14 @@ def compared(lm: CausalLM, prompts: list, tau: float, generator: torch.Generator
 def means(draws: Draws, weights_PS: Tensor) -> dict[str, float]:
     values = {"log p": draws.logps_PS.double(), "length": draws.lengths_PS.double(), "repeated pairs": repeats(draws)}
     return {key: float((weights_PS * value_PS).sum(1).mean()) for key, value_PS in values.items()}
+
+
+def beyond_length(draws: Draws) -> dict[str, float]:
+    """Repeated pairs of each text less those of real stories as long as it (of the nearest length that ten of them have)."""
+    usual = repetition_by_length()
+    lengths = draws.lengths_PS[0].tolist()
+    expected = [usual[min(usual, key=lambda known: abs(known - length))] for length in lengths]
+    return {"repeated pairs beyond length": float(repeats(draws)[0].mean()) - sum(expected) / len(expected)}
 
 
 def repeats(draws: Draws) -> Tensor:
