@@ -117,7 +117,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         report_failures(self.reward_funcs)
         self._note_states(self.credit)
         if self.credit is not None:
-            self.add_callback(SaveOnGenerationBoundary(self))
+            self.add_callback(SaveOnGenerationBoundary())
 
     def _generate_and_score_completions(self, inputs):
         # [Step 1] Until the end of this call TRL's forward passes and rewards are noted in `scoring`.
@@ -215,7 +215,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         try:
             with self._kl_out_of_loss(), self.members.batch(self.model.training):
                 loss = super()._compute_loss(model, visit.inputs)
-            # [Step 12] Nothing of this micro-batch is left but what `visit.keep` put beside its rows.
+            # [Step 12] Nothing of this micro-batch is left.
             self._settle_doubts()
             if self._policy_stands_still:
                 loss = loss * 0.0

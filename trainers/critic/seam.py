@@ -115,14 +115,18 @@ class CriticSeam:
     # ---- the loss
 
     def _critic_states(self, visit: Visit, caught: list[Tensor]) -> Tensor | None:
-        """States of this micro-batch, with the graph that the fit needs, and the first visit's values beside the rows."""
+        """States of this micro-batch, with the graph that the fit needs; the values, where none came with the rows.
+
+        None come where TRL made no pass for old log-probs, and then this is the only visit to the rows: it makes that pass
+        whenever a batch is used again.
+        """
         critic, inputs = self.critic, visit.inputs
         if critic.at_scoring:
             return None
         learn = self.model.training and torch.is_grad_enabled()
         states_BTD = critic.pass_of_own(inputs, learn) if critic.own_pass else torch.cat(caught)
         if VALUES_BT not in inputs:
-            visit.keep(VALUES_BT, critic.values(states_BTD, inputs["completion_mask"].bool()))
+            inputs[VALUES_BT] = critic.values(states_BTD, inputs["completion_mask"].bool())
         return states_BTD
 
     def _fit_critic(self, visit: Visit, states_BTD: Tensor | None) -> None:

@@ -22,8 +22,7 @@ COMPLETE_MARK = "complete"
 class SaveOnGenerationBoundary(TrainerCallback):
     """Puts off a due checkpoint to the next optimiser step after which rollouts are generated anew."""
 
-    def __init__(self, trainer):
-        self._trainer = trainer
+    def __init__(self):
         self._due = False
 
     def on_step_end(self, args, state, control, **kwargs):

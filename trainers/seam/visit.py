@@ -55,9 +55,8 @@ class Visit:
     """One micro-batch in TRL's loss: what a `credit_observers` function is called with.
 
     Attributes:
-        inputs: TRL's batch dict, a copy for this visit: TRL's loss reads what is written here, and nobody after it does.
+        inputs: TRL's batch dict, a copy for this visit: TRL's loss reads what is written here, and no later visit to the same rows.
             Beside TRL's own keys it holds this package's, see the top of trainers/seam/visit.py.
-        kept: the dict that TRL keeps for the next visit to the same rows (`num_iterations`).
         mask_BT: bool, tokens that are learned from.
         signals: of this micro-batch, by name (credit/batch.py), as members of the strategy see them.
         advantages_BT: the credit, 0 at masked tokens.
@@ -66,7 +65,6 @@ class Visit:
     """
 
     inputs: dict[str, Any]
-    kept: dict[str, Any]
     mask_BT: Tensor
     signals: dict[str, Any] = field(default_factory=dict)
     advantages_BT: Tensor | None = None
@@ -75,11 +73,7 @@ class Visit:
 
     @classmethod
     def to(cls, inputs: dict[str, Any]) -> Visit:
-        return cls(dict(inputs), inputs, learning_mask(inputs))
-
-    def keep(self, key: str, value: Tensor) -> None:
-        """Puts it beside the rows, for this visit and those that follow."""
-        self.inputs[key] = self.kept[key] = value
+        return cls(dict(inputs), learning_mask(inputs))
 
 
 def learning_mask(inputs: dict[str, Any]) -> Tensor:

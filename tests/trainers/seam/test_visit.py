@@ -17,7 +17,6 @@ from support.exact.fixed import made_rollouts
 from support.exact.replay import replay_trainer
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
-from trainers.seam.visit import ADVANTAGES_BT, VALUES_BT, Visit
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -54,16 +53,19 @@ def test_nothing_is_left_on_the_trainer_when_scoring_dies(tmp_path):
     assert trainer._scoring is None
 
 
-def test_what_is_written_for_trls_loss_is_gone_at_the_next_visit_and_what_is_kept_is_there():
-    """One batch used twice: values of the first visit stay with the rows, advantages are TRL's own again."""
-    visits: list[Visit] = []
-    fit(value(HEAD), max_steps=2, num_iterations=2, observe=lambda trainer, visit: visits.append(visit))
+def test_what_is_written_for_trls_loss_is_gone_at_the_next_visit():
+    """One batch used twice, the policy moving in between: TRL's own advantages, one for each row, are there again."""
+    visits, shapes = [], []
+
+    def look(trainer, visit):
+        visits.append(visit)
+        shapes.append(trainer._buffered_inputs[0]["advantages"].shape)
+
+    fit(value(HEAD), max_steps=2, num_iterations=2, observe=look)
     first, second = visits
-    assert first.kept is second.kept and first.inputs is not second.inputs
-    assert torch.equal(second.signals["values_BT"], first.kept[VALUES_BT])
+    assert first.inputs is not second.inputs and torch.equal(first.signals["values_BT"], second.signals["values_BT"])
     assert not torch.equal(second.signals["policy_logps_BT"], first.signals["policy_logps_BT"])
-    assert first.inputs["advantages"].shape == first.mask_BT.shape  # ours, one for each token
-    assert first.kept["advantages"].dim() == 1 and ADVANTAGES_BT not in first.kept  # TRL's, one for each row
+    assert first.inputs["advantages"].shape == first.mask_BT.shape and set(shapes) == {first.mask_BT.shape[:1]}
 
 
 # ---- observers
