@@ -83,7 +83,8 @@ def test_sweep_reaches_training_by_process_and_files():
     for path in tracked("compare/sweep/*.py"):
         assert "trl" not in imports(path, lazily=True)
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"trainers\.(run|grpo|build|replay)\b", text.replace("trainers.run.grpo:", "")), path
+        text = re.sub(r"trainers\.run\.(grpo:|files\b)", "", text)
+        assert not re.search(r"trainers\.(run|grpo|command|seam)\b", text), path
 
 
 def test_files_stay_short():
