@@ -25,6 +25,7 @@ from configs.command_line.overrides import check_overrides
 from configs.command_line.unread import remedy
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
+from userio.words import word_of
 
 _OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -149,15 +150,47 @@ def make_strategy(node: DictConfig | None) -> Strategy:
             check_keys(f"credit.{axis}", child, whose)
             if inspect.isroutine(locate(child["_target_"])):
                 child["_partial_"] = True
-    try:
-        strategy = instantiate(OmegaConf.create(whole))
-    except HydraException as error:
-        raise ConfigError(f"credit: {error.__cause__ or error}") from error
+    strategy = _instantiated("credit", OmegaConf.create(whole), wrapped=(Exception,))
     if not isinstance(strategy, Strategy):
         raise ConfigError(
             f"credit must build a credit.Strategy (or a subclass), `{whole['_target_']}` built {type(strategy)}."
         )
     return strategy
+
+
+def build_node(what: str, node: DictConfig | None, **extra: Any) -> Any:
+    """What the `_target_` of a node makes of its other keys, inner nodes first. extra: objects that are passed as they are.
+
+    Raises:
+        ConfigError: there is no `_target_`, or it cannot be imported, takes no such key, or refuses its values.
+    """
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
+    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
+    raised = (ValueError, ImportError, OSError)
+    return _instantiated(what, node, wrapped=(*raised, TypeError), raised=raised, extra=extra, _convert_="all")
+
+
+def _instantiated(
+    what: str,
+    node: DictConfig,
+    wrapped: tuple[type[Exception], ...],
+    raised: tuple[type[Exception], ...] = (),
+    extra: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """The only place where Hydra makes objects. wrapped, raised: what an object may raise to refuse its settings, as the
+    cause of an exception of Hydra's or by itself; all else goes on as it is."""
+    try:
+        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
+        return instantiate(node, **options, _partial_=True)(**extra) if extra else instantiate(node, **options)
+    except raised as error:
+        raise ConfigError(f"{what}: {error}") from error
+    except HydraException as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, wrapped):
+            raise ConfigError(f"{what}: {cause or error}") from error
+        raise cause from None
 
 
 def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
@@ -219,7 +252,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     """Hydra's message, plus the nearest right name where a name was wrong."""
     text = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
     if "Config group override must be" in text:
-        empty = next((o for o in overrides if o.split("=")[-1] in ("null", "")), "a config group")
+        empty = next((o for o in overrides if word_of(o).value in ("null", "")), "a config group")
         return f"{empty}: must name a choice, see --help; or leave it out."
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
     if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
@@ -237,13 +270,11 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         )
     if "does not support deletion" in text:
         gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
-        return (
-            f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {gone[1:].split('=')[0]}=..."
-        )
+        return f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {word_of(gone).name}=..."
     if missing:
         return _no_setting(missing.group(1), name, overrides, folders)
     cause = str(error.__cause__ or "")
-    culprit = next((o for o in overrides if str(error).count(o.split("=")[0])), "")
+    culprit = next((o for o in overrides if str(error).count(word_of(o).key)), "")
     text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
     return f"{culprit}: {text}" if culprit and culprit not in text else text
 
@@ -278,7 +309,7 @@ def _verbs_with(group: str, but: str) -> str:
 
 def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
     """The configuration with the group choices alone; None if they are what failed."""
-    groups = [o for o in overrides if "." not in o.split("=")[0] and (CONFIG_DIR / o.split("=")[0]).is_dir()]
+    groups = [o for o in overrides if "." not in word_of(o).key and (CONFIG_DIR / word_of(o).key).is_dir()]
     if groups == list(overrides):
         return None
     try:

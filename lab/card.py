@@ -31,6 +31,7 @@ from lab.measure.estimate import Budget
 from lab.measure.invariances import invariances
 from lab.measure.metrics import nothing_learned
 from userio.tracebacks import tell
+from userio.words import word_of
 
 _PAGES = CONFIG_DIR.parent / "docs" / "strategies"
 FOLDER = _PAGES if _PAGES.is_dir() else Path("docs", "strategies")  # installed, there is no docs/ beside us
@@ -335,7 +336,7 @@ def _axis_row(axis: str, member) -> str:
 
 
 def _meaning(spec: Spec) -> str:
-    choice = spec.overrides[0].partition("=")[2]
+    choice = word_of(spec.overrides[0]).text
     for folder in (*spec.config_dirs, CONFIG_DIR):
         path = Path(folder) / "credit" / f"{choice}.yaml"
         if path.is_file():

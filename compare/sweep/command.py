@@ -34,6 +34,7 @@ from userio.commands import as_installed
 from userio.terminal import steady_output
 from userio.tracebacks import tell
 from userio.visible import visible
+from userio.words import word_of
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _axis(override: Override, config_dirs: Sequence[str]) -> Axis:
     key, line = override.get_key_element(), override.input_line or ""
     choices = _choices(key, config_dirs)
     if not override.is_sweep_override():
-        values = (line.partition("=")[2],)
+        values = (word_of(line).text,)
     elif isinstance(override.value(), Glob):
         values = tuple(override.value().filter(choices))  # type: ignore[union-attr]
         if not values:
