@@ -23,11 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.overrides import check_overrides
 from configs.command_line.unread import remedy
+from configs.fields.defaults import fields_of_command, fill, is_declared
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
 from userio.words import word_of
 
-_OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent
 
 
@@ -60,8 +60,7 @@ def compose_layers(
         check_overrides(overrides)
     except ValueError as error:
         raise ConfigError(f"{error}") from None
-    # `{}` stands for what others know and check (rewards.guard, a chat template); Hydra would refuse keys it has not seen.
-    overrides = [f"++{override}" if override.startswith(_OPEN) else override for override in overrides]
+    given, overrides = list(overrides), _beyond_yaml(name, overrides)
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
@@ -75,7 +74,7 @@ def compose_layers(
             config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
             layers = layers_of(GlobalHydra.instance().config_loader(), name, overrides, [CONFIG_DIR, *folders])
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(_explain(error, name, overrides, folders)) from None
+            raise ConfigError(_explain(error, name, given, folders)) from None
         finally:
             GlobalHydra.instance().clear()
     choices = {key: value for key, value in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
@@ -83,7 +82,31 @@ def compose_layers(
         del config["hydra"]
     separate_members(config, layers)
     _name_by_file(config, choices.get("credit"), layers)
+    for key in _settings_in(name, given):
+        if not is_declared(key, config, name, layers):
+            raise ConfigError(_no_setting(key, name, given, folders))
+    fill(config, name)
     return config, choices, layers
+
+
+def _beyond_yaml(name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides for Hydra, which refuses keys that it has not seen: a YAML says departures only, so a setting may stand in none.
+    Whether somebody reads it is asked afterwards."""
+    ours = {*_settings_in(name, overrides), "trainer.chat_template_kwargs"}
+    keys = [override.split("=")[0] for override in overrides]
+    is_ours = [key in ours or key.startswith("trainer.chat_template_kwargs.") for key in keys]
+    return [f"++{override}" if ours else override for override, ours in zip(overrides, is_ours, strict=True)]
+
+
+def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
+    """The keys among the overrides that set something of our own: no choice of a group, no field of TRL's."""
+    own = {field.name for field in fields_of_command(name)}
+    keys = [override.split("=")[0] for override in overrides if "=" in override]
+    return [
+        key
+        for key in keys
+        if key in own or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
+    ]
 
 
 def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
@@ -210,7 +233,7 @@ def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
         if key.startswith("_"):
             continue  # Hydra's own
         if key not in parameters:
-            takes = _nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
+            takes = nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
             raise ConfigError(f"{place}.{key}: `{target}` takes no {key!r}.{takes}{whose}")
         default = parameters[key].default
         if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
@@ -229,7 +252,7 @@ def locate(target: str):
         return get_object(target)
     except Exception as error:
         module, _, attribute = target.rpartition(".")
-        hint = _nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
+        hint = nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
         reason = "" if hint else f" {str(error).splitlines()[-1]}"
         raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}{taken_by(error, Path.cwd())}") from error
 
@@ -259,7 +282,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         group, choice = found.groups()
         choices = config_choices(group, folders)
         if choices:
-            return f"{group}={choice}: no such choice.{_nearest(choice, choices)} There is: {', '.join(choices)}."
+            return f"{group}={choice}: no such choice.{nearest(choice, choices)} There is: {', '.join(choices)}."
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
         bad = key.group(1)
         full = re.search(r"full_key: (\S+)", text)
@@ -273,6 +296,11 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         return f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {word_of(gone).name}=..."
     if missing:
         return _no_setting(missing.group(1), name, overrides, folders)
+    if "Could not delete" in text:
+        gone = next(o[1:].split("=")[0] for o in overrides if o.startswith("~"))
+        if gone.split(".")[0] in (field.name for field in fields_of_command(name)):
+            return f"`{gone}` is read by the run and cannot be taken away; give it a value"
+        return f"~{gone}: no YAML says anything of `{gone}`, so there is nothing to take away; leave it out."
     cause = str(error.__cause__ or "")
     culprit = next((o for o in overrides if str(error).count(word_of(o).key)), "")
     text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
@@ -287,13 +315,18 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
         return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
-    if near := _nearest(leaf, _keys_at(whole, parent), prefix=parent):
+    first = where.split(".")[0].split("/")[0]
+    if whole is not None and first not in whole:
+        return _no_setting(first, name, overrides, folders)
+    if near := nearest(leaf, _keys_at(whole, parent), prefix=parent):
         return f"`{where}` is no setting.{near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
     choices = config_choices(group, folders) if parent else {}
     owners = [c for c in choices if leaf in _keys_at(_chosen(name, [*others, f"{group}={c}"], folders), parent)]
     having = f" It belongs to {', '.join(f'{group}={owner}' for owner in owners)}." if owners else ""
-    return f"`{where}` is no setting.{having}"
+    there = [key for key in _keys_at(whole, parent) if not key.startswith("_")]
+    known = f" There is {', '.join(there)}." if there and not having else ""
+    return f"`{where}` is no setting.{having}{known}"
 
 
 def _verbs_with(group: str, but: str) -> str:
@@ -327,6 +360,6 @@ def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
     return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
 
 
-def _nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
+def nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

@@ -150,10 +150,12 @@ def _config(name: str, roots: Sequence[Path]) -> dict[str, Any]:
         if (file := folder / f"{name}.yaml").is_file():
             node = _yaml(file.read_text(encoding="utf-8"))
             if not isinstance(node, dict) or "funcs" not in node:
-                raise ValueError(f"{file} needs the keys funcs, weights and guard; see configs/reward/regex.yaml.")
+                raise ValueError(
+                    f"{file} needs the key funcs, and may have weights and guard; see configs/reward/regex.yaml."
+                )
             if "defaults" in node or "${" in json.dumps(node, default=str):
                 raise ValueError(f"{file}: `defaults` and ${{...}} are Hydra's; scoring reads plain YAML only.")
-            return node
+            return {"weights": None, "guard": {}, **node}
     names = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."

@@ -25,7 +25,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Launch:
-    """Launch options of every cell; see configs/sweep.yaml."""
+    """Launch options of every cell; see configs/fields/commands.py."""
 
     program: tuple[str, ...] = ("accelerate", "launch")
     script: str = "train_grpo.py"
