@@ -96,7 +96,7 @@ def _of_dataclass(node: ast.ClassDef, source: Source) -> Iterator[Field]:
         if not isinstance(entry, ast.AnnAssign) or not isinstance(entry.target, ast.Name):
             continue
         kind = ast.unparse(entry.annotation)
-        if kind.startswith("ClassVar") or entry.target.id.startswith("_"):
+        if kind.startswith("ClassVar") or entry.target.id.startswith("_") or _is_no_argument(entry.value):
             continue
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         text = str(after.value.value) if is_text and isinstance(after.value.value, str) else ""  # type: ignore[union-attr]
@@ -158,6 +158,13 @@ def _inner(annotation: ast.expr | None, source: Source) -> tuple[Field, ...]:
     return ()
 
 
+def _is_no_argument(node: ast.expr | None) -> bool:
+    """Whether it is a `field(init=False)`."""
+    return isinstance(node, ast.Call) and any(
+        word.arg == "init" and ast.unparse(word.value) == "False" for word in node.keywords
+    )
+
+
 def _is_dataclass(node: ast.ClassDef) -> bool:
     return any(ast.unparse(decorator).split("(")[0].endswith("dataclass") for decorator in node.decorator_list)
 
@@ -170,6 +177,8 @@ def _value(node: ast.expr | None, source: Source) -> Any:
         words = {word.arg: word.value for word in node.keywords}
         if "default" in words:
             return _value(words["default"], source)
+        if "default_factory" not in words:
+            return REQUIRED
         factory = words["default_factory"]
         if isinstance(factory, ast.Lambda):
             return _value(factory.body, source)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from configs.compose import CONFIG_DIR
 from tasks.base import Task
 from trainers.model.adapters import base_of, commit_of, fit_embeddings, with_adapter
 from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
@@ -27,7 +29,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear", "bias": "none"}
+# What `peft: lora` stands for.
+LORA: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "model" / "peft" / "lora.yaml").read_text(encoding="utf-8"))
 
 
 def hf(
