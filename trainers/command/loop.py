@@ -1,0 +1,51 @@
+"""`python -m trainers.loop`: from its words to `trainers.loop.train`. Whatever can be wrong is looked at before a model is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from configs.compose import ConfigError
+from credit.requires import unmet
+from credit.strategy import Strategy
+from trainers.command.build import build_policy, build_rewards, build_strategy, build_task
+from trainers.command.cli import Command
+from trainers.command.fields import impossible_numbers
+from trainers.critic.plain import unknown_critic
+from trainers.loop import train
+
+AT_LEAST_ONE = ("max_steps", "logging_steps")
+NOT_NEGATIVE = ("learning_rate", "max_grad_norm", "epsilon", "beta")
+
+
+def run_loop(command: Command) -> None:
+    """Raises ConfigError: with the remedy."""
+    config, args = command.config, command.config.trainer
+    strategy, task = build_strategy(config), build_task(config)
+    config.reward.guard = {"enabled": False}  # a reward that fails ends the loop
+    rewards = build_rewards(config, task)
+    args.max_completion_length = args.max_completion_length or task.max_completion_length or 64
+    for complaint in complaints(strategy, args):
+        raise ConfigError(complaint)
+    torch.manual_seed(config.seed)
+    policy = build_policy(config, task)
+    if policy.peft_config is not None:
+        raise ConfigError("model/peft: the loop trains all weights; leave the adapter to train_grpo.py.")
+    train(policy.model, policy.tokenizer, task.train, rewards, strategy, args)
+
+
+def complaints(strategy: Strategy, args) -> Iterator[str]:
+    """What would train something else than was asked for, a sentence each. `args`: the node `trainer`."""
+    yield from impossible_numbers(args)
+    yield from (f"credit strategy {strategy.name!r} {sentence}." for sentence in unmet(strategy.requires, args))
+    yield from (f"trainer.{name}={args[name]} must be at least 1." for name in AT_LEAST_ONE if args[name] < 1)
+    yield from (f"trainer.{name}={args[name]} must not be negative." for name in NOT_NEGATIVE if args[name] < 0)
+    if args.per_device_train_batch_size % args.num_generations:
+        yield (
+            f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is no multiple of "
+            f"trainer.num_generations={args.num_generations}, and a batch holds whole groups. Change one of them."
+        )
+    if strategy.kl_in_reward and not args.beta:
+        yield "credit.kl_in_reward takes its coefficient from trainer.beta, which is 0. Set e.g. trainer.beta=0.05."
+    yield from unknown_critic(strategy)
