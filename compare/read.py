@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.untrusted import read_object, read_text
+from trainers.run.files import CONFIG, METRICS, SUMMARY, rows_of
 
 # Generated tokens if the run counts them, else what TRL counts (prompt and completion tokens, all ranks).
 TOKEN_COLUMNS = ("generated_tokens", "num_tokens")
@@ -127,7 +127,7 @@ def read_study(folders: Iterable[str | Path]) -> Study:
 
 def _runs_below(folder: Path) -> list[Path]:
     """Folders with a metrics.jsonl, reports left out."""
-    return sorted(p.parent for p in folder.rglob("metrics.jsonl") if "report" not in p.relative_to(folder).parts[:-1])
+    return sorted(p.parent for p in folder.rglob(METRICS) if "report" not in p.relative_to(folder).parts[:-1])
 
 
 def _sweep(folder: Path) -> dict[str, Any] | None:
@@ -160,13 +160,13 @@ def read_run(folder: Path, task: str | None = None, arm: str | None = None, seed
     Raises:
         ValueError: metrics.jsonl cannot be read, or holds no number.
     """
-    columns = read_metrics(folder / "metrics.jsonl")
+    columns = metric_columns(folder / METRICS)
     if not columns:
-        if not (folder / "metrics.jsonl").is_file() or (folder / "metrics.jsonl").stat().st_size == 0:
+        if not (folder / METRICS).is_file() or (folder / METRICS).stat().st_size == 0:
             return None
         raise ValueError("metrics.jsonl holds no row with a step and numbers")
     notes: list[str] = []
-    config, summary = (_read(folder / name, notes) for name in ("config.yaml", "summary.json"))
+    config, summary = (_read(folder / name, notes) for name in (CONFIG, SUMMARY))
     finished = summary is not None
     config, summary = config or {}, summary or {}
     titled, from_path = arm is not None, re.fullmatch(r"seed(\d+)", folder.name)
@@ -189,19 +189,18 @@ def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:
         return None
 
 
-def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
+def metric_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     """metrics.jsonl as columns, sorted by step. A step logged twice (a resumed run) counts once, the last time; lines
     cut short by a crash and lines without a step are left out."""
     rows: dict[int, dict[str, float]] = {}
-    for line in (read_text(path) or "").split("\n"):
+    for row in rows_of(read_text(path) or ""):
+        if isinstance(row.get("step"), bool):
+            continue
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict) or isinstance(row.get("step"), bool):
-                continue
             step = int(row["step"])
             numbers = {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
             numbers["step"] = float(step)
-        except (ValueError, OverflowError, RecursionError, KeyError, TypeError):
+        except (ValueError, OverflowError, KeyError, TypeError):
             continue
         rows.setdefault(step, {}).update(numbers)
     steps = sorted(rows)

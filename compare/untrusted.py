@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from trainers.run.files import write_bytes
 
 LARGEST = 256 * 2**20  # bytes of a file that is read whole
 DEEPEST = 100
@@ -78,18 +79,4 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all. A link at `path` is replaced, so that it cannot lead the writing elsewhere."""
     content = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(half, 0o666 & ~_umask())  # mkstemp's own mode lets nobody else read
-        os.replace(half, path)
-    except BaseException:
-        Path(half).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_bytes(path, content, mark=str(os.getpid()))

@@ -1,1 +1,2 @@
-"""The YAML groups, and what reads them: compose.py, schema.py, command_line/."""
+"""The YAML groups, which say departures only, and what reads them: compose.py, schema.py (TRL's fields), fields/ (ours),
+command_line/."""

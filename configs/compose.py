@@ -23,10 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.overrides import check_overrides
 from configs.command_line.unread import remedy
+from configs.fields.defaults import fields_of_command, fill, is_declared
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
+from userio.words import word_of
 
-_OPEN = ("reward.guard.", "chat_template_kwargs.", "chat_template_kwargs=", "trainer.chat_template_kwargs.")
 CONFIG_DIR = Path(__file__).resolve().parent
 
 
@@ -59,8 +60,7 @@ def compose_layers(
         check_overrides(overrides)
     except ValueError as error:
         raise ConfigError(f"{error}") from None
-    # `{}` stands for what others know and check (rewards.guard, a chat template); Hydra would refuse keys it has not seen.
-    overrides = [f"++{override}" if override.startswith(_OPEN) else override for override in overrides]
+    given, overrides = list(overrides), _beyond_yaml(name, overrides)
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
@@ -74,7 +74,7 @@ def compose_layers(
             config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
             layers = layers_of(GlobalHydra.instance().config_loader(), name, overrides, [CONFIG_DIR, *folders])
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(_explain(error, name, overrides, folders)) from None
+            raise ConfigError(_explain(error, name, given, folders)) from None
         finally:
             GlobalHydra.instance().clear()
     choices = {key: value for key, value in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
@@ -82,7 +82,31 @@ def compose_layers(
         del config["hydra"]
     separate_members(config, layers)
     _name_by_file(config, choices.get("credit"), layers)
+    for key in _settings_in(name, given):
+        if not is_declared(key, config, name, layers):
+            raise ConfigError(_no_setting(key, name, given, folders))
+    fill(config, name)
     return config, choices, layers
+
+
+def _beyond_yaml(name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides for Hydra, which refuses keys that it has not seen: a YAML says departures only, so a setting may stand in none.
+    Whether somebody reads it is asked afterwards."""
+    ours = {*_settings_in(name, overrides), "trainer.chat_template_kwargs"}
+    keys = [override.split("=")[0] for override in overrides]
+    is_ours = [key in ours or key.startswith("trainer.chat_template_kwargs.") for key in keys]
+    return [f"++{override}" if ours else override for override, ours in zip(overrides, is_ours, strict=True)]
+
+
+def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
+    """The keys among the overrides that set something of our own: no choice of a group, no field of TRL's."""
+    own = {field.name for field in fields_of_command(name)}
+    keys = [override.split("=")[0] for override in overrides if "=" in override]
+    return [
+        key
+        for key in keys
+        if key in own or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
+    ]
 
 
 def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
@@ -149,15 +173,47 @@ def make_strategy(node: DictConfig | None) -> Strategy:
             check_keys(f"credit.{axis}", child, whose)
             if inspect.isroutine(locate(child["_target_"])):
                 child["_partial_"] = True
-    try:
-        strategy = instantiate(OmegaConf.create(whole))
-    except HydraException as error:
-        raise ConfigError(f"credit: {error.__cause__ or error}") from error
+    strategy = _instantiated("credit", OmegaConf.create(whole), wrapped=(Exception,))
     if not isinstance(strategy, Strategy):
         raise ConfigError(
             f"credit must build a credit.Strategy (or a subclass), `{whole['_target_']}` built {type(strategy)}."
         )
     return strategy
+
+
+def build_node(what: str, node: DictConfig | None, **extra: Any) -> Any:
+    """What the `_target_` of a node makes of its other keys, inner nodes first. extra: objects that are passed as they are.
+
+    Raises:
+        ConfigError: there is no `_target_`, or it cannot be imported, takes no such key, or refuses its values.
+    """
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
+    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
+    raised = (ValueError, ImportError, OSError)
+    return _instantiated(what, node, wrapped=(*raised, TypeError), raised=raised, extra=extra, _convert_="all")
+
+
+def _instantiated(
+    what: str,
+    node: DictConfig,
+    wrapped: tuple[type[Exception], ...],
+    raised: tuple[type[Exception], ...] = (),
+    extra: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """The only place where Hydra makes objects. wrapped, raised: what an object may raise to refuse its settings, as the
+    cause of an exception of Hydra's or by itself; all else goes on as it is."""
+    try:
+        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
+        return instantiate(node, **options, _partial_=True)(**extra) if extra else instantiate(node, **options)
+    except raised as error:
+        raise ConfigError(f"{what}: {error}") from error
+    except HydraException as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, wrapped):
+            raise ConfigError(f"{what}: {cause or error}") from error
+        raise cause from None
 
 
 def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
@@ -177,7 +233,7 @@ def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
         if key.startswith("_"):
             continue  # Hydra's own
         if key not in parameters:
-            takes = _nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
+            takes = nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
             raise ConfigError(f"{place}.{key}: `{target}` takes no {key!r}.{takes}{whose}")
         default = parameters[key].default
         if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
@@ -196,7 +252,7 @@ def locate(target: str):
         return get_object(target)
     except Exception as error:
         module, _, attribute = target.rpartition(".")
-        hint = _nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
+        hint = nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
         reason = "" if hint else f" {str(error).splitlines()[-1]}"
         raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}{taken_by(error, Path.cwd())}") from error
 
@@ -219,14 +275,14 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     """Hydra's message, plus the nearest right name where a name was wrong."""
     text = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
     if "Config group override must be" in text:
-        empty = next((o for o in overrides if o.split("=")[-1] in ("null", "")), "a config group")
+        empty = next((o for o in overrides if word_of(o).value in ("null", "")), "a config group")
         return f"{empty}: must name a choice, see --help; or leave it out."
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
     if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
         group, choice = found.groups()
         choices = config_choices(group, folders)
         if choices:
-            return f"{group}={choice}: no such choice.{_nearest(choice, choices)} There is: {', '.join(choices)}."
+            return f"{group}={choice}: no such choice.{nearest(choice, choices)} There is: {', '.join(choices)}."
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
         bad = key.group(1)
         full = re.search(r"full_key: (\S+)", text)
@@ -237,13 +293,16 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         )
     if "does not support deletion" in text:
         gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
-        return (
-            f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {gone[1:].split('=')[0]}=..."
-        )
+        return f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {word_of(gone).name}=..."
     if missing:
         return _no_setting(missing.group(1), name, overrides, folders)
+    if "Could not delete" in text:
+        gone = next(o[1:].split("=")[0] for o in overrides if o.startswith("~"))
+        if gone.split(".")[0] in (field.name for field in fields_of_command(name)):
+            return f"`{gone}` is read by the run and cannot be taken away; give it a value"
+        return f"~{gone}: no YAML says anything of `{gone}`, so there is nothing to take away; leave it out."
     cause = str(error.__cause__ or "")
-    culprit = next((o for o in overrides if str(error).count(o.split("=")[0])), "")
+    culprit = next((o for o in overrides if str(error).count(word_of(o).key)), "")
     text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
     return f"{culprit}: {text}" if culprit and culprit not in text else text
 
@@ -256,13 +315,18 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
         return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
-    if near := _nearest(leaf, _keys_at(whole, parent), prefix=parent):
+    first = where.split(".")[0].split("/")[0]
+    if whole is not None and first not in whole:
+        return _no_setting(first, name, overrides, folders)
+    if near := nearest(leaf, _keys_at(whole, parent), prefix=parent):
         return f"`{where}` is no setting.{near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
     choices = config_choices(group, folders) if parent else {}
     owners = [c for c in choices if leaf in _keys_at(_chosen(name, [*others, f"{group}={c}"], folders), parent)]
     having = f" It belongs to {', '.join(f'{group}={owner}' for owner in owners)}." if owners else ""
-    return f"`{where}` is no setting.{having}"
+    there = [key for key in _keys_at(whole, parent) if not key.startswith("_")]
+    known = f" There is {', '.join(there)}." if there and not having else ""
+    return f"`{where}` is no setting.{having}{known}"
 
 
 def _verbs_with(group: str, but: str) -> str:
@@ -279,7 +343,7 @@ def _verbs_with(group: str, but: str) -> str:
 
 def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
     """The configuration with the group choices alone; None if they are what failed."""
-    groups = [o for o in overrides if "." not in o.split("=")[0] and (CONFIG_DIR / o.split("=")[0]).is_dir()]
+    groups = [o for o in overrides if "." not in word_of(o).key and (CONFIG_DIR / word_of(o).key).is_dir()]
     if groups == list(overrides):
         return None
     try:
@@ -297,6 +361,6 @@ def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
     return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
 
 
-def _nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
+def nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

@@ -35,6 +35,9 @@ def group_zscore(rewards_B: Tensor, group_B: Tensor, eps: float = 1e-4) -> Tenso
 
     Dividing by the group's own std weighs prompts by about 1/sqrt(p(1-p)) for a success rate p: the direction of
     the gradient changes between prompts of different difficulty.
+
+    Args:
+        eps: added to the standard deviation.
     """
     return group_centred(rewards_B, group_B) / (group_std(rewards_B, group_B) + eps)
 
@@ -52,13 +55,20 @@ def batch_zscore(rewards_B: Tensor, eps: float = 1e-4) -> Tensor:
 
     Couples every row with the batch: the direction is off by O(1/B). For the group's mean with the batch's std (TRL's
     `scale_rewards="batch"`) see `group_mean_batch_std`.
+
+    Args:
+        eps: added to the standard deviation.
     """
     return batch_centred(rewards_B) / (batch_std(rewards_B) + eps)
 
 
 @declares(unbiased=False, weight_class="batch", row_constant=True, source="Lite PPO, arXiv 2508.08221, section 4.1")
 def group_mean_batch_std(rewards_B: Tensor, group_B: Tensor, eps: float = 1e-4) -> Tensor:
-    """A = (R - mean of the group) / (std of the batch + eps); equals TRL's `scale_rewards="batch"`."""
+    """A = (R - mean of the group) / (std of the batch + eps); equals TRL's `scale_rewards="batch"`.
+
+    Args:
+        eps: added to the standard deviation.
+    """
     return group_centred(rewards_B, group_B) / (batch_std(rewards_B) + eps)
 
 

@@ -70,18 +70,16 @@ class Value:
     The outcome is the baseline's advantage (with `baseline: none` the reward itself), paid at the last learning token,
     plus the KL penalty at each token under `kl_in_reward`. The critic is fitted to the same outcome.
 
-    Args:
-        lambda_: 1 is unbiased for any critic; below 1 the critic's errors enter and noise falls.
-        gamma: discount per token; below 1 the objective is another one.
-        adaptive_alpha: VAPO's alpha; replaces `lambda_` by 1 - 1/(alpha L). None: off.
-
     Raises:
         ValueError: lambda_ or gamma outside [0, 1], or adaptive_alpha not positive.
     """
 
     lambda_: float = 1.0
+    """1 is unbiased for any critic; below 1 the critic's errors enter and noise falls."""
     gamma: float = 1.0
+    """Discount per token; below 1 the objective is another one."""
     adaptive_alpha: float | None = None
+    """VAPO's alpha, e.g. 0.05; replaces `lambda_` by 1 - 1/(alpha L). None: off."""
 
     def __post_init__(self):
         check_types(self, "spread.")
@@ -112,6 +110,7 @@ class ValueWhitened(Value):
     """
 
     eps: float = 1e-8
+    """Added to the standard deviation."""
 
     def __post_init__(self):
         super().__post_init__()

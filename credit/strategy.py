@@ -36,36 +36,36 @@ Member = Callable[..., Tensor]
 class Strategy:
     """The composition. `loss = - sum w[b,t] f(rho[b,t], A[b,t])`.
 
-    Args:
-        weight: measure over tokens, see credit/weight.py.
-        baseline, spread, ratio: see their modules; default: group mean, broadcast, token.
-        unit_mass: rescale the weights to total mass 1 per optimiser batch, so that an ablation over weights does not
-            compare step sizes. A batch without tokens keeps mass 0.
-        name: shown in logs and reports.
-        declares: overrides what the members declare together; keys as in `credit.declare.Declaration`.
-        critic: what fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic/spec.py. The trainer builds it.
-        critic_warmup_steps: optimiser steps at the start in which the critic is fitted and the policy stands still.
-        kl_in_reward: the KL penalty -beta (sampler_logps - ref_logps) joins the reward, beta being the trainer's, and TRL's own KL
-            term is left out of the loss. Members that read `token_rewards_BT` or `kl_rewards_BT` get it token by token, as in
-            PPO; where none does, its sum over the row joins `rewards_B`, as in RLOO.
-        requires: settings that the trainer must have, as in `{beta: "> 0"}`; see credit/requires.py.
-
     Raises:
         ValueError: a member asks for a signal that does not exist, or that its stage cannot see; a setting is of another type
             or out of range.
     """
 
     weight: Member
+    """Measure over tokens, see credit/weight.py."""
     baseline: Member = baselines.group_mean
+    """From rewards to one advantage per completion, see credit/baseline.py."""
     spread: Member = spreads.broadcast
+    """From one advantage per completion to one per token, see credit/spread.py."""
     ratio: Member = ratios.token
+    """The importance ratio, see credit/ratio.py."""
     unit_mass: bool = False
+    """Rescales the weights to total mass 1 per optimiser batch, so that an ablation over weights does not compare step sizes.
+    A batch without tokens keeps mass 0."""
     name: str = "custom"
+    """Shown in logs and reports; of a YAML that says none, its file's."""
     declares: Mapping[str, object] = field(default_factory=dict)
+    """Overrides what the members declare together; keys as in `credit.declare.Declaration`."""
     critic: CriticSpec | None = None
+    """What fits V(s_t), for members that ask for `values_BT`: a spec of credit/critic/spec.py. The trainer builds it."""
     critic_warmup_steps: int = 0
+    """Optimiser steps at the start in which the critic is fitted and the policy stands still."""
     kl_in_reward: bool = False
+    """The KL penalty -beta (sampler_logps - ref_logps) joins the reward, beta being the trainer's, and TRL's own KL term is left
+    out of the loss. Members that read `token_rewards_BT` or `kl_rewards_BT` get it token by token, as in PPO; where none does,
+    its sum over the row joins `rewards_B`, as in RLOO."""
     requires: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that the trainer must have, as in `{beta: "> 0"}`; see credit/requires.py."""
 
     def __post_init__(self):
         if isinstance(self.critic, Mapping):  # configs/credit/critic/none.yaml, and what a strategy sets of its critic

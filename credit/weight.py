@@ -48,7 +48,11 @@ def seq_sum(mask_BT: Tensor) -> Tensor:
 )
 def length_power(mask_BT: Tensor, lengths_B: Tensor, gamma: float = 0.5) -> Tensor:
     """w = L_b^-gamma / sum_b L_b^(1-gamma), total mass 1. gamma=0 is token_mean, gamma=1 is seq_mean over rows with at
-    least one token, 0.5 the "square averaging" of InternVL. Any real gamma is allowed."""
+    least one token, 0.5 the "square averaging" of InternVL. Any real gamma is allowed.
+
+    Args:
+        gamma: 0: every token weighs the same; 1: every completion.
+    """
     has_tokens_B = lengths_B > 0
     powers_B = lengths_B.clamp(min=1).double() ** -gamma * has_tokens_B
     total = (powers_B * lengths_B).sum()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,7 +56,24 @@ def entry(name: str, thing: Any) -> str:
     if isinstance(thing, dict):
         rows = [f"- `{key}` {value.shape}: {value.meaning}" for key, value in thing.items()]
         return parts[0] + "\n\n" + "\n".join(rows)
-    return "\n\n".join([*parts, f"```python\n{signature(name, thing)}\n```", f"```text\n{_prose(thing)}\n```"])
+    text = "\n\n".join(filter(None, [_prose(thing), _fields(thing)]))
+    return "\n\n".join([*parts, f"```python\n{signature(name, thing)}\n```", f"```text\n{text}\n```"])
+
+
+def _fields(thing: Any) -> str:
+    """The docstrings under the fields of a dataclass, in the form of `Args:`."""
+    from configs.fields.declared import fields_of
+
+    fields = fields_of(f"{thing.__module__}.{thing.__qualname__}") if is_dataclass(thing) else ()
+    lines = [
+        line
+        for field in fields or ()
+        for line in textwrap.wrap(
+            f"{field.name}: {field.text}", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8
+        )
+        if field.text
+    ]
+    return "\n".join(["Fields:", *lines]) if lines else ""
 
 
 def signature(name: str, thing: Any) -> str:

@@ -31,6 +31,7 @@ from lab.measure.estimate import Budget
 from lab.measure.invariances import invariances
 from lab.measure.metrics import nothing_learned
 from userio.tracebacks import tell
+from userio.words import word_of
 
 _PAGES = CONFIG_DIR.parent / "docs" / "strategies"
 FOLDER = _PAGES if _PAGES.is_dir() else Path("docs", "strategies")  # installed, there is no docs/ beside us
@@ -139,7 +140,7 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
             "",
             f"`accelerate launch train_grpo.py {' '.join(spec.overrides)}`",
             "",
-            "Made by `python -m lab.card`; do not edit. How to read it: [the lab](../lab.md).",
+            "Made by `python -m lab.card`; do not edit. How to read it: [the lab](../credit/lab.md).",
             "",
             "## Formula",
             "",
@@ -335,7 +336,7 @@ def _axis_row(axis: str, member) -> str:
 
 
 def _meaning(spec: Spec) -> str:
-    choice = spec.overrides[0].partition("=")[2]
+    choice = word_of(spec.overrides[0]).text
     for folder in (*spec.config_dirs, CONFIG_DIR):
         path = Path(folder) / "credit" / f"{choice}.yaml"
         if path.is_file():
@@ -367,7 +368,7 @@ def _index(rows: dict[str, tuple[str, Spec, Finding, Largest]]) -> str:
         "# Credit strategies",
         "",
         "One page for each strategy in `configs/credit/`, made by `python -m lab.card --all`. Bias is the relative bias of the",
-        "update's direction, the largest found in all the worlds of its page; see [the lab](../lab.md).",
+        "update's direction, the largest found in all the worlds of its page; see [the lab](../credit/lab.md).",
         "",
         "| strategy | what it is | declares | largest bias found |",
         "|---|---|---|---|",

@@ -33,6 +33,7 @@ from sampling.rejection import Rejection
 from sampling.smc import SMC, SNIS
 from sampling.tabular import TabularModel
 from sampling.tempering import alpha_of
+from userio.words import word_of
 
 TAUS = (1.0, 0.8, 0.6, 0.5, 0.4)
 SETTINGS = ("tau", "sampler", "samples", "prompts", "max_length", "out", "seed")
@@ -170,8 +171,8 @@ def _sized(sampler: Sampler, samples: int) -> Sampler:
 
 
 def main(arguments: Sequence[str]) -> None:
-    given = dict(a.split("=", 1) for a in arguments if "=" in a and a.split("=", 1)[0] in SETTINGS)
-    overrides = [a for a in arguments if a.split("=", 1)[0] not in SETTINGS]
+    given = {key: value for key, value in map(word_of, arguments) if value is not None and key in SETTINGS}
+    overrides = [argument for argument in arguments if word_of(argument).key not in SETTINGS]
     try:
         taus = tuple(float(tau) for tau in given.get("tau", ",".join(map(str, TAUS))).split(","))
     except ValueError:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rewards.guard import callable_name, guard_of, guarded
 from rewards.load import check_columns, check_signature, load_reward, named
+from userio.words import word_of
 
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -104,9 +105,9 @@ def choose_rewards(overrides: Sequence[str], cwd: str | Path, config_dirs: Seque
     """
     node: dict[str, Any] = {"funcs": [], "weights": None, "guard": {}}
     for override in sorted(overrides, key=lambda text: not text.startswith("reward=")):
-        key, equals, value = override.partition("=")
+        key, value = word_of(override)
         path = key.lstrip("+").split(".")
-        if not equals or path[0] != "reward":
+        if value is None or path[0] != "reward":
             raise ValueError(f"{override!r}: write reward=<name>, or reward.<key>=<value>.")
         if len(path) == 1:
             node = _config(value, [*(Path(cwd) / folder for folder in config_dirs), Path(cwd) / "configs", _CONFIGS])
@@ -120,7 +121,8 @@ def choose_rewards(overrides: Sequence[str], cwd: str | Path, config_dirs: Seque
 
 
 def instantiated(node: Any, cwd: str | Path | None = None) -> Any:
-    """Builds `_target_` mappings, inner ones first; lists and other mappings are walked, values returned.
+    """Builds `_target_` mappings, inner ones first; lists and other mappings are walked, values returned. Rewards only, which
+    are scored without Hydra and may be functions of a file; all else is built by configs/compose.py.
 
     A target is a class or a factory ("package.module.name" or "file.py:name"), which is called with the other keys. A
     target that is itself a reward function, or stands beside `_partial_: true`, gets the other keys bound.
@@ -148,10 +150,12 @@ def _config(name: str, roots: Sequence[Path]) -> dict[str, Any]:
         if (file := folder / f"{name}.yaml").is_file():
             node = _yaml(file.read_text(encoding="utf-8"))
             if not isinstance(node, dict) or "funcs" not in node:
-                raise ValueError(f"{file} needs the keys funcs, weights and guard; see configs/reward/regex.yaml.")
+                raise ValueError(
+                    f"{file} needs the key funcs, and may have weights and guard; see configs/reward/regex.yaml."
+                )
             if "defaults" in node or "${" in json.dumps(node, default=str):
                 raise ValueError(f"{file}: `defaults` and ${{...}} are Hydra's; scoring reads plain YAML only.")
-            return node
+            return {"weights": None, "guard": {}, **node}
     names = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."

@@ -29,7 +29,15 @@ def gate(
     reward: Reward, by: Reward, *, at_least: float = 1.0, otherwise: float = 0.0, name: str | None = None
 ) -> Reward:
     """`reward` where `by` is at least `at_least`, else `otherwise`; None where `by` is None, or the gate is open and
-    `reward` is None. For instance: the answer counts only in the right format."""
+    `reward` is None. For instance: the answer counts only in the right format.
+
+    Args:
+        reward: what counts where the gate is open.
+        by: the reward that opens it.
+        at_least: from which value of `by` on it is open.
+        otherwise: the value where it is shut.
+        name: the name in the logs; None: made of both names.
+    """
     reward, by = found(reward), found(by)
     return finished(_Gate(reward, by, at_least, otherwise, name or f"{callable_name(reward)}_if_{callable_name(by)}"))
 
@@ -87,8 +95,11 @@ def cosine_by_length(
 
     Args:
         reward: says what is right: at least `at_least`.
-        max_length: length, in `unit` ("tokens", "words", "characters"), from which the value stays where it is.
+        max_length: length from which the value stays where it is.
         right, wrong: value at length 0 and value at `max_length`.
+        at_least: the value of `reward` from which an answer is right.
+        unit: of lengths: "tokens", "words" or "characters".
+        name: the name in the logs; None: made of the name of `reward`.
 
     Range: between the smallest and the largest of the four values.
 

@@ -158,6 +158,9 @@ class last_code_block:
 class first_of:
     """The result of the first extractor that finds something; None if none does.
 
+    Args:
+        extract: the extractors, in their order; those given by place come first.
+
     Raises:
         ValueError: no extractors.
     """

@@ -28,6 +28,7 @@ from rewards.text.opened import COLUMN, openings_of, whole_text
 from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from userio.tracebacks import tell
 from userio.visible import visible
+from userio.words import word_of
 
 _PART_SECONDS = 10.0  # for the parts of one row
 
@@ -89,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {COLUMN: options.opened} if options.opened else {}
     for column in options.column:
-        name, equals, value = column.partition("=")
-        if not equals:
+        name, value = word_of(column)
+        if value is None:
             raise ValueError(f"--column {column}: write NAME=VALUE.")
         shared[name] = _json_or_text(value)
     texts = [sys.stdin.read() if text == "-" else text for text in options.text]

@@ -67,7 +67,8 @@ class soft_overlong(_Measured):
     DAPO, arXiv 2503.14476, equation 13; equals TRL's `get_soft_overlong_punishment`. With cache=0 it is a step.
 
     Args:
-        max_length, cache: in units, 0 <= cache <= max_length.
+        max_length: length in units from which on the value is -1.
+        cache: how many units before it the value begins to fall, 0 <= cache <= max_length.
         unit: "tokens", "words" or "characters".
         name: the name in the logs.
 

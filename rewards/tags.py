@@ -119,5 +119,10 @@ class tag_structure(SpanReward):
 
 def think_answer(*, credit: str = "rules", name: str = "think_answer") -> tag_structure:
     """`<think>...</think>` and then `<answer>...</answer>` and nothing else, as in DeepSeek-R1 (arXiv 2501.12948,
-    table 1); what is worth 1 is a well-formed answer (rewards/text/form.py), exactly."""
+    table 1); what is worth 1 is a well-formed answer (rewards/text/form.py), exactly.
+
+    Args:
+        credit: "rules": a share for every rule kept; "all": 1 or 0.
+        name: the name in the logs.
+    """
     return tag_structure(THINK_ANSWER, credit=credit, outside="blank", name=name)

@@ -27,12 +27,10 @@ class TokenTemperature:
     The weights that would correct the draws towards p_alpha come for free (`log_weights_PS`), so the effective sample
     size of the S draws of a prompt says how far apart the two temperatures are, and their mean weight estimates Z
     without bias.
-
-    Args:
-        max_rows: rows in one batch.
     """
 
     max_rows: int = 256
+    """Rows in one batch."""
 
     def __post_init__(self):
         check_counts(max_rows=self.max_rows)

@@ -34,11 +34,6 @@ class SuffixMH:
 
     Source: Karan and Du, "Reasoning with sampling", arXiv 2510.14901, algorithm 1, with the correction above.
 
-    Args:
-        steps: proposals per block.
-        blocks: 1 is plain Metropolis-Hastings.
-        max_rows: chains in one batch.
-
     Diagnostics: `acceptance_P` over proposals that changed something; `ess_P`: steps of the last block's chains over
     their integrated autocorrelation time in log p, out of `steps`; `log_normaliser_P`: importance estimate from the
     texts drawn afresh (blocks = 1; NaN otherwise). Mixing from a token-tempered start can be slow: extras
@@ -47,8 +42,11 @@ class SuffixMH:
     """
 
     steps: int = 32
+    """Proposals in each block."""
     blocks: int = 1
+    """1 is plain Metropolis-Hastings."""
     max_rows: int = 256
+    """Chains in one batch."""
 
     def __post_init__(self):
         check_counts(0, steps=self.steps)

@@ -22,16 +22,14 @@ class Rejection:
     The product only falls on the way, so the uniform number is drawn first and a text is given up at the very token
     where it becomes hopeless; the accepted texts are the same.
 
-    Args:
-        max_tokens: give up (ValueError) once this many tokens were drawn (and texts begun) for one prompt.
-        max_rows: texts tried side by side. Accepted ones beyond what was asked are thrown away, in order of trial.
-
     Diagnostics: `acceptance_P` is the share of tried texts that were accepted, `log_normaliser_P` = log(acceptance) +
     log M; texts are independent, so `ess_P` = S.
     """
 
     max_tokens: int = 10_000_000
+    """Give up (ValueError) once this many tokens were drawn (and texts begun) for one prompt."""
     max_rows: int = 256
+    """Texts tried side by side. Accepted ones beyond what was asked are thrown away, in order of trial."""
 
     def __post_init__(self):
         check_counts(max_tokens=self.max_tokens, max_rows=self.max_rows)

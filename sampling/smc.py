@@ -36,22 +36,20 @@ class SMC:
     Source: Del Moral, Doucet, Jasra, "On adaptive resampling strategies for SMC", Bernoulli 2012; weights: the identity
     in tempering.py.
 
-    Args:
-        particles: N.
-        threshold: resample when ESS < threshold * N; 0 never resamples (SNIS).
-        keep: texts returned per run (systematic from the final weights). 1: returned texts are independent, at N texts'
-            cost each. More shares a run among several, which are then dependent.
-        max_rows: rows in one batch.
-
     Diagnostics: `ess_P` is the mean final ESS of a prompt's runs, out of N; `log_normaliser_P` the log of the mean of
     their estimates; extras: `resamplings` per run and `distinct`, the mean share of different texts among a run's
     final particles (what degeneracy costs).
     """
 
     particles: int = 32
+    """N, for each run."""
     threshold: float = 0.5
+    """Resample when the effective sample size falls below this share of N; 0 never resamples (SNIS)."""
     keep: int = 1
+    """Texts returned per run (systematic from the final weights). 1: returned texts are independent, at N texts' cost each.
+    More shares a run among several, which are then dependent."""
     max_rows: int = 256
+    """Rows in one batch."""
 
     def __post_init__(self):
         check_counts(particles=self.particles, keep=self.keep, max_rows=self.max_rows)

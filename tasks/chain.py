@@ -31,24 +31,24 @@ PATTERN = r"<think>[0-9+= ]*</think><answer>[0-9]+</answer>"
 
 @dataclass(frozen=True)
 class Noise:
-    """How good the demonstrations are.
-
-    Args:
-        p_format: probability that all four tags stand where they should; else one of them is missing or doubled.
-        p_step: probability that one addition is right; a wrong one gives any number up to the largest sum of that many
-            terms, and its error is carried on.
-        p_think: probability that the running sums are written out; else `<think></think>` stays empty.
+    """How good the demonstrations are that the embedded model starts from.
 
     Raises:
         ValueError: an unknown name, or not a probability.
     """
 
     p_format: float = 0.5
+    """Probability that all four tags stand where they should; else one of them is missing or doubled."""
     p_step: float = 0.8
+    """Probability that one addition is right; a wrong one gives any number up to the largest sum of that many terms, and
+    its error is carried on."""
     p_think: float = 0.7
+    """Probability that the running sums are written out; else `<think></think>` stays empty."""
 
     @classmethod
-    def of(cls, given: Mapping[str, float]) -> Noise:
+    def of(cls, given: Noise | Mapping[str, float]) -> Noise:
+        if isinstance(given, cls):
+            return given
         known = [field.name for field in fields(cls)]
         for key in given:
             if key not in known:
@@ -70,18 +70,18 @@ def chain(
     n_train: int = 2048,
     n_eval: int = 256,
     terms: tuple[int, int] = (2, 5),
-    noise: Mapping[str, float] | None = None,
+    noise: Noise | Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Task:
     """Sums of `terms[0]` to `terms[1]` one-digit numbers (1 to 9); rewards 0.2 format + 0.8 right answer.
 
     Args:
-        n_train, n_eval: rows. Evaluation prompts are distinct, spread evenly over the numbers of terms as far as at
-            most a fifth of the prompts of one length are used, and are never in the training rows or demonstrations:
-            neither are the 256 of the default evaluation when fewer are asked for. Training rows may repeat a prompt
-            (there are only 81 with two terms).
+        n_train: rows to train on; they may repeat a prompt (there are only 81 with two terms).
+        n_eval: rows held out: distinct prompts, spread evenly over the numbers of terms as far as at most a fifth of the prompts
+            of one length are used, and never in the training rows or demonstrations (nor are the 256 of the default, when
+            fewer are asked for).
         terms: fewest and most terms.
-        noise: see `Noise`.
+        noise: how good the demonstrations are that the embedded model starts from; None: as `Noise` says.
         seed: of the rows. Not the run's seed: every run sees the same rows.
 
     Raises:

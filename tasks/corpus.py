@@ -46,7 +46,7 @@ def corpus(
         unit: what one text of a .txt file is: a "line" that is not empty, or a "paragraph" between empty lines.
         text_column: where a table has the texts.
         prompt: None: "story:" for the stories, a line break for a file.
-        n_train: made-up stories. A file is used whole.
+        n_train: made-up stories to train on; a file is used whole.
         n_eval: texts held out; at most half of a file, chosen by a hash, so that the choice does not move when rows are
             added.
         name: of the task, for the run's folder.

@@ -50,9 +50,11 @@ def doors(count: int = 64, options: int = 4, n_train: int = 1024, n_eval: int = 
     place, so the experiment starts from random weights.
 
     Args:
-        count: K, letters in a completion.
+        count: K, letters in a completion; change it together with trainer.max_completion_length and
+            trainer.generation_kwargs.min_new_tokens.
         options: letters to choose from, 2 to 26.
-        n_train, n_eval: rows.
+        n_train: rows to train on.
+        n_eval: rows to evaluate on.
         seed: of the key.
 
     Raises:

@@ -27,7 +27,8 @@ def hub(
     Args:
         dataset: hub id ("openai/gsm8k") or folder.
         config: the data set's configuration, where it has several.
-        split, eval_split: of the data set; without `eval_split`, some prompts of `split` are held out.
+        split: of the data set.
+        eval_split: the rows held out; None: `eval_share` of the prompts of `split`.
         revision: branch, tag or commit on the hub.
         limit: at most so many rows of each split.
         name: of the task; None: the last part of `dataset`.

@@ -48,6 +48,7 @@ def table_task(
         raw, raw_evaluation: the rows, with the place of each. Prompts that stand in both are dropped from training,
             with a warning. Without evaluation rows, `eval_share` of the distinct prompts is held out, chosen by a hash
             of the prompt, so that the choice does not move when rows are added or reordered.
+        eval_share: share of the distinct prompts that is held out where there are no evaluation rows, chosen by a hash.
         name: of the task.
         prompt_column: strings, or lists of chat messages ({"role": ..., "content": ...}).
         answer_column: the reference answer, becomes the column "answer" and keeps its type (tasks/references.py); a list
@@ -62,8 +63,9 @@ def table_task(
         extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
             text (all of it), any (the first of these that is found).
         normalise: how exact compares texts: strip, words or none, see `rewards.accuracy.exact_match`.
-        percent, units: what "20%" and "9 cm" are, see `rewards.accuracy.numeric_match`; percent None: the default of
-            the reward.
+        percent: for number: what "20%" is, either, fraction or number, see `rewards.accuracy.numeric_match`; None: the
+            default of the reward.
+        units: for number: where words behind it are passed over ("9 cm"), answer, both or none.
         choice_base: 0 or 1, what the first choice is where references are numbers; None: decided from the data, and said.
         options_column: texts of the options, see `rewards.answers.choice.multiple_choice`; None: a column "choices" or "options"
             that holds lists or objects, if there is one.

@@ -25,6 +25,7 @@ from pathlib import Path
 from compare.read import Study, read_study
 from compare.report.analysis import Analysis, Options, analyse
 from userio.visible import visible
+from userio.words import check_option, word_of
 
 _NUMBERS = {"threshold": float, "level": float, "window": int}
 _KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "allow", "out")
@@ -51,9 +52,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path | None]:
     for argument in arguments:
         if argument in folders:
             continue
-        key, _, value = argument.partition("=")
-        if key not in _KEYS:
-            raise ValueError(f"{key}= is no option; there are: {', '.join(_KEYS)}.")
+        key, value = word_of(argument)
+        check_option(key, _KEYS)
         try:
             chosen[key] = _NUMBERS.get(key, str)(value)
         except ValueError:

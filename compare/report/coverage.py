@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from compare import statistics as stats
 from compare.read import Run, Study
 from compare.report.analysis import MEASURES, MIN_PAIRS, Options, analyse, compare
+from userio.words import word_of
 
 Array = NDArray[np.float64]
 Shape = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -229,7 +230,7 @@ def _held(resampled: Array, truth: float) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    chosen = dict(argument.partition("=")[::2] for argument in arguments)
+    chosen = {word.key: word.text for word in map(word_of, arguments)}
     if unknown := chosen.keys() - {"sweeps", "out"}:
         print(
             __doc__

@@ -30,10 +30,14 @@ from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import REFUSED, Launch
 from configs.command_line.overrides import parse_overrides
 from configs.compose import CONFIG_DIR
+from configs.fields.defaults import defaults_in, fields_of_command
+from configs.fields.help import lines_of
+from configs.fields.listing import settings_of_command
 from userio.commands import as_installed
 from userio.terminal import steady_output
 from userio.tracebacks import tell
 from userio.visible import visible
+from userio.words import word_of
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
     Raises:
         ValueError: broken grammar, unknown settings, choices that do not exist.
     """
-    settings = OmegaConf.load(CONFIG_DIR / "sweep.yaml")
-    assert isinstance(settings, DictConfig)
+    settings = OmegaConf.create(defaults_in(fields_of_command("sweep")))
     OmegaConf.set_struct(settings, True)
     axes, launcher = [], []
     for override in parse_overrides(arguments):
@@ -110,7 +113,7 @@ def _axis(override: Override, config_dirs: Sequence[str]) -> Axis:
     key, line = override.get_key_element(), override.input_line or ""
     choices = _choices(key, config_dirs)
     if not override.is_sweep_override():
-        values = (line.partition("=")[2],)
+        values = (word_of(line).text,)
     elif isinstance(override.value(), Glob):
         values = tuple(override.value().filter(choices))  # type: ignore[union-attr]
         if not values:
@@ -309,9 +312,8 @@ def shown(command: Sequence[str]) -> str:
 
 
 def help_text() -> str:
-    own = (CONFIG_DIR / "sweep.yaml").read_text(encoding="utf-8").split("\n\n", 1)
     lines = [
-        own[0].lstrip("# "), "",
+        "python sweep.py credit=a,b seed=0,1,2: many runs, paired by seed, and one report about them", "",
         "  python sweep.py credit=uniform,seq_norm,dr_grpo seed=0,1,2 task=chain jobs=2 [key=value ...]",
         "  python sweep.py credit='glob(*)' seed='range(0,5)'      globs over a config group, ranges",
         "  python sweep.py ... --dry-run                           list the cells and an estimate",
@@ -319,7 +321,7 @@ def help_text() -> str:
         "it-launcher)", "",
         "The same command resumes a sweep. Every other key=value goes to the training command of each cell.",
         "docs/compare/sweeps.md has more. Settings of the sweep itself:", "",
-        *(f"  {line}" for line in own[1].splitlines()), "",
+        *lines_of(settings_of_command("sweep")), "",
         "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
     ]  # fmt: skip
     return as_installed("\n".join(lines))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.sweep.cells import Cell
+from trainers.run.files import CHECKPOINTS, MODEL, SUMMARY, write_json
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class SweepFolder:
 
     def is_finished(self, cell: Cell) -> bool:
         """The trainer writes summary.json last."""
-        return (self.run_dir(cell) / "summary.json").is_file()
+        return (self.run_dir(cell) / SUMMARY).is_file()
 
     def state(self, cell: Cell) -> dict[str, Any]:
         return read_json(self.path / "state" / f"{cell.id}.json")
@@ -92,9 +93,9 @@ class SweepFolder:
     def tidy(self, cell: Cell, keep_checkpoints: bool, keep_models: bool) -> None:
         """Bounds the disk: drops what a finished cell no longer needs."""
         if not keep_checkpoints:
-            shutil.rmtree(self.run_dir(cell) / "checkpoints", ignore_errors=True)
+            shutil.rmtree(self.run_dir(cell) / CHECKPOINTS, ignore_errors=True)
         if not keep_models:
-            shutil.rmtree(self.run_dir(cell) / "model", ignore_errors=True)
+            shutil.rmtree(self.run_dir(cell) / MODEL, ignore_errors=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -122,13 +123,3 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.half")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # a machine that dies must not leave a name without its contents
-    os.replace(half, path)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from configs.command_line.overrides import quoted
+from userio.words import word_of
 
 REFUSED = {
     "run_dir": "the sweep names every run folder; choose sweep_dir=...",
@@ -24,7 +25,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Launch:
-    """Launch options of every cell; see configs/sweep.yaml."""
+    """Launch options of every cell; see configs/fields/commands.py."""
 
     program: tuple[str, ...] = ("accelerate", "launch")
     script: str = "train_grpo.py"
@@ -59,7 +60,7 @@ class Launch:
         """Ranks of one cell, as far as the launch options say."""
         for i, argument in enumerate(self.args):
             if argument.startswith("--num_processes"):
-                value = argument.partition("=")[2] or (self.args[i + 1] if i + 1 < len(self.args) else "1")
+                value = word_of(argument).text or (self.args[i + 1] if i + 1 < len(self.args) else "1")
                 return int(value)
         if self.config:
             return int((yaml.safe_load(Path(self.config).read_text(encoding="utf-8")) or {}).get("num_processes", 1))

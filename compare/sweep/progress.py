@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from trainers.run.files import CONFIG, METRICS, rows_of
 
 
 class CellProgress:
@@ -19,7 +19,7 @@ class CellProgress:
     """
 
     def __init__(self, run_dir: Path, metric: str = "reward"):
-        self._metrics, self._config, self._metric = run_dir / "metrics.jsonl", run_dir / "config.yaml", metric
+        self._metrics, self._config, self._metric = run_dir / METRICS, run_dir / CONFIG, metric
         self._offset, self._began = 0, time.monotonic()
         self._first: tuple[int, float] | None = None
         self._latest: tuple[int, float] | None = None
@@ -43,14 +43,11 @@ class CellProgress:
                 self._take(line)
 
     def _take(self, line: bytes) -> None:
-        try:
-            row: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:
-            return
-        if isinstance(row.get(self._metric), int | float):
-            self.step, self.reward = int(row["step"]), float(row[self._metric])
-            self._latest = (self.step, time.monotonic())
-            self._first = self._first or self._latest
+        for row in rows_of(line.decode("utf-8", errors="replace")):
+            if isinstance(row.get(self._metric), int | float):
+                self.step, self.reward = int(row["step"]), float(row[self._metric])
+                self._latest = (self.step, time.monotonic())
+                self._first = self._first or self._latest
 
     @property
     def seconds_left(self) -> float | None:

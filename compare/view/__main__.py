@@ -34,6 +34,7 @@ from compare.view.page import page
 from configs.compose import compose_config, make_strategy
 from credit import Strategy
 from userio.visible import visible
+from userio.words import check_option, word_of
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
 DEFAULT_STEPS = 12
@@ -58,16 +59,15 @@ def parse(arguments: Sequence[str]) -> Request:
     rest, folders, chosen, terminal, dirs = list(arguments), [], {}, False, []
     while rest:
         argument = rest.pop(0)
-        key, equals, value = argument.partition("=")
+        key, value = word_of(argument)
         if argument in ("--terminal", "-t"):
             terminal = True
         elif key in ("--config-dir", "-cd"):
-            if not equals and not rest:
+            if value is None and not rest:
                 raise ValueError("--config-dir needs a folder.")
-            dirs.append(value if equals else rest.pop(0))
-        elif equals and not Path(argument).is_dir():
-            if key not in _KEYS:
-                raise ValueError(f"{key}= is no option; there are: {', '.join(_KEYS)}, --terminal, --config-dir.")
+            dirs.append(rest.pop(0) if value is None else value)
+        elif value is not None and not Path(argument).is_dir():
+            check_option(key, _KEYS, "--terminal", "--config-dir")
             chosen[key] = value
         else:
             folders.append(Path(argument))

@@ -36,13 +36,14 @@ class Layer:
         """What it says at a dotted place; None: null, or nothing."""
         node: Any = self.values
         for key in place.split(".") if place else ():
-            node = node.get(key) if isinstance(node, dict) else None
+            is_entry = isinstance(node, list) and key.isdigit() and int(key) < len(node)
+            node = node[int(key)] if is_entry else node.get(key) if isinstance(node, dict) else None
         return node
 
     def says(self, place: str) -> bool:
         parent, _, key = place.rpartition(".")
         node = self.at(parent)
-        return isinstance(node, dict) and key in node
+        return (isinstance(node, dict) and key in node) or (isinstance(node, list) and self.at(place) is not None)
 
 
 @dataclass(frozen=True)

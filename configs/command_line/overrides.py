@@ -10,6 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from userio.words import word_of
+
 # Hydra's own settings do nothing in a command that only composes with Hydra. What to say instead, by their beginning.
 _HYDRAS = {
     "hydra.run": "run_dir=... names the run's folder, runs=... the one above",
@@ -56,7 +58,7 @@ def check_overrides(words: Sequence[str]) -> None:
 
 
 def _several(word: str, key: str, words: Sequence[str]) -> str:
-    value = word.partition("=")[2]
+    value = word_of(word).text
     sweep = f"one run for each: `python sweep.py {shlex.join(words)}`"
     text = f"one text, quoted twice, for the shell and for Hydra: {as_one_text(word)}"
     listed = f"one list: '{key}=[{value}]'" if "(" not in value else ""
@@ -74,16 +76,15 @@ def quoted(text: str) -> str:
 
 def as_one_text(word: str) -> str:
     """`key=value` as a shell takes it, with the value quoted for Hydra."""
-    key, _, value = word.partition("=")
-    value = value.strip()
+    key, value = word_of(word).key, word_of(word).text.strip()
     bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
     text = f"{key}={quoted(bare)}"
     return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def _unreadable(word: str, reason: str) -> str:
-    key, equals, value = word.partition("=")
-    if not equals:
+    key, value = word_of(word)
+    if value is None:
         return f"{word}: settings are written key=value."
     if not re.fullmatch(r"(\+{0,2}|~)[A-Za-z_][\w./@:\-]*", key):
         return f"{word}: `{key}` is no name of a setting; settings are written key=value."

@@ -31,19 +31,22 @@ class CriticSpec:
 class DecompositionSpec(CriticSpec):
     """V from a learned decomposition of the reward over tokens: no hidden states, no forward pass, no learning rate.
 
-    Args: as `credit.critic.decomposition.ReturnDecomposition`. `at` changes nothing: the fit is of whole completions, and V
-        before the first token is one of its values, so that strategies with one value for each prompt can name it.
-
     Raises:
         ValueError: a value out of range.
     """
 
     kind = "decomposition"
     features: int = 512
+    """Random features of token and position."""
     ridge: float = 0.01
+    """Share of the rewards' variance within groups that is taken for noise; more is slower and steadier."""
     forgetting: float = 1.0
+    """Weight of earlier batches, per batch; 1: nothing is forgotten."""
     seed: int = 0
+    """Of the random features."""
     at: str = "tokens"
+    """Changes nothing: the fit is of whole completions, and V before the first token is one of its values. So strategies with
+    one value for each prompt can name it."""
 
     def __post_init__(self):
         check_types(self, "critic.")
@@ -58,18 +61,21 @@ class DecompositionSpec(CriticSpec):
 class RidgeSpec(CriticSpec):
     """V linear in the policy's own hidden states, by recursive least squares: no second pass, no learning rate.
 
-    Args: `lambda_`, `at`, `running`: as of `GradientSpec`; the others: as of `credit.critic.ridge.RidgeHead`.
-
     Raises:
         ValueError: a value out of range.
     """
 
     kind = "ridge"
     ridge: float = 0.1
+    """Penalty as a share of the mean variance of the states."""
     forgetting: float = 0.95
+    """Weight of earlier batches, per batch."""
     lambda_: float = 1.0
+    """Of the critic's target, the lambda-return A + V; 1: the outcome itself. The credit's own is credit.spread.lambda_."""
     at: str = "tokens"
+    """Where V is fitted: "tokens", at every learning token; "prompt", before the first one only, for one value per prompt."""
     running: bool = False
+    """The running sum of the states over the tokens so far joins the features."""
 
     def __post_init__(self):
         check_types(self, "critic.")
@@ -84,36 +90,36 @@ class RidgeSpec(CriticSpec):
 class GradientSpec(CriticSpec):
     """What all critics fitted by gradient share.
 
-    Args:
-        learning_rate, weight_decay, max_grad_norm: of the critic's own AdamW; the norm counts its gradients only.
-        lambda_: of the critic's target, the lambda-return A + V; 1: the outcome itself (VC-PPO's decoupled lambda).
-        loss: "squared" error, or "cross_entropy" for outcomes in [0, 1], where V is a sigmoid.
-        clip_range: PPO's value clipping, for squared error: V may move that far from the first visit's. None: off.
-        at: "tokens" fits V at every learning token; "prompt" before the first one only, for one value per prompt.
-        running: V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the
-            critic can count what no single hidden state holds.
-        level: True: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag
-            behind a policy that improves. False: the head follows by its own learning rate.
-        mlp: width of one hidden layer between state and value; 0: linear.
-        init_std: spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy).
-        seed: of the first weights.
-
     Raises:
         ValueError: a value out of range, or options that contradict each other.
     """
 
     learning_rate: float = 1e-3
+    """Of the critic's own AdamW."""
     weight_decay: float = 0.0
+    """Of the critic's own AdamW."""
     max_grad_norm: float = 1.0
+    """The critic's gradients are clipped to this norm, which counts them only."""
     lambda_: float = 1.0
+    """Of the critic's target, the lambda-return A + V; 1: the outcome itself. The credit's own is credit.spread.lambda_."""
     loss: str = "squared"
+    """Of V: "squared" error, or "cross_entropy" for outcomes in [0, 1], where V is a sigmoid."""
     clip_range: float | None = None
+    """PPO's value clipping, e.g. 0.2, for squared error: V may move that far from the first visit's. None: off."""
     at: str = "tokens"
+    """Where V is fitted: "tokens", at every learning token; "prompt", before the first one only, for one value per prompt."""
     running: bool = False
+    """V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the critic can count
+    what no single hidden state holds."""
     level: bool = False
+    """True: V is the mean outcome of the last batches plus what the head makes of the state, so that it does not lag behind a
+    policy that improves. False: the head follows by its own learning rate."""
     mlp: int = 0
+    """Width of one hidden layer between state and value; 0: linear."""
     init_std: float = 0.0
+    """Spread of the read-out's first weights; 0: V starts as a constant (0, or 1/2 under cross_entropy)."""
     seed: int = 0
+    """Of the first weights."""
 
     def __post_init__(self):
         check_types(self, "critic.")
@@ -135,17 +141,14 @@ class GradientSpec(CriticSpec):
 
 @dataclass
 class HeadSpec(GradientSpec):
-    """V on the hidden states that the policy's own forward pass makes anyway: no second pass, no second model.
-
-    Args:
-        detach: True: the critic's loss cannot reach the policy. False: its gradient flows into the trunk as well,
-            times `coefficient`; the head itself learns as before.
-        coefficient: of the loss that reaches the trunk when `detach` is false.
-    """
+    """V on the hidden states that the policy's own forward pass makes anyway: no second pass, no second model."""
 
     kind = "head"
     detach: bool = True
+    """True: the critic's loss cannot reach the policy. False: its gradient flows into the trunk as well, times `coefficient`; the
+    head itself learns as before."""
     coefficient: float = 0.1
+    """Of the loss that reaches the trunk when `detach` is false."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -155,18 +158,17 @@ class HeadSpec(GradientSpec):
 
 @dataclass
 class AdapterSpec(GradientSpec):
-    """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass.
-
-    Args:
-        rank, alpha, target_modules: of the adapter (peft's `LoraConfig`: names, or a string that it reads as a pattern or
-            "all-linear"); None: the policy adapter's modules.
-    """
+    """V on the frozen base of a PEFT policy with a LoRA adapter of the critic's own: one base in memory, a second pass."""
 
     kind = "adapter"
     learning_rate: float = 1e-4
     rank: int = 8
+    """Of the adapter."""
     alpha: float = 16.0
+    """Of the adapter: what it adds is multiplied by alpha / rank."""
     target_modules: list[str] | str | None = None
+    """Which modules it changes: names, or a string that peft's `LoraConfig` reads as a pattern or "all-linear"; None: those of
+    the policy's adapter."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -178,12 +180,9 @@ class AdapterSpec(GradientSpec):
 
 @dataclass
 class SeparateSpec(GradientSpec):
-    """V of a model of its own, all of it trained; whole on every rank, a second pass.
-
-    Args:
-        model: local folder or hub id; None: starts as a copy of the policy.
-    """
+    """V of a model of its own, all of it trained; whole on every rank, a second pass."""
 
     kind = "separate"
     learning_rate: float = 1e-4
     model: str | None = None
+    """Local folder or hub id; None: starts as a copy of the policy."""

@@ -21,6 +21,7 @@ from lab.exact.quantities import climb
 from lab.measure.critics import CRITICS
 from lab.measure.declarations import enumerated
 from lab.measure.estimate import FULL, Budget, measure
+from userio.words import word_of
 
 SETTINGS = ("out", "worlds", "group", "critic", "jobs", "lag", "step", "surrogate", "seed")
 
@@ -65,8 +66,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
     """
     settings, overrides = {}, []
     for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
+        key, value = word_of(argument)
+        if value is None:
             raise ValueError(f"{argument!r} is not of the form key=value, e.g. credit=seq_norm.")
         if key == "credit" or key.startswith(("credit/", "credit.", "+credit", "~credit")):
             overrides.append(argument)
@@ -93,7 +94,7 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
         overrides.insert(0, "credit=" + ",".join(config_choices("credit", folders)))
     choices = []
     for override in overrides:
-        key, _, value = override.partition("=")
+        key, value = word_of(override).key, word_of(override).text
         values = [value] if value.startswith(("[", "{", '"', "'")) else value.split(",")
         choices.append([f"{key}={each}" for each in values])
     found = []

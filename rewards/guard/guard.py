@@ -48,7 +48,7 @@ def guarded(
 
     Args:
         func: a reward function in TRL's signature, sync or async, or its name (rewards/load.py).
-        name: its name in logs; default its own.
+        name: its name in logs; None: its own.
         timeout: seconds one call on all rows of a process may take (None: no limit). Where it is reached, or the call
             raises, the rows are called one by one and may together take as long again, so a batch is over after twice
             this time. Keep it well under the timeout of the process group (10 minutes for NCCL).
@@ -56,7 +56,7 @@ def guarded(
         workers: 0, run in this process; n, run in n worker processes that are killed when time is up. With n > 1 the
             function sees n slices of the batch instead of the whole.
         max_failed_share: more failed rows than this share among the last `window` rows of a process stop the run.
-        window: see above.
+        window: how many rows of a process `max_failed_share` looks back on.
         on_limit: "raise" stops this process at once; the launcher (torchrun, accelerate) then ends the others.
             "report" sets `stop_reason` and scores nothing; `check_failures` then stops all processes together.
 

@@ -1,5 +1,5 @@
 """Configuration -> objects: the pieces that a command is made of. trainers/command/prepare.py puts those of a training run
-together, in the order in which mistakes are cheapest. With configs/compose.py the only place that instantiates."""
+together, in the order in which mistakes are cheapest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import parse_flag_from_env
-from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from configs.compose import ConfigError, check_keys, make_strategy
+from configs.compose import ConfigError, build_node, make_strategy
 from configs.schema import departures
 from credit.strategy import Strategy
 from rewards.answers.scorable import check_references
@@ -45,7 +43,7 @@ def build_task(config: DictConfig) -> Task:
     Raises:
         ConfigError: whatever the task says is wrong with its arguments or files.
     """
-    task = _instantiate("task", config.task)
+    task = build_node("task", config.task)
     if not isinstance(task, Task):
         raise ConfigError(f"task: `{config.task._target_}` must return a tasks.base.Task, got {type(task).__name__}.")
     return task
@@ -81,7 +79,7 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
 
 def build_policy(config: DictConfig, task: Task) -> Policy:
     """Loads or builds the model. The expensive step: call it last."""
-    return _instantiate("model", config.model, task=task)
+    return build_node("model", config.model, task=task)
 
 
 def template_of(config: DictConfig) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def template_of(config: DictConfig) -> dict[str, Any]:
 
 def build_sampler(config: DictConfig):
     """The sampler named by `sampler`, see sampling/."""
-    return _instantiate("sampler", config.sampler)
+    return build_node("sampler", config.sampler)
 
 
 def build_args(config: DictConfig, config_class: type, **fixed: Any):
@@ -122,21 +120,3 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
         return config_class(**{**departures(config_class, values), **fixed})
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         raise ConfigError(f"trainer: {error}") from error
-
-
-def _instantiate(what: str, node: DictConfig, **extra):
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise ConfigError(f"{what} must name what builds it: {what}=..., see --help, or a YAML with a `_target_`.")
-    check_keys(what, OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
-    try:
-        # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
-        return (
-            instantiate(node, _convert_="all", _partial_=True)(**extra) if extra else instantiate(node, _convert_="all")
-        )
-    except (ValueError, ImportError, OSError) as error:
-        raise ConfigError(f"{what}: {error}") from error
-    except HydraException as error:
-        cause = error.__cause__
-        if isinstance(cause, (ValueError, TypeError, ImportError, OSError)) or cause is None:
-            raise ConfigError(f"{what}: {cause or error}") from error
-        raise cause from None

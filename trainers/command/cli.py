@@ -20,7 +20,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from configs.command_line.layers import Layers
 from configs.command_line.unread import complaints
-from configs.compose import CONFIG_DIR, ConfigError, compose_layers, config_choices
+from configs.compose import CONFIG_DIR, ConfigError, compose_layers
+from configs.fields.help import help_of
 from credit.requires import check_requires, unmet
 from trainers.command.fields import epochs_or_steps, impossible_numbers, judge, strange_fields
 from trainers.command.world_size import check_launch, is_main_process, world_size
@@ -71,7 +72,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
                 f"`python sweep.py {' '.join(given.overrides)}`"
             )
         if given.help:
-            print(help_text(name, given.config_dir))
+            print(help_text(name, given.config_dir, given.overrides))
             return
         if register:
             resolve_name(register)()
@@ -168,28 +169,9 @@ def _broken_demands(config: DictConfig) -> Iterator[str]:
         yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
 
 
-def help_text(name: str, config_dirs: Sequence[str] = ()) -> str:
-    """Every choice with its meaning, then the settings of the verb's own YAML with their comments."""
-    lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", ""]
-    lines += [f"  {EXAMPLES[name]} [key=value ...]", "", "Choices (group=choice):"]
-    groups = [str(p.relative_to(CONFIG_DIR)) for p in sorted(CONFIG_DIR.rglob("*")) if p.is_dir()]
-    used = _groups_of(name)
-    for group in groups:
-        if group.split("/")[0] not in used or not (choices := config_choices(group, config_dirs)):
-            continue
-        lines.append(f"\n  {group}=")
-        width = max(len(choice) for choice in choices)
-        lines += [f"    {choice:<{width}}  {meaning}" for choice, meaning in choices.items()]
-    lines += ["", "Settings (key=value; `--cfg job` prints all of them, composed):", ""]
-    own = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    body = own[next(i for i, line in enumerate(own) if line == "") + 1 :] if "" in own else own
-    lines += [f"  {line}" for line in body]
-    lines += [
-        "",
-        "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
-        "  --cfg job          print the configuration and stop",
-    ]
-    return as_installed("\n".join(lines))
+def help_text(name: str, config_dirs: Sequence[str] = (), words: Sequence[str] = ()) -> str:
+    """Every choice with its meaning, every setting with its default and its sentence; of `words`, as task=jsonl, that one alone."""
+    return as_installed(help_of(name, EXAMPLES[name], words, config_dirs))
 
 
 def _groups_of(name: str) -> set[str]:

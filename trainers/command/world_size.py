@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from userio.words import word_of
+
 REMEDY = (
     "On CPU: `accelerate launch --config_file configs/accelerate/cpu_2.yaml train_grpo.py ...` "
     "or `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 train_grpo.py ...` "
@@ -79,10 +81,11 @@ def processes_asked(command: list[str]) -> int | None:
 def _option(words: list[str], *names: str) -> str | None:
     for i, word in enumerate(words):
         for name in names:
+            key, value = word_of(word)
             if word == name and i + 1 < len(words):
                 return words[i + 1]
-            if word.startswith(name + "="):
-                return word.split("=", 1)[1]
+            if key == name and value is not None:
+                return value
     return None
 
 

@@ -57,7 +57,7 @@ def embedded(
     position: str = "rope",
     max_positions: int | None = None,
     initializer_range: float = 0.05,
-    pretrain: Mapping | None = None,
+    pretrain: WarmStart | Mapping | None = None,
     cache_dir: str | Path | None = None,
 ) -> Policy:
     """A small float32 decoder for `task`, warm-started on its demonstrations, from the cache when it is there.
@@ -68,13 +68,16 @@ def embedded(
     Args:
         task: its `vocabulary` becomes the tokenizer (None: bytes), its `demonstrations` the warm start (None: no warm
             start, with a warning).
-        hidden, layers, heads, intermediate: sizes; the embeddings are tied.
+        hidden: width; the embeddings are tied.
+        layers, heads: of the decoder.
+        intermediate: width of the layer inside of a block.
         position: "rope" (Llama type) or "learned" (GPT-2 type, absolute positions). TRL left-pads prompts and passes
             no positions, so "learned" is only right when all prompts have one length, which is checked.
         max_positions: longest text in tokens. None: 2048 for rope; for learned, the prompt plus the task's
             `max_completion_length` (256 if it names none).
-        pretrain: see `trainers.model.warm_start.WarmStart`.
-        cache_dir: None: see `trainers.model.warm_start.cache_folder`.
+        initializer_range: standard deviation of the first weights.
+        pretrain: the warm start on the task's demonstrations; None: as `WarmStart` says.
+        cache_dir: where models are kept that were built; None: $APPORTION_CACHE, else the user's cache folder.
 
     Raises:
         ValueError: sizes that do not fit, or a task text that the vocabulary cannot spell.

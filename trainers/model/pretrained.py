@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from configs.compose import CONFIG_DIR
 from tasks.base import Task
 from trainers.model.adapters import base_of, commit_of, fit_embeddings, with_adapter
 from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
@@ -27,7 +29,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear", "bias": "none"}
+# What `peft: lora` stands for.
+LORA: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "model" / "peft" / "lora.yaml").read_text(encoding="utf-8"))
 
 
 def hf(
@@ -48,13 +51,14 @@ def hf(
         name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder; a folder with an adapter is loaded with its base model, and
             the adapter is what is trained on.
         revision: branch, tag or commit on the hub.
-        dtype: auto, float32, bfloat16 or float16.
-        attn_implementation: as in `from_pretrained`; None: the library's choice.
-        trust_remote_code: lets the model's repository run its own code here.
+        dtype: auto (as the weights were saved), float32, bfloat16 or float16; to train all weights, float32 with
+            trainer.bf16=true.
+        attn_implementation: eager, sdpa, flash_attention_2, as in `from_pretrained`; None: the library's choice.
+        trust_remote_code: lets the model's repository run its own code here: only for repositories whose code you have read.
         chat_template: a Jinja file, put in the place of the tokenizer's own.
-        peft: None, "lora" (see `LORA`), fields of `peft.LoraConfig`, or a `peft.PeftConfig`: a new adapter. An adapter that
-            the folder holds is merged first.
-        merge_adapter: adds the folder's adapter to the weights, to train them all.
+        peft: None, "lora" (the defaults of model/peft=lora), fields of `peft.LoraConfig`, or a `peft.PeftConfig`: a new
+            adapter. An adapter that the folder holds is merged first.
+        merge_adapter: for a folder with an adapter: adds it to the weights and trains them all; False: trains the adapter on.
 
     Raises:
         ValueError: whatever keeps this model from being trained on this task, with the remedy.

@@ -42,28 +42,28 @@ IGNORED = -100  # cross_entropy's own mark for positions without a target
 class WarmStart:
     """How the warm start trains: AdamW with a cosine to zero over `steps` batches of fresh demonstrations.
 
-    Args:
-        steps, batch: batches, and demonstrations in each. steps=0 keeps the random weights.
-        lr: peak learning rate.
-        warmup: share of the steps with a rising learning rate.
-        weight_decay, max_grad_norm: as AdamW and gradient clipping have them.
-        seed: of the weights and of the demonstrations; not the run's seed.
-        betas: AdamW's.
-        weight: what a token weighs: token_mean, seq_mean, "length_power gamma=0.5", ... of configs/credit/weight/.
-
     Raises:
         ValueError: out of range.
     """
 
     steps: int = 400
+    """Batches; 0 keeps the random weights."""
     batch: int = 128
+    """Demonstrations in each."""
     lr: float = 3e-3
+    """Peak learning rate."""
     warmup: float = 0.05
+    """Share of the steps with a rising learning rate."""
     weight_decay: float = 0.01
+    """AdamW's."""
     max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
     seed: int = 0
+    """Of the weights and of the demonstrations; not the run's seed."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's."""
     weight: str = TOKEN_MEAN
+    """What a token weighs: token_mean, seq_mean, seq_sum, constant or "length_power gamma=0.5" (configs/credit/weight/)."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1 or self.lr <= 0 or not 0 <= self.warmup <= 1:
@@ -74,8 +74,10 @@ class WarmStart:
         return {key: value for key, value in asdict(self).items() if (key, value) != ("weight", TOKEN_MEAN)}
 
 
-def pretrain_settings(given: Mapping | None) -> WarmStart:
+def pretrain_settings(given: WarmStart | Mapping | None) -> WarmStart:
     """`model.pretrain` as a `WarmStart`; an unknown key raises ValueError with the nearest right one."""
+    if isinstance(given, WarmStart):
+        return given
     known = {field.name: field.default for field in fields(WarmStart)}
     settings = {}
     for key, value in (given or {}).items():

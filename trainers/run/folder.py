@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainers.command.world_size import is_main_process
 from trainers.run import files
 from trainers.seam.checkpoints import last_complete_checkpoint, refuse_unresumable
+from userio.words import word_of
 
 # Overrides that say where and how to run, not what: they do not name the run.
 _UNNAMED = {"task", "credit", "seed", "run_dir", "runs", "resume", "overwrite", "processes", "build_only", "show"}
@@ -196,7 +197,7 @@ def run_folder(
     """`run_dir` if given, else the folder the choices name. unnamed: further keys that `choices` speak for."""
     if config.run_dir:
         return RunFolder(Path(config.run_dir).expanduser())
-    changes = sorted(_change(o) for o in overrides if o.lstrip("+~").split("=")[0] not in {*_UNNAMED, *unnamed})
+    changes = sorted(_change(o) for o in overrides if word_of(o).name not in {*_UNNAMED, *unnamed})
     label = ",".join([choices["credit"], *changes])
     if len(label) > 100:
         label = f"{label[:90]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
@@ -204,9 +205,9 @@ def run_folder(
 
 
 def _change(override: str) -> str:
-    key, _, value = override.lstrip("+~").partition("=")
-    short = re.sub(r"^(credit|trainer|model|task)[./]", "", key)
-    return re.sub(r"[^\w.=+\-]+", "_", f"{short}={value}").strip("_")
+    word = word_of(override)
+    short = re.sub(r"^(credit|trainer|model|task)[./]", "", word.name)
+    return re.sub(r"[^\w.=+\-]+", "_", f"{short}={word.text}").strip("_")
 
 
 def _lasting(config: DictConfig) -> DictConfig:

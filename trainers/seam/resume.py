@@ -36,6 +36,7 @@ class ResumesExactly:
     Attributes:
         keeps_one_before_the_last: a run that is killed between its last step and its end goes on from the checkpoint before the
             last one (trainers/seam/checkpoints.py), so that one is kept although `save_total_limit` is 1.
+        members: the states of the strategy's members, and `members.batch(training)` to put around their calls; None without one.
         carried: objects with `state_dict` and `load_state_dict` whose states join this rank's part of a checkpoint, by name.
     """
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.read import read_metrics, read_run, read_study, token_column
+from compare.read import metric_columns, read_run, read_study, token_column
 from compare.report import __main__ as cli
 from compare.report.analysis import MEASURES, MIN_PAIRS, Options, analyse, compare, mean_curve
 from compare.report.words import cautions, conclusions, number, with_interval
@@ -34,14 +34,14 @@ def test_step_logged_twice_counts_once_the_last_time_and_broken_lines_do_not(tmp
     path.write_text(
         '{"step": 1, "reward": 1}\n{"step": 2, "reward": 2}\n{"step": 2, "reward": 5, "x": null}\n{"step": 3, "rew'
     )
-    columns = read_metrics(path)
+    columns = metric_columns(path)
     assert columns["step"].tolist() == [1, 2] and columns["reward"].tolist() == [1, 5]
 
 
 def test_lines_of_one_step_are_merged_and_gaps_are_nan(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "reward": 1}\n{"step": 1, "eval_reward": 3}\n{"step": 2, "reward": 2}\n')
-    columns = read_metrics(path)
+    columns = metric_columns(path)
     assert columns["eval_reward"][0] == 3 and np.isnan(columns["eval_reward"][1])
 
 

@@ -32,7 +32,7 @@ def rewards(tmp_path, monkeypatch):
 def test_guard_options_are_settings_though_the_yaml_does_not_list_them(rewards):
     (func,) = rewards("reward=think_answer", "reward.guard.timeout=7", "reward.guard.max_failed_share=0.1").funcs
     assert guard_of(func).timeout == 7
-    with pytest.raises(ConfigError, match="did you mean 'timeout'"):
+    with pytest.raises(ConfigError, match=r"Did you mean `reward\.guard\.timeout`"):
         rewards("reward=think_answer", "reward.guard.timout=7")
 
 

@@ -214,7 +214,7 @@ def schema():
 
 def test_the_lora_of_the_yaml_is_the_lora_of_the_word(schema):
     config = compose_config("train_grpo", ["model=hf", "model.name=x", "model/peft=lora"])
-    assert dict(config.model.peft) == LORA
+    assert dict(config.model.peft) == LORA and LORA["target_modules"] == "all-linear"
 
 
 @pytest.mark.parametrize(

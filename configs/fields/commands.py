@@ -1,0 +1,194 @@
+"""The settings of the commands themselves, each written here and nowhere else: default, type and meaning.
+
+The first are a command's own; what it has in common with others comes after them. `configs/<command>.yaml` says which groups
+it chooses from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Record:
+    """Per-token records for `python -m compare.view`."""
+
+    every: int = 10
+    """Every how many steps; 0: never."""
+    completions: int = 32
+    """At most this many completions each time."""
+
+
+@dataclass
+class Training:
+    """What every training command takes."""
+
+    seed: int = 0
+    """Of everything that is drawn; it names the run's folder too."""
+    runs: str = "runs"
+    """Where runs go; a run's own folder below it follows from its choices: <task>/<what is trained>/seed<seed>."""
+    run_dir: str | None = None
+    """Or name the folder yourself."""
+    resume: bool = False
+    """Continue an unfinished run where its last checkpoint ends."""
+    overwrite: bool = False
+    """Replace a run that is already there."""
+    processes: int | None = None
+    """Stop unless exactly this many processes run; null: do not ask."""
+    build_only: bool = False
+    """Build and cache the model, then stop."""
+    show: int = 3
+    """Texts shown at the end."""
+
+
+@dataclass
+class TrainGrpo(Training):
+    """train_grpo.py"""
+
+    record: Record = field(default_factory=Record)
+    """Per-token records for `python -m compare.view`."""
+
+
+@dataclass
+class Likelihood(Training):
+    """What train_sft.py and train_lhts.py share."""
+
+    examples: int | None = None
+    """Texts to learn from, and prompts to write texts for; null: as many as the task has training rows."""
+    probe: int = 256
+    """Texts written to measure their length and repetition: at the end, under train_lhts.py before as well."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template (chat_template_kwargs.enable_thinking=false), as trainer.chat_template_kwargs of
+    train_grpo.py."""
+
+
+@dataclass
+class TrainSft(Likelihood):
+    """train_sft.py"""
+
+    eval_examples: int = 256
+    """Texts that are held out; drawn from the task's demonstrations where it holds out none itself."""
+
+
+@dataclass
+class TrainLhts(Likelihood):
+    """train_lhts.py"""
+
+    tau: float | list[float] = 0.7
+    """The sequence temperature; [0.5,1.0]: one model that takes tau as an input, trained over that range."""
+    horizon: int | None = 8
+    """Tokens ahead that a weight looks at: 1 is token temperature, null sequence temperature."""
+    clamp: float = 3.0
+    """Upper limit of the log weights; pulls q towards p. The share of tokens that meet it is logged."""
+    kl: float = 0.05
+    """Factor of KL(q_t || p_t), per token."""
+    self_samples: float = 1.0
+    """Share of optimiser batches whose texts the frozen model writes. Only these have the target p_alpha; in the others the texts
+    are the task's, and the target is p_data(x) p(x)^(alpha-1)."""
+    max_new_tokens: int | None = None
+    """Longest such text in tokens; null: what the task suggests, else 64."""
+    baseline: str = "window"
+    """What keeps weights near 1: window (leaves the optimum in place), position (as published; favours longer texts when
+    alpha > 1) or none."""
+
+
+@dataclass
+class Sample:
+    """sample.py"""
+
+    tau: float = 0.7
+    """Below 1 sharpens, above 1 flattens."""
+    prompts: str | None = None
+    """A .txt file with a prompt a line, or a table with a column "prompt"; null: the task's held-out prompts."""
+    limit: int | None = 4
+    """At most so many of them; null: all."""
+    num_samples: int = 4
+    """Texts per prompt."""
+    max_length: int | None = None
+    """Longest text in new tokens, part of the target; null: what the task suggests, else 128."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template (chat_template_kwargs.enable_thinking=false), as trainer.chat_template_kwargs of
+    train_grpo.py."""
+    seed: int = 0
+    """Of the texts."""
+    out: str | None = None
+    """A .jsonl file for the texts with their log-probabilities; null: only print."""
+    device: str | None = None
+    """cpu, cuda, ...; null: a GPU if there is one."""
+
+
+@dataclass
+class Launch:
+    """How a sweep starts its cells."""
+
+    config: str | None = None
+    """A file of configs/accelerate/ or your own; null: accelerate's default."""
+    args: list[str] = field(default_factory=list)
+    """More arguments for the launcher, e.g. [--num_processes,4]."""
+    program: list[str] = field(default_factory=lambda: ["accelerate", "launch"])
+    """What starts a cell; [python] leaves accelerate out."""
+    devices: list[Any] | None = None
+    """GPUs to deal out to the jobs, e.g. [0,1,2,3]; null: every cell sees all of them."""
+    script: str = "train_grpo.py"
+    """What a cell runs."""
+
+
+@dataclass
+class Report:
+    """Options of `python -m compare.report`; null: as it decides itself."""
+
+    reference: str | None = None
+    """The arm that all others are compared with; null: uniform, else the first."""
+    metric: str | None = None
+    """What is compared; null: the reward."""
+    primary: str | None = None
+    """What decides: final, auc, tokens, final_steps; null: final."""
+    threshold: float | None = None
+    """For tokens-to-threshold; null: nine tenths of the reference's way."""
+    window: int | None = None
+    """Steps averaged for a score; null: a tenth of the run."""
+    level: float | None = None
+    """Of confidence; null: 0.95."""
+
+
+@dataclass
+class Sweep:
+    """sweep.py"""
+
+    jobs: int = 1
+    """Cells at once; each gets its own share of the cores."""
+    sweep_dir: str | None = None
+    """Everything of one sweep stands below this folder; null: sweeps/<name>."""
+    name: str | None = None
+    """null: made of what is swept and what is fixed, so that the same command finds its sweep again."""
+    launch: Launch = field(default_factory=Launch)
+    """How a cell is started."""
+    check: bool = True
+    """Compose every arm and build the shared start before the first cell."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoints of finished cells."""
+    keep_models: bool = True
+    """Keep the models of finished cells."""
+    overwrite: bool = False
+    """Throw away what this sweep has already and start again."""
+    report: Report | bool = field(default_factory=Report)
+    """Options of `python -m compare.report`, made at the end; false: no report."""
+
+
+@dataclass
+class Reward:
+    """What a YAML of configs/reward/ says."""
+
+    funcs: str | list[Any] = "task"
+    """The reward functions: file.py:function, a dotted name, or a `_target_` with its settings; task: the task's own."""
+    weights: list[float] | None = None
+    """One for each function; null: all 1, or the task's own."""
+
+
+@dataclass
+class Guard:
+    """Beside the settings of `rewards.guard.guarded`."""
+
+    enabled: bool = True
+    """false: the functions are called as they are."""
