@@ -253,7 +253,7 @@ def draw_stories(stories: list[dict], path: Path) -> None:
         bottom.axhline(level, color=colours[way], linestyle=style, linewidth=1.2, label=WAYS[way].replace("`", ""))
     bottom.set(xlabel="texts drawn in training", ylabel="mean log p of the batch (nats)")
     bottom.set_title("GRPO with the model's own likelihood", loc="left", fontsize=10, color=INK)
-    bottom.legend(frameon=False, fontsize=8, loc="lower right")
+    bottom.legend(frameon=False, fontsize=8, loc="center right")
     figure.savefig(path, dpi=140)
 
 

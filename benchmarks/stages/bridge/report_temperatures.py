@@ -128,9 +128,12 @@ def draw(rows: list[dict], path: Path) -> None:
             "label": f"{way} temperature",
         }
         first.plot([m.value for m in means["entropy"]], [m.value for m in means["log p"]], **style)
+        last = means["entropy"][0].value
         for place, tau in enumerate(curve[1:], start=1):
             spot = (means["entropy"][place].value, means["log p"][place].value)
-            first.annotate(f"{tau:g}", spot, (6, 4), textcoords="offset points", fontsize=8, color=colour)
+            if abs(spot[0] - last) > 3:  # no number over another
+                first.annotate(f"{tau:g}", spot, (6, 4), textcoords="offset points", fontsize=8, color=colour)
+                last = spot[0]
         for axis, key in ((second, "length"), (third, "repeated pairs")):
             axis.plot(curve, [m.value for m in means[key]], **style)
             low, high = [m.low for m in means[key]], [m.high for m in means[key]]
@@ -141,6 +144,7 @@ def draw(rows: list[dict], path: Path) -> None:
     first.legend(frameon=False, fontsize=9, loc="upper right")
     second.set_ylabel("tokens of a text")
     third.set_ylabel("share of repeated pairs")
+    first.margins(x=0.08)
     figure.savefig(path, dpi=140)
 
 
