@@ -55,6 +55,12 @@ def columns(rows: list[dict]) -> dict:
     return found
 
 
+def divergence(row: dict) -> float:
+    """KL(token || p^alpha/Z) at one tau, from log Z = H + alpha E[log p] of sequence temperature."""
+    log_z = row["sequence entropy"] + row["sequence log p"] / row["tau"]
+    return log_z - row["same tau log p"] / row["tau"] - row["same tau entropy"]
+
+
 def least(rows: list[dict]) -> list[float]:
     """Of all the token temperatures below 1, seed by seed."""
     return [
@@ -93,6 +99,7 @@ def chain_table(rows: list[dict]) -> str:
     """Sequence temperature minus token temperature of the same entropy."""
     names = [
         "ESS share",
+        "KL of token temperature",
         "token tau",
         *(f"{key}, sequence minus token" for key in CHAIN),
         "repeated pairs at equal lengths",
@@ -100,7 +107,8 @@ def chain_table(rows: list[dict]) -> str:
     lines = [f"| chain, tau | {' | '.join(names)} |", "|" + "---|" * (len(names) + 1)]
     for tau in taus(rows, "chain", "compared"):
         found = of(rows, "chain", "compared", tau)
-        cells = [interval([row["ess"] for row in found], 2), interval([row["token tau"] for row in found], 2)]
+        cells = [interval([row["ess"] for row in found], 2), interval([divergence(row) for row in found], 3)]
+        cells += [interval([row["token tau"] for row in found], 2)]
         for key, digits in CHAIN.items():
             pairs = [[row[f"{way} {key}"] for row in found] for way in ("sequence", "token")]
             cells.append(difference(*pairs, digits))
