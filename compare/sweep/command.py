@@ -39,6 +39,8 @@ from userio.tracebacks import tell
 from userio.visible import visible
 from userio.words import word_of
 
+_SAFE_PATH = "PYTHONSAFEPATH"
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -268,6 +270,8 @@ def run_elsewhere(sweep: Sweep, folder: SweepFolder, cells: Sequence[Cell], todo
         root = str(folder.path.absolute())
         sys.argv = [sys.argv[0], "--multirun", *sweep.launcher, f"+cell={','.join(index)}", f"+folder='{root}'"]
         sys.argv += [f"hydra.sweep.dir='{root}/hydra'", "hydra.sweep.subdir=${hydra.job.num}"]
+        # Launchers start `python -m` of their own where we stand; no file there is to come before us (Python 3.11 and later).
+        os.environ.update(_with_checkout_on_path() | {_SAFE_PATH: "1"})
         cell_job()  # pyright: ignore[reportCallIssue]  (Hydra hands over the configuration)
     status = Status(tuple(cells), sweep.settings.jobs)
     for cell in cells:
@@ -278,6 +282,7 @@ def run_elsewhere(sweep: Sweep, folder: SweepFolder, cells: Sequence[Cell], todo
 @hydra.main(version_base="1.3", config_path=None)
 def cell_job(config: DictConfig) -> None:
     """One cell, wherever Hydra's launcher put it."""
+    os.environ.pop(_SAFE_PATH, None)  # the cell's script finds what stands beside it
     folder = SweepFolder(Path(config.folder))
     manifest = read_json(folder.manifest)
     launch = Launch.of_json(manifest["launch"])
