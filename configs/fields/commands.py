@@ -130,8 +130,8 @@ class Launch:
     """What starts a cell; [python] leaves accelerate out."""
     devices: list[Any] | None = None
     """GPUs to deal out to the jobs, e.g. [0,1,2,3]; null: every cell sees all of them."""
-    script: str = "train_grpo.py"
-    """What a cell runs."""
+    script: str | None = None
+    """What a cell runs: train_sft.py, train_lhts.py or a file of your own; null: our train_grpo.py."""
 
 
 @dataclass

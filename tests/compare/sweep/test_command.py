@@ -38,7 +38,7 @@ def test_a_cell_runs_our_script_and_a_users_only_where_he_names_it(tmp_path, sit
 def test_in_a_checkout_it_is_the_script_of_the_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train_grpo.py").touch()
-    assert command._script(None) == str(ROOT / "train_grpo.py")
+    assert command.parse(["seed=0"]).launch.script == str(ROOT / "train_grpo.py")
     monkeypatch.chdir(ROOT)
     assert command._script(None) == "train_grpo.py"
 

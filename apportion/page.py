@@ -1,20 +1,21 @@
-"""Writes docs/api.md: every public name of `apportion` with its signature and its docstring, in the order and under the
-headings of apportion/__init__.pyi.
-
-    python docs/make_api.py
+"""python -m apportion.page   Writes docs/api.md: every public name with its signature and its docstring, in the order and
+under the headings of apportion/__init__.pyi.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import apportion
+from configs.fields.declared import fields_of
+from userio.terminal import steady_output
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "api.md"
@@ -23,7 +24,7 @@ OPENING = """# Python API
 
     from apportion import CreditGRPOTrainer, Strategy, declares
 
-Every public name of the package `apportion`, with its docstring. Made by `python docs/make_api.py`; do not edit. How
+Every public name of the package `apportion`, with its docstring. Made by `python -m apportion.page`; do not edit. How
 `apportion` is installed, and what it says where a file of yours has the name of one of its packages:
 [library.md](library.md). Shape suffixes are explained in [credit/batch.py](../credit/batch.py)."""
 
@@ -34,8 +35,6 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
-    import apportion
-
     stub = (ROOT / "apportion" / "__init__.pyi").read_text(encoding="utf-8")
     for line in stub.splitlines():
         if heading := re.match(r"# ---- (.+)", line):
@@ -62,8 +61,6 @@ def entry(name: str, thing: Any) -> str:
 
 def _fields(thing: Any) -> str:
     """The docstrings under the fields of a dataclass, in the form of `Args:`."""
-    from configs.fields.declared import fields_of
-
     fields = fields_of(f"{thing.__module__}.{thing.__qualname__}") if is_dataclass(thing) else ()
     lines = [
         line
@@ -139,9 +136,6 @@ def _has_source(thing: Any) -> bool:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    from userio.terminal import steady_output
-
     steady_output()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)
