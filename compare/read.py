@@ -115,7 +115,7 @@ def read_study(folders: Iterable[str | Path]) -> Study:
             if run is not None:
                 runs.append(run)
             if "id" in cell and (run is None or not run.finished):
-                state = read_json(folder / "state" / f"{cell['id']}.json")
+                state = _read_json(folder / "state" / f"{cell['id']}.json")
                 words = (str(state.get("state", "not started")), str(state.get("error", "")))
                 missing.append(Missing(cell["id"], *words))
     if not runs:
@@ -208,7 +208,7 @@ def metric_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([rows[step].get(name, np.nan) for step in steps]) for name in names}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; {} if it is missing or broken."""
     try:
         return read_object(path) or {}

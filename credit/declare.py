@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 WEIGHT_CLASSES = ("none", "state", "group", "batch", "action", "future")
-Member = TypeVar("Member", bound=Callable[..., Any])
+AnyMember = TypeVar("AnyMember", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Declaration:
             raise ValueError(f"weight_class={self.weight_class!r} is not one of {', '.join(WEIGHT_CLASSES)}.")
 
 
-def declares(**promises) -> Callable[[Member], Member]:
+def declares(**promises) -> Callable[[AnyMember], AnyMember]:
     """Attaches a `Declaration` to a function or class; returns it unchanged."""
 
-    def attach(member: Member) -> Member:
+    def attach(member: AnyMember) -> AnyMember:
         member.declaration = Declaration(**promises)  # type: ignore[attr-defined]
         return member
 

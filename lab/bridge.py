@@ -23,7 +23,7 @@ from credit.checks import member_name
 from credit.strategy import Strategy
 from sampling.exact import enumerate_texts
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number, prefixes
+from sampling.tabular import TabularModel, prefix_index, prefixes
 
 CENTRED = (baselines.group_mean, baselines.leave_one_out)
 
@@ -59,7 +59,7 @@ class Worlds:
         self.node_XT = torch.zeros_like(self.tokens_XT)
         for t in range(limit):
             there_X = self.mask_XT[:, t]
-            self.node_XT[there_X, t] = number(self.tokens_XT[there_X, :t], model.vocab_size)
+            self.node_XT[there_X, t] = prefix_index(self.tokens_XT[there_X, :t], model.vocab_size)
         first_C = torch.stack([(self.state_C == k).nonzero()[0, 0] for k in range(int(self.state_C.max()) + 1)])
         self.start_SKV = model.logits_PCV[:, first_C]
         self.logp_SXT = self.logps(self.start_SKV)

@@ -24,7 +24,7 @@ from configs.compose import CONFIG_DIR, ConfigError
 from credit.batch import SIGNALS
 from credit.declare import declaration_of
 from credit.strategy import Strategy
-from lab.bench.jobs import Job, Spec, run_jobs, specs_of, split_arguments
+from lab.bench.jobs import BenchJob, Spec, run_jobs, specs_of, split_arguments
 from lab.bench.summary import YARDSTICK
 from lab.measure.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
 from lab.measure.estimate import Budget
@@ -97,7 +97,7 @@ def write_cards(overrides: Sequence[str], config_dirs: Sequence[str], settings: 
     for spec in specs:
         by_name.setdefault(re.sub(r" \[.*\]$", "", spec.label), []).append(spec)
     yardstick = Spec(YARDSTICK, (f"credit={YARDSTICK}",))
-    jobs = [Job(spec, world, GROUP_SIZE) for world in WORLDS for spec in [yardstick, *specs]]
+    jobs = [BenchJob(spec, world, GROUP_SIZE) for world in WORLDS for spec in [yardstick, *specs]]
     records = list(run_jobs(jobs, int(settings.get("jobs", 2)) if len(specs) > 1 else 1))
     wrong = []
     rows = {}
@@ -119,7 +119,7 @@ def card(name: str, variants: list[Spec], records: list[dict]):
     strategy = variants[0].strategy()
     finding = check_declaration(strategy)
     measured = _measured(variants, records, _verdict(finding, largest_bias(variants, records, finding)))
-    parts = [head(name, variants[0], strategy), measured, tail(strategy)]
+    parts = [head(name, variants[0], strategy), measured, foot(strategy)]
     quick = json.dumps(quick_numbers(strategy), sort_keys=True)
     return "\n\n".join(parts) + f"\n\n<!-- quick: {quick} -->\n", finding
 
@@ -165,7 +165,7 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
     )
 
 
-def tail(strategy: Strategy) -> str:
+def foot(strategy: Strategy) -> str:
     """Everything below the table of measurements."""
     found = invariances(strategy)
     lines = ["## Invariances", "", "| change | what credit and weights do |", "|---|---|"]
@@ -197,7 +197,7 @@ def stale_parts(path: Path, spec: Spec) -> list[str]:
     stale = []
     if head(path.stem, spec, strategy) not in page:
         stale.append("formula or declaration")
-    if tail(strategy) not in page:
+    if foot(strategy) not in page:
         stale.append("invariances or cost")
     stored = re.search(r"<!-- quick: (.*) -->", page)
     before, now = json.loads(stored.group(1)) if stored else {}, quick_numbers(strategy)

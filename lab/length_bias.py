@@ -26,7 +26,7 @@ from credit.batch import Rollout
 from credit.strategy import Strategy
 from sampling.exact import Enumeration, enumerate_texts, total_variation
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number
+from sampling.tabular import TabularModel, prefix_index
 
 VOCABULARY, LIMIT, WORLDS = 4, 7, 20
 DEFAULT = ("token_mean", "seq_sum", "constant", "length_power gamma=0.5", "seq_mean", "length_power gamma=2")
@@ -71,7 +71,7 @@ def optimum(model: TabularModel, enumeration: Enumeration, strategy: Strategy) -
     counts_CV = torch.zeros_like(model.logits_PCV[0])
     for t in range(mask_XT.shape[1]):
         there_X = mask_XT[:, t]
-        nodes = number(enumeration.tokens_XT[there_X, :t], model.vocab_size)
+        nodes = prefix_index(enumeration.tokens_XT[there_X, :t], model.vocab_size)
         counts_CV.index_put_((nodes, enumeration.tokens_XT[there_X, t]), mass_XT[there_X, t], accumulate=True)
     counts_CV[counts_CV.sum(1) == 0] = 1.0
     return TabularModel(counts_CV.log()[None], model.eos_ids)

@@ -75,7 +75,7 @@ class Point:
     seconds: float
 
 
-def measure(name: str, model: Model, prompts, tau: float, samples: int, limit: int, generator, log_z_P=None):
+def measure_sampler(name: str, model: Model, prompts, tau: float, samples: int, limit: int, generator, log_z_P=None):
     """(Point, Draws). log_z_P: log normalisers for the entropy of sequence temperature; None: the draws' own."""
     sampler = _sized(SAMPLERS[name], samples)
     started = time.perf_counter()
@@ -117,7 +117,9 @@ def exact_points(taus: Sequence[float] = TAUS, draws: int = DRAWS, seed: int = 0
         spread_X = enumeration.target_X * (1 - enumeration.target_X)
         noise = float((spread_X / (2 * math.pi * draws)).sqrt().sum())
         for name in SAMPLERS:
-            point, found = measure(name, model, [[0]], tau, draws, LIMIT, generator, enumeration.log_normaliser[None])
+            point, found = measure_sampler(
+                name, model, [[0]], tau, draws, LIMIT, generator, enumeration.log_normaliser[None]
+            )
             shares_X = enumeration.frequencies(found.tokens_PST[0]) / draws
             distance = total_variation(shares_X, enumeration.target_X)
             sampled.append(Point(**{**asdict(point), "distance": distance, "noise": noise}))
@@ -157,7 +159,7 @@ def model_points(
     for tau in taus:
         log_z_P = None
         for name in sorted(samplers, key=lambda name: name != "smc"):
-            point, draws = measure(name, model, prompts, tau, samples, limit, generator, log_z_P)
+            point, draws = measure_sampler(name, model, prompts, tau, samples, limit, generator, log_z_P)
             log_z_P = draws.log_normaliser_P if name == "smc" else log_z_P
             points.append(point)
     return points

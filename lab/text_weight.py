@@ -63,7 +63,7 @@ def learnt_length(shares_L: Tensor, factor_L: Tensor) -> float:
     return float(mass_L @ length_L[1:] / mass_L.sum())
 
 
-def power(shares_L: Tensor, gamma: float) -> Tensor:
+def power_factor(shares_L: Tensor, gamma: float) -> Tensor:
     """(L,) factor n^-gamma: length_power in the limit of large batches, 0 the constant, 1 the sequence mean. NaN at 0."""
     length_L = torch.arange(len(shares_L), dtype=torch.float64)
     return torch.where(length_L > 0, length_L.clamp(min=1) ** -gamma, torch.nan)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rewards.guard.failures import report_failure
 from rewards.text.completions import completion_text
-from rewards.text.opened import moved, openings_of, reads_tag, whole_text
+from rewards.text.opened import moved, openings_of, reads_tag, text_with_opening
 from rewards.text.spans import Span
 
 
@@ -50,7 +50,7 @@ class TextReward:
         for row, completion in enumerate(completions):
             try:
                 values = {name: column[row] for name, column in wanted.items()}
-                text = whole_text(self, opened[row], completion_text(completion))
+                text = text_with_opening(self, opened[row], completion_text(completion))
                 scores.append(self.score(text, **values))
             except TimeoutError as error:
                 report_failure(row, "timeout", f"{self.__name__}: {error}")
@@ -87,7 +87,7 @@ class SpanReward(TextReward):
             try:
                 values = {name: column[row] for name, column in wanted.items()}
                 own = completion_text(completion)
-                text = whole_text(self, opened[row], own)
+                text = text_with_opening(self, opened[row], own)
                 result.append(moved(self.text_spans(text, **values), len(text) - len(own)))
             except TimeoutError as error:
                 report_failure(row, "timeout", f"{self.__name__}: {error}")

@@ -22,7 +22,7 @@ from rewards.text.opened import openings_of
 from rewards.text.spans import Span
 
 Reward = Callable[..., Any]
-Scores = list  # of float | None, one per completion
+RowScores = list  # of float | None, one per completion
 
 
 def gate(
@@ -152,25 +152,25 @@ class Composition:
             check_signature(reward, callable_name(reward))
         self.rewards, self.__name__ = rewards, name
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         """Scores of each inner function, and the arguments of the call -> the scores of the composition."""
         raise NotImplementedError
 
-    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> RowScores:
         columns = _arguments(prompts, completions, columns)
         return self._combined([list(reward(**columns)) for reward in self.rewards], columns)
 
-    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> RowScores:
         """The same where some of the functions are async; those run at the same time."""
         columns = _arguments(prompts, completions, columns)
 
-        async def one(reward: Reward) -> Scores:
+        async def one(reward: Reward) -> RowScores:
             result = reward(**columns)
             return list(await result if inspect.isawaitable(result) else result)
 
         return self._combined(list(await asyncio.gather(*map(one, self.rewards))), columns)
 
-    def _combined(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def _combined(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         rows = len(columns["completions"])
         for reward, column in zip(self.rewards, scores, strict=True):
             if len(column) != rows:
@@ -211,7 +211,7 @@ def finished(composition: Composition) -> Reward:
     if not any(map(is_async, composition.rewards)):
         return composition
 
-    async def reward(prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+    async def reward(prompts: list | None = None, completions: Sequence = (), **columns: Any) -> RowScores:
         return await composition.call_async(prompts, completions, **columns)
 
     reward.__name__ = reward.__qualname__ = composition.__name__
@@ -236,13 +236,13 @@ def _spans_of(reward: Reward, columns: dict[str, Any], texts: list[str]) -> list
 
 
 class _WholeTurn(Composition):
-    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+    def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> RowScores:
         return super().__call__(prompts, _whole_turns(completions, columns), **columns)
 
-    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> Scores:
+    async def call_async(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> RowScores:
         return await super().call_async(prompts, _whole_turns(completions, columns), **columns)
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         return scores[0]
 
 
@@ -251,7 +251,7 @@ class _Gate(Composition):
         super().__init__([reward, by], name)
         self.at_least, self.otherwise = at_least, otherwise
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         return [
             None if test is None else (score if test >= self.at_least else self.otherwise)
             for score, test in zip(*scores, strict=True)
@@ -267,7 +267,7 @@ class _Pointwise(SpanComposition):
     def value(self, score: float) -> float:
         raise NotImplementedError
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         return [None if score is None else self.value(score) for score in scores[0]]
 
     def combine_spans(self, spans: list[list[Span]]) -> list[Span]:
@@ -301,7 +301,7 @@ class _WeightedSum(SpanComposition):
         super().__init__(rewards, name)
         self.factors = factors
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         return [_weighted(row, self.factors) for row in zip(*scores, strict=True)]
 
     def combine_spans(self, spans: list[list[Span]]) -> list[Span]:
@@ -319,7 +319,7 @@ class _CosineByLength(Composition):
         super().__init__([reward], name)
         self.max_length, self.right, self.wrong, self.at_least, self.unit = max_length, right, wrong, at_least, unit
 
-    def combine(self, scores: list[Scores], columns: dict[str, Any]) -> Scores:
+    def combine(self, scores: list[RowScores], columns: dict[str, Any]) -> RowScores:
         return [
             None if score is None else cosine(length / self.max_length, *self._ends(score))
             for score, length in zip(scores[0], self._lengths(columns), strict=True)

@@ -24,7 +24,7 @@ from rewards.guard.clock import run_within
 from rewards.likelihood import REFERENCE
 from rewards.load import GIVEN
 from rewards.text.completions import completion_text
-from rewards.text.opened import COLUMN, openings_of, whole_text
+from rewards.text.opened import COLUMN, openings_of, text_with_opening
 from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
 from userio.tracebacks import tell
 from userio.visible import visible
@@ -158,7 +158,7 @@ def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
     columns = _columns([row])
     try:
         wanted = {name: columns[name][0] for name in func.columns}
-        text = whole_text(func, openings_of(columns, 1)[0], completion_text(row["completion"]))
+        text = text_with_opening(func, openings_of(columns, 1)[0], completion_text(row["completion"]))
         return run_within(_PART_SECONDS, lambda: func.parts(text, **wanted))
     except Exception:
         return {}

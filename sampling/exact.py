@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sampling.mh import log_acceptance
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number
+from sampling.tabular import TabularModel, prefix_index
 from sampling.tempering import temper
 
 
@@ -77,7 +77,7 @@ def enumerate_texts(model: TabularModel, max_length: int, alpha: float, prompt: 
     logps_XT, log_q_XT, log_z_XT = (torch.zeros(tokens_XT.shape, dtype=torch.float64) for _ in range(3))
     for t in range(max_length):
         there_X = tokens_XT[:, t] != PAD
-        nodes = number(tokens_XT[there_X, :t], model.vocab_size)
+        nodes = prefix_index(tokens_XT[there_X, :t], model.vocab_size)
         logps, log_q, log_z = temper(model.logits_PCV[prompt, nodes], alpha)
         drawn = tokens_XT[there_X, t, None]
         logps_XT[there_X, t], log_q_XT[there_X, t] = logps.gather(1, drawn)[:, 0], log_q.gather(1, drawn)[:, 0]

@@ -63,10 +63,10 @@ class TabularModel:
             raise ValueError(f"A prompt of a tabular model is one number below {len(self.logits_PCV)}.")
 
     def _read(self, state):
-        return state, self.logits_PCV[state.table_N, number(state.tokens_NT, self.vocab_size)]
+        return state, self.logits_PCV[state.table_N, prefix_index(state.tokens_NT, self.vocab_size)]
 
 
-def number(tokens_NT: Tensor, vocab_size: int) -> Tensor:
+def prefix_index(tokens_NT: Tensor, vocab_size: int) -> Tensor:
     """(N,) numbers of the prefixes that the rows spell out."""
     number_N = tokens_NT.new_zeros(len(tokens_NT))
     for tokens_N in tokens_NT.T:

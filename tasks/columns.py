@@ -8,7 +8,7 @@ from typing import Any
 
 from rewards.text.completions import completion_text
 from tasks.base import RESERVED, Row
-from tasks.references import after_marker, typed
+from tasks.references import answer_after_marker, typed
 from userio.read import nearest
 
 logger = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def _marked(answers: list, marker: str, source: str) -> list:
         if len(without) == total:
             raise ValueError(f"{text} Without a marker, set task.answer_marker=null.")
         logger.warning("%s They are kept whole.", text)
-    return [after_marker(answer, marker) for answer in answers]
+    return [answer_after_marker(answer, marker) for answer in answers]
 
 
 def _completion(cell: Any, place: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from tasks.base import Task
 from tasks.columns import nearest
-from tasks.table import Raw, table_task
+from tasks.table import table_task
+from userio.read import Raw
 
 
 def hub(

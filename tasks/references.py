@@ -38,10 +38,10 @@ def typed(cells: Sequence[Any], places: Sequence[str]) -> list[Any]:
     return [None if not row else row if many else row[0] for row in rows]
 
 
-def after_marker(cell: Any, marker: str) -> Any:
+def answer_after_marker(cell: Any, marker: str) -> Any:
     """What follows the last marker, in a text or in each text of a list; what has no marker stays."""
     if isinstance(cell, (list, tuple)):
-        return [after_marker(part, marker) for part in cell]
+        return [answer_after_marker(part, marker) for part in cell]
     return cell.rpartition(marker)[2].strip() if isinstance(cell, str) else cell
 
 

@@ -11,9 +11,9 @@ from rewards.format import regex_format
 from tasks.base import Row, Task, prompt_key
 from tasks.columns import prompt_of, to_rows
 from tasks.judge import judge
+from userio.read import Raw
 
 logger = logging.getLogger(__name__)
-Raw = list[tuple[str, Row]]  # (place, cells); the place ("data.jsonl, line 3") is for messages
 
 
 def table_task(

@@ -54,3 +54,30 @@ def test_every_shape_suffix_stands_in_a_legend(file):
     )
     unknown = {letter: sorted(names) for letter, names in letters(file).items() if letter not in known}
     assert not unknown, "say what they are in the docstring, in a paragraph `Shapes: X what it counts, ...`"
+
+
+# What many modules have one of, read with the module in front: `report.main`, `plots.draw`.
+COMMON = {"main", "parse", "help_text", "register_schema", "table", "markdown", "draw", "save", "load"}
+# The same quantity, of a tensor and of a list.
+TWINS = {"repeated_pairs", "judge"}
+
+
+def defined(file: Path) -> set[str]:
+    """Public classes, functions and type aliases of a file, in capitals only the latter."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            found |= {name} if name[0].isupper() and not name.isupper() else set()
+    return {name for name in found if not name.startswith("_")} - COMMON - TWINS
+
+
+def test_a_public_name_stands_in_one_file():
+    files = defaultdict(list)
+    for file in FILES:
+        if file.relative_to(ROOT).parts[0] not in {"benchmarks", "apportion"}:
+            for name in defined(file):
+                files[name].append(str(file.relative_to(ROOT)))
+    assert not {name: where for name, where in files.items() if len(where) > 1}

@@ -104,7 +104,7 @@ def analyse(study: Study, options: Options) -> Analysis:
     budget = {task: min(c[0][-1] for key, c in curves.items() if key[1] == task) for task in tasks}
     steps = {task: min(c[0][-1] for key, c in by_step.items() if key[1] == task) for task in tasks}
     window = options.window or max(1, round(float(np.median([_span(c[0]) for c in by_step.values()])) / 10))
-    rows = {key: rows_of(window, grid) for key, (grid, _) in by_step.items()}
+    rows = {key: window_rows(window, grid) for key, (grid, _) in by_step.items()}
     threshold = {}
     for task in tasks:
         own = [(grid, smoothed(y, rows[key])) for key, (grid, y) in curves.items() if key[:2] == (reference, task)]
@@ -157,7 +157,7 @@ def analyse(study: Study, options: Options) -> Analysis:
     )
 
 
-def rows_of(window: int, steps: NDArray[np.float64]) -> int:
+def window_rows(window: int, steps: NDArray[np.float64]) -> int:
     """How many logged rows make a window of steps, for a run that logs every few steps."""
     every = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
     return max(1, round(window / max(every, 1.0)))

@@ -22,7 +22,7 @@ from compare.report.plots import draw, save
 from compare.untrusted import write_file
 from userio.visible import visible
 
-Row = Sequence[str]
+Cells = Sequence[str]
 _CSS = (Path(__file__).with_name("page.css")).read_text(encoding="utf-8")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _ALT = {
@@ -60,7 +60,7 @@ def title(analysis: Analysis) -> str:
     return f"{', '.join(analysis.arms)} on {', '.join(analysis.tasks)}"
 
 
-def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, list[Cells]]:
     show = _full if plain else words.number
     header, rows = ["arm", "runs"], []
     for measure in analysis.values:
@@ -75,7 +75,7 @@ def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row
     return header, rows
 
 
-def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, list[Row]]:
+def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, list[Cells]]:
     if plain:
         header = ["arm", "reference", "measure", "pairs", "difference", "low", "high", "p", "p_holm", "declared",
                   "improvement", "improvement_low", "improvement_high", "spread", "smallest_declarable"]  # fmt: skip
@@ -89,7 +89,7 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
             "p (Holm)",
             "declared",
         ]
-    rows: list[Row] = []
+    rows: list[Cells] = []
     order = sorted(analysis.values, key=lambda name: name != analysis.options.primary)
     for measure in order:
         for c in analysis.comparisons[measure]:
@@ -107,27 +107,27 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Row, lis
     return header, rows
 
 
-def factors_table(analysis: Analysis) -> tuple[Row, list[Row]]:
+def factors_table(analysis: Analysis) -> tuple[Cells, list[Cells]]:
     """Settings in which arms differ, an arm a column; "?" for an arm without a config.yaml."""
     told = analysis.selection.settings
-    rows: list[Row] = [
+    rows: list[Cells] = [
         [key, *(told[arm].get(key, "?") if told.get(arm) else "?" for arm in analysis.arms)]
         for key in analysis.selection.factors
     ]
     return ["setting", *analysis.arms], rows
 
 
-def apart_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
-    rows: list[Row] = [
+def apart_table(study: Study, analysis: Analysis) -> tuple[Cells, list[Cells]]:
+    rows: list[Cells] = [
         [one.run.task, one.run.arm, str(one.run.seed), one.reason, str(one.run.folder)] for one in analysis.apart
     ]
     rows += [["", "", "", one.reason, str(one.folder)] for one in study.skipped]
     return ["task", "arm", "seed", "why", "folder"], rows
 
 
-def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
-    header: Row = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
-    rows: list[Row] = [
+def arrivals_table(analysis: Analysis) -> tuple[Cells, list[Cells]]:
+    header: Cells = ["arm", "task", "runs that got there", "restricted mean", "standard error", "budget"]
+    rows: list[Cells] = [
         [arm, task, f"{r.reached:.0%}", words.number(r.value), words.number(r.error), words.number(r.horizon)]
         for arm, tasks in analysis.arrivals.items()
         for task, r in tasks.items()
@@ -135,7 +135,7 @@ def arrivals_table(analysis: Analysis) -> tuple[Row, list[Row]]:
     return header, rows
 
 
-def runs_table(study: Study, analysis: Analysis) -> tuple[Row, list[Row]]:
+def runs_table(study: Study, analysis: Analysis) -> tuple[Cells, list[Cells]]:
     """Every run that was read; those that are not compared have no scores, but a reason."""
     header = [
         "task",
@@ -200,7 +200,7 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
     def bullets(lines: list[str]) -> str:
         return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
 
-    def table(header: Row, rows: list[Row], kind: str = "") -> str:
+    def table(header: Cells, rows: list[Cells], kind: str = "") -> str:
         head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         return f'<div class="scroll {kind}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -248,7 +248,7 @@ def _code(escaped: str) -> str:
 
 
 def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str]) -> str:
-    def table(header: Row, rows: list[Row]) -> str:
+    def table(header: Cells, rows: list[Cells]) -> str:
         lines = [header, ["---"] * len(header), *rows]
         return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
@@ -279,7 +279,7 @@ def _list(lines: list[str]) -> str:
     return "\n".join(f"- {_cell(line)}" for line in lines)
 
 
-def _csv(path: Path, header: Row, rows: list[Row]) -> None:
+def _csv(path: Path, header: Cells, rows: list[Cells]) -> None:
     text = StringIO(newline="")
     csv.writer(text).writerows([[_inert(cell) for cell in row] for row in (header, *rows)])
     write_file(path, text.getvalue())

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from compare.curves import smoothed
-from compare.report.analysis import Analysis, mean_curve, rows_of
+from compare.report.analysis import Analysis, mean_curve, window_rows
 from compare.untrusted import write_file
 from userio.visible import visible
 
@@ -65,7 +65,7 @@ def _curves(analysis: Analysis, task: str, metric: str, x: str) -> Figure:
     ends = []
     for i, arm in enumerate(analysis.arms):
         runs = [run for run in analysis.used if run.arm == arm and run.task == task]
-        rows = [rows_of(analysis.window, run.curve("step", metric)[0]) for run in runs]
+        rows = [window_rows(analysis.window, run.curve("step", metric)[0]) for run in runs]
         curves = [(run.curve(x, metric), k) for run, k in zip(runs, rows, strict=True)]
         curves = [(grid, smoothed(y, k)) for (grid, y), k in curves if len(grid)]
         if not curves:

@@ -29,7 +29,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from compare.untrusted import read_object, write_file
-from compare.view.data import Row, find_records, read_rows, view_of_step
+from compare.view.data import RecordRow, find_records, read_record, view_of_step
 from compare.view.page import page
 from configs.compose import compose_config, make_strategy
 from credit import Strategy
@@ -121,12 +121,12 @@ def choose_steps(recorded: list[int], wanted: str) -> list[int]:
     return steps
 
 
-def _readable(files: dict[int, Path]) -> dict[int, list[Row]]:
+def _readable(files: dict[int, Path]) -> dict[int, list[RecordRow]]:
     """The rows of each file; broken ones are named and left out, unless all are."""
     steps, broken = {}, []
     for step, path in files.items():
         try:
-            steps[step] = read_rows(path)
+            steps[step] = read_record(path)
         except ValueError as error:
             broken.append(str(error))
     if broken and not steps:

@@ -15,7 +15,7 @@ from credit import Credit, Rollout, Strategy
 from trainers.run.records import REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
 from userio.visible import visible
 
-Row = dict[str, Any]
+RecordRow = dict[str, Any]
 RECORDED = "recorded"
 MOST_ROWS = 100_000  # of one file; a few bytes of Parquet can claim a billion
 _LIVE = {
@@ -42,7 +42,7 @@ def find_records(run: str | Path) -> dict[int, Path]:
     return dict(sorted(files.items()))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_record(path: Path) -> list[RecordRow]:
     """The rows of one record file, rows of a group together. Only the columns of docs/compare/record_format.md are read, each as
     the type that stands there.
 
@@ -69,7 +69,7 @@ def read_rows(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: row["group"])
 
 
-def _check_row(row: Row) -> None:
+def _check_row(row: RecordRow) -> None:
     for name in REQUIRED:
         if row[name] is None:
             raise ValueError(f"{name} is null in a row")
@@ -81,7 +81,7 @@ def _check_row(row: Row) -> None:
             raise ValueError(f"{name} holds a null")
 
 
-def rollout_of(rows: Sequence[Row]) -> Rollout:
+def rollout_of(rows: Sequence[RecordRow]) -> Rollout:
     """The recorded rows as a `Rollout`, float64. Only these rows: counts over the batch are counts over the sample."""
     length = max((len(row["tokens"]) for row in rows), default=0)
     reward_names = reward_columns(rows)
@@ -102,7 +102,7 @@ def rollout_of(rows: Sequence[Row]) -> Rollout:
     )
 
 
-def credit_of(strategy: Strategy, rows: Sequence[Row]) -> tuple[list[list[float]], list[list[float]]]:
+def credit_of(strategy: Strategy, rows: Sequence[RecordRow]) -> tuple[list[list[float]], list[list[float]]]:
     """(A, w) of another strategy on the same rows, one list per row.
 
     Raises:
@@ -122,7 +122,9 @@ def credit_of(strategy: Strategy, rows: Sequence[Row]) -> tuple[list[list[float]
     return _rows(advantages_BT, sizes), _rows(credit.weights_BT, sizes)
 
 
-def view_of_step(step: int, rows: Sequence[Row], strategies: Mapping[str, Callable[[], Strategy]]) -> dict[str, Any]:
+def view_of_step(
+    step: int, rows: Sequence[RecordRow], strategies: Mapping[str, Callable[[], Strategy]]
+) -> dict[str, Any]:
     """One recorded step as JSON-ready data, all text made visible by `visible`. Groups in which no strategy gives credit
     (all completions equally good) come last.
 
@@ -172,7 +174,7 @@ def _has_credit(group: Mapping[str, Any]) -> bool:
     return any(x and y for a, w in columns for x, y in zip(a, w, strict=True))
 
 
-def reward_columns(rows: Sequence[Row]) -> list[str]:
+def reward_columns(rows: Sequence[RecordRow]) -> list[str]:
     return [name.removeprefix("reward/") for name in rows[0] if name.startswith("reward/")]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lab.bench.jobs import Job, Spec, run_jobs, specs_of, split_arguments
+from lab.bench.jobs import BenchJob, Spec, run_jobs, specs_of, split_arguments
 from lab.bench.picture import draw
 from lab.bench.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.exact.worlds import CATALOGUE, world
@@ -78,7 +78,7 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
     known = {spec.label for spec in specs}
     extra = [] if YARDSTICK in known else [Spec(YARDSTICK, (f"credit={YARDSTICK}",))]
     lags = [lag, FULL_LAG] if full and not lag else [lag]
-    jobs = [Job(spec, name, lag=k, **common) for k in lags for name in worlds for spec in [*extra, *specs]]
+    jobs = [BenchJob(spec, name, lag=k, **common) for k in lags for name in worlds for spec in [*extra, *specs]]
     started = time.perf_counter()
     records = _run_with_progress(jobs, _number(settings, "jobs", 2, least=1))
     seconds = time.perf_counter() - started
@@ -127,7 +127,7 @@ def _number(settings: dict[str, str], key: str, default: int, least: int) -> int
     return int(text)
 
 
-def _run_with_progress(jobs: list[Job], workers: int) -> list[dict]:
+def _run_with_progress(jobs: list[BenchJob], workers: int) -> list[dict]:
     from rich.markup import escape  # a label such as "value [perfect]" is no markup
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

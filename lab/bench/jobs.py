@@ -45,7 +45,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchJob:
     """One strategy in one world. lag: updates the sampler is behind, each of length `step`."""
 
     spec: Spec
@@ -113,7 +113,7 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
     return found
 
 
-def run_job(job: Job) -> dict:
+def run_job(job: BenchJob) -> dict:
     """Measures; the record of `Measurement.record` plus label and declaration, or the reason why it cannot be done."""
     torch.set_num_threads(1)
     strategy = _composed(job.spec)
@@ -149,7 +149,7 @@ def run_job(job: Job) -> dict:
     return about | found.record() | {"world": job.world}
 
 
-def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
+def run_jobs(jobs: Sequence[BenchJob], workers: int) -> Iterator[dict]:
     """Records in the order they are finished. Workers are fresh processes, one thread each."""
     if workers <= 1:
         yield from map(run_job, jobs)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 
-def none(rho: Tensor, advantages: Tensor) -> Tensor:
+def unclipped(rho: Tensor, advantages: Tensor) -> Tensor:
     """f = rho A: importance weighting, no trust region."""
     return rho * advantages
 
 
-def clip(rho: Tensor, advantages: Tensor, low: float = 0.2, high: float = 0.2) -> Tensor:
+def clipped(rho: Tensor, advantages: Tensor, low: float = 0.2, high: float = 0.2) -> Tensor:
     """f = min(rho A, clip(rho, 1 - low, 1 + high) A). PPO, arXiv 1707.06347, equation 7; TRL's default."""
     return torch.minimum(rho * advantages, rho.clamp(1 - low, 1 + high) * advantages)
 
@@ -33,4 +33,9 @@ def sapo(rho: Tensor, advantages: Tensor, positive: float = 1.0, negative: float
     return 4 / tau * torch.sigmoid(tau * (rho - 1)) * advantages
 
 
-SURROGATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"none": none, "clip": clip, "cispo": cispo, "sapo": sapo}
+SURROGATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "none": unclipped,
+    "clip": clipped,
+    "cispo": cispo,
+    "sapo": sapo,
+}

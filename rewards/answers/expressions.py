@@ -21,7 +21,7 @@ _LARGEST = 3000  # digits that whole numbers are compared to
 
 
 def same_expression(one: Any, other: Any) -> bool:
-    """Whether two `Value`s or `Expression`s are equal wherever they can be evaluated; else whether math-verify says so."""
+    """Whether two `Numeral`s or `Expression`s are equal wherever they can be evaluated; else whether math-verify says so."""
     a, b = _written(one), _written(other)
     if a == b:
         return True

@@ -1,6 +1,6 @@
 r"""Mathematics as people write it, LaTeX with or without delimiters or plain text, in one notation.
 
-`normal` changes only how things are written (`\dfrac34` is `\frac{3}{4}`, `32,\!348` is 32348, `sqrt(2)` is `\sqrt{2}`);
+`normal_form` changes only how things are written (`\dfrac34` is `\frac{3}{4}`, `32,\!348` is 32348, `sqrt(2)` is `\sqrt{2}`);
 what two notations mean is rewards/answers/values.py.
 """
 
@@ -76,7 +76,7 @@ _REWRITES = [
 ]  # fmt: skip
 
 
-def normal(text: str) -> str:
+def normal_form(text: str) -> str:
     r"""The text in one notation, without delimiters, `\boxed`, a final point, currency and degrees."""
     text = unwrapped(plain_marks(_SYMBOL.sub(lambda found: _SYMBOLS[found.group()], text)))
     for pattern, replacement in _REWRITES:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.answers.expressions import proportional, same_expression
-from rewards.answers.values import Expression, Listed, Measured, Ordered, Relation, Text, Value, key, value
+from rewards.answers.values import Expression, Listed, Measured, Numeral, Ordered, Relation, Words, key, value
 
 # x, x_1, \lambda, f(x), P(x, y), (x, y), AB, \text{Area}
 _NAME = re.compile(
@@ -30,7 +30,7 @@ def same(one: object, other: object, percent: str = "fraction") -> bool:
         return len(units) == 1 and same(amounts[0], amounts[1], percent)
     if isinstance(one, Relation) or isinstance(other, Relation):
         return _same_relation(one, other, percent)
-    if isinstance(one, Text) or isinstance(other, Text):
+    if isinstance(one, Words) or isinstance(other, Words):
         return _same_text(one, other)
     if isinstance(one, Listed) and isinstance(other, Listed):
         alike = one.kind == other.kind or ("union" not in (one.kind, other.kind) and len(one.parts) > 1)
@@ -40,14 +40,14 @@ def same(one: object, other: object, percent: str = "fraction") -> bool:
             (one.opening, one.closing, len(one.parts)) == (other.opening, other.closing, len(other.parts))
             and all(same(a, b, percent) for a, b in zip(one.parts, other.parts, strict=True))
         )  # fmt: skip
-    if isinstance(one, Value) and isinstance(other, Value):
+    if isinstance(one, Numeral) and isinstance(other, Numeral):
         return _same_number(one, other, percent)
-    if isinstance(one, (Value, Expression)) and isinstance(other, (Value, Expression)):
+    if isinstance(one, (Numeral, Expression)) and isinstance(other, (Numeral, Expression)):
         return same_expression(one, other)
     return one == other
 
 
-def _same_number(one: Value, other: Value, percent: str) -> bool:
+def _same_number(one: Numeral, other: Numeral, percent: str) -> bool:
     if one.percent != other.percent:
         sign, plain = (one, other) if one.percent else (other, one)
         read = {"fraction": [100], "number": [1]}.get(percent, [100, 1])
@@ -72,9 +72,9 @@ def _terminates(number: Fraction) -> bool:
 
 
 def _same_text(one: object, other: object) -> bool:
-    a, b = (side.key if isinstance(side, Text) else key(_written(side)) for side in (one, other))
+    a, b = (side.key if isinstance(side, Words) else key(_written(side)) for side in (one, other))
     label = a.isupper() != b.isupper() and len(a) <= 3  # ABC is a triangle, abc a product
-    if isinstance(one, Text) and isinstance(other, Text) and (one.said or other.said) and len(a) > 1 and not label:
+    if isinstance(one, Words) and isinstance(other, Words) and (one.said or other.said) and len(a) > 1 and not label:
         return a.casefold() == b.casefold()
     return a == b and a != ""
 
@@ -83,7 +83,7 @@ def _written(side: object) -> str:
     if isinstance(side, Expression):
         return side.latex
     if isinstance(side, Listed) and side.kind == "list":
-        return ",".join(part.key if isinstance(part, Text) else _written(part) for part in side.parts)
+        return ",".join(part.key if isinstance(part, Words) else _written(part) for part in side.parts)
     return ""
 
 

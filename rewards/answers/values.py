@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.answers.latex import enclosed, normal, split, split_with
+from rewards.answers.latex import enclosed, normal_form, split, split_with
 from rewards.answers.numbers import read_number
 
 
 @dataclass(frozen=True)
-class Text:
+class Words:
     """Words, or what is compared letter by letter. `said`: it was marked as text."""
 
     key: str
@@ -25,7 +25,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Value:
+class Numeral:
     """A number. `decimal`: written with a decimal point, so it may be rounded."""
 
     number: Fraction
@@ -84,7 +84,7 @@ class Expression:
 @lru_cache(maxsize=4096)
 def value(text: str) -> object:
     """The value of an answer or a reference."""
-    return _value(normal(text)) if len(text) <= _LONGEST else Text(key(text), said=True)
+    return _value(normal_form(text)) if len(text) <= _LONGEST else Words(key(text), said=True)
 
 
 def _value(text: str) -> object:
@@ -94,10 +94,10 @@ def _value(text: str) -> object:
         return (
             _value(inside)
             if re.match(r"[-+]?\.?[0-9]", inside) and read_number(inside)
-            else Text(key(inside), said=True)
+            else Words(key(inside), said=True)
         )
     if _is_prose(text) or _RATIO.fullmatch(text):
-        return Text(key(text), said=bool(re.search("[A-Za-z]{2}", text)))
+        return Words(key(text), said=bool(re.search("[A-Za-z]{2}", text)))
     text = _grouped(text)
     if len(parts := [part for part in split(text, _COMMA) if part]) > 1:
         return _listed("list", parts)
@@ -128,15 +128,15 @@ def _value(text: str) -> object:
 def _single(text: str) -> object:
     number = read_number(text)
     if number is not None and not number.unit:
-        return Value(number.value, "." in text, number.percent)
+        return Numeral(number.value, "." in text, number.percent)
     if (found := _REPEATING.fullmatch(text)) is not None:
-        return Value(_repeating(found))
+        return Numeral(_repeating(found))
     if (found := _BASED.fullmatch(text)) is not None:
         return Based(found[1].upper(), found[2])
     if (found := _UNIT.fullmatch(text)) is not None and found[1].strip():
         return Measured(_value(found[1]), _unit(found[2] + (found[3] or "")))
     if number is not None and number.unit:
-        return Measured(Value(number.value, "." in text), _unit(number.unit))
+        return Measured(Numeral(number.value, "." in text), _unit(number.unit))
     return Expression(text)
 
 

@@ -32,7 +32,7 @@ def reads_tag(reader: Any, tag: str) -> bool:
     return bool(ask is not None and ask(tag))
 
 
-def whole_text(reader: Any, opened: str, text: str) -> str:
+def text_with_opening(reader: Any, opened: str, text: str) -> str:
     """The text that a reader judges: with what was opened before it, if that opens a tag which the reader looks for."""
     return opened + text if any(reads_tag(reader, tag) for tag in _TAG.findall(opened)) else text
 

@@ -16,7 +16,7 @@ import pytest
 from compare.report import __main__ as report
 from compare.untrusted import read_object, read_text, write_file
 from compare.view import __main__ as view
-from compare.view.data import find_records, read_rows
+from compare.view.data import find_records, read_record
 from support.records import HOSTILE, rows, write
 from support.reports import straight, write_run
 
@@ -95,7 +95,7 @@ def test_pickle_in_the_schema_of_a_record_is_not_loaded(tmp_path):
     fields = [field.with_metadata(evil) for field in table.schema]
     path = tmp_path / "records" / "step00000001.parquet"
     pq.write_table(table.cast(pa.schema(fields, table.schema.metadata)), path)
-    read_rows(path)
+    read_record(path)
     assert not marker.exists()
 
 

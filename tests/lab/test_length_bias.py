@@ -10,7 +10,7 @@ from credit.strategy import Strategy
 from lab.length_bias import learnt, main, optimum, repeated_pairs
 from sampling.exact import enumerate_texts
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number
+from sampling.tabular import TabularModel, prefix_index
 
 LIMIT = 4
 
@@ -37,7 +37,7 @@ def test_sequence_mean_learns_the_data_tilted_by_expected_inverse_length():
             continues_X = (enumeration.tokens_XT[:, : len(prefix) + 1] == torch.tensor([*prefix, token])).all(1)
             wanted.append((data_X[continues_X] / lengths_X[continues_X]).sum())
         wanted = torch.stack(wanted)
-        at = number(torch.tensor([prefix], dtype=torch.long).view(1, -1), 3)[0]
+        at = prefix_index(torch.tensor([prefix], dtype=torch.long).view(1, -1), 3)[0]
         assert torch.allclose(learnt_C[at], wanted / wanted.sum(), atol=1e-12)
 
 
@@ -50,7 +50,7 @@ def test_the_predicted_conditionals_have_no_gradient_left(gamma):
         loss = 0.0
         for t in range(LIMIT):
             there_X = enumeration.tokens_XT[:, t] != PAD
-            nodes = number(enumeration.tokens_XT[there_X, :t], 3)
+            nodes = prefix_index(enumeration.tokens_XT[there_X, :t], 3)
             log_q = logits_CV[nodes].log_softmax(-1).gather(1, enumeration.tokens_XT[there_X, t, None])[:, 0]
             row_X = enumeration.log_p_X[there_X].exp() * enumeration.lengths_X[there_X].double() ** -gamma
             loss = loss - (row_X * log_q).sum()

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit import weight as weights
-from lab.text_weight import ending, expected_factor, factors, learnt_length, power
+from lab.text_weight import ending, expected_factor, factors, learnt_length, power_factor
 from sampling.exact import enumerate_texts
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number
+from sampling.tabular import TabularModel, prefix_index
 
 OTHERS = st.lists(st.integers(1, 40), min_size=3, max_size=3)
 
@@ -59,8 +59,8 @@ def test_the_mean_factor_is_the_mean_over_all_batches(texts):
 def test_token_mean_goes_from_the_sequence_mean_to_the_constant_as_batches_grow():
     lengths = [learnt_length(SHARES_L, expected_factor(SHARES_L, texts)) for texts in (1, 2, 4, 16, 64, 1024)]
     assert lengths == sorted(lengths)
-    assert lengths[0] == pytest.approx(learnt_length(SHARES_L, power(SHARES_L, 1.0)))
-    mean = learnt_length(SHARES_L, power(SHARES_L, 0.0))
+    assert lengths[0] == pytest.approx(learnt_length(SHARES_L, power_factor(SHARES_L, 1.0)))
+    mean = learnt_length(SHARES_L, power_factor(SHARES_L, 0.0))
     assert mean == pytest.approx(float(SHARES_L @ torch.arange(5.0)))
     assert lengths[3] < mean - 0.02 and mean - 0.002 < lengths[-1] < mean
 
@@ -77,13 +77,13 @@ def test_the_data_reweighted_by_the_mean_factor_are_what_token_mean_learns(texts
         counts_CV = torch.zeros(40, 3, dtype=torch.float64)
         for t in range(limit):
             there_X = world.tokens_XT[:, t] != PAD
-            nodes = number(world.tokens_XT[there_X, :t], 3)
+            nodes = prefix_index(world.tokens_XT[there_X, :t], 3)
             counts_CV.index_put_((nodes, world.tokens_XT[there_X, t]), mass_X[there_X], accumulate=True)
         logits_CV = counts_CV.clamp(min=1e-300).log().requires_grad_()
         log_q_XT = torch.zeros(world.tokens_XT.shape, dtype=torch.float64)
         for t in range(limit):
             there_X = world.tokens_XT[:, t] != PAD
-            nodes = number(world.tokens_XT[there_X, :t], 3)
+            nodes = prefix_index(world.tokens_XT[there_X, :t], 3)
             chosen = logits_CV[nodes].log_softmax(-1).gather(1, world.tokens_XT[there_X, t, None])[:, 0]
             log_q_XT = log_q_XT.index_put((there_X.nonzero()[:, 0], torch.tensor(t)), chosen)
         loss = 0.0
@@ -96,7 +96,7 @@ def test_the_data_reweighted_by_the_mean_factor_are_what_token_mean_learns(texts
 
 
 def test_reweighted_data_end_at_their_chances_of_ending():
-    factor_L = power(SHARES_L, 1.0)
+    factor_L = power_factor(SHARES_L, 1.0)
     at_L, alive, mean = ending(SHARES_L, factor_L), 1.0, 0.0
     for n in range(1, 5):
         mean += alive * float(at_L[n]) * n

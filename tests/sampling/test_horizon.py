@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sampling.exact import enumerate_texts, horizon_conditionals, total_variation
 from sampling.horizon import BASELINES, PositionBaseline, horizon_log_weights
 from sampling.model import PAD
-from sampling.tabular import TabularModel, number
+from sampling.tabular import TabularModel, prefix_index
 
 
 @settings(max_examples=40, deadline=None)
@@ -40,7 +40,7 @@ def expected_loss_gradient(model, enumeration, log_q_CV, alpha, horizon, kind, b
     loss = 0.0
     for t in range(mask_XT.shape[1]):
         there_X = mask_XT[:, t]
-        nodes = number(enumeration.tokens_XT[there_X, :t], model.vocab_size)
+        nodes = prefix_index(enumeration.tokens_XT[there_X, :t], model.vocab_size)
         log_q = logits_CV[nodes].log_softmax(-1).gather(1, enumeration.tokens_XT[there_X, t, None])[:, 0]
         loss = loss - (enumeration.log_p_X[there_X].exp() * log_w_XT[there_X, t].exp() * log_q).sum()
     return torch.autograd.grad(loss, logits_CV)[0]

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.hub import hub
 from tasks.jsonl import jsonl
-from tasks.references import after_marker, typed
+from tasks.references import answer_after_marker, typed
 
 
 def types_of(*cells):
@@ -41,7 +41,7 @@ def test_dates_and_decimals_become_what_arrow_and_json_know():
 
 
 def test_a_marker_works_in_lists_too():
-    assert after_marker(["x #### 1", "#### 2"], "####") == ["1", "2"] and after_marker(3, "####") == 3
+    assert answer_after_marker(["x #### 1", "#### 2"], "####") == ["1", "2"] and answer_after_marker(3, "####") == 3
 
 
 @pytest.fixture

@@ -66,10 +66,10 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Rows of metrics.jsonl; none where nothing was ever logged."""
-    return list(rows_of(path.read_text(encoding="utf-8"))) if path.exists() else []
+    return list(metric_rows(path.read_text(encoding="utf-8"))) if path.exists() else []
 
 
-def rows_of(text: str) -> Iterator[dict[str, Any]]:
+def metric_rows(text: str) -> Iterator[dict[str, Any]]:
     """The objects in the lines of a text; a line that holds none, such as a last one cut off by a kill, is left out."""
     for line in text.split("\n"):
         try:

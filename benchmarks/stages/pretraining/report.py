@@ -26,7 +26,7 @@ from measures import PLACES
 from pictures import draw_measured, draw_weights
 
 from compare.statistics import mean_interval, paired_difference
-from lab.text_weight import ending, expected_factor, learnt_length, power
+from lab.text_weight import ending, expected_factor, learnt_length, power_factor
 
 BATCH, MICRO, REFERENCE = 32, 4, "token_mean"
 TRAININGS = ("stories_400", "stories_4800", "passages_2250")
@@ -81,12 +81,12 @@ def predicted(count_L: Tensor) -> dict:
     """Of texts with these lengths: what each arm learns; token mean by batch size; what packing does to a text of 20."""
     shares_L = count_L.double() / count_L.sum()
     factor = {
-        "constant": power(shares_L, 0.0),
+        "constant": power_factor(shares_L, 0.0),
         "token_mean": expected_factor(shares_L, BATCH),
         "micro_mean": expected_factor(shares_L, MICRO),
-        "length_power 0.5": power(shares_L, 0.5),
-        "seq_mean": power(shares_L, 1.0),
-        "drawn": power(shares_L, 1.0),
+        "length_power 0.5": power_factor(shares_L, 0.5),
+        "seq_mean": power_factor(shares_L, 1.0),
+        "drawn": power_factor(shares_L, 1.0),
     }
     longest, length_L = len(shares_L) - 1, torch.arange(len(shares_L), dtype=torch.float64)
     spread = float((shares_L @ (length_L - shares_L @ length_L) ** 2).sqrt())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from compare.view import __main__ as cli
-from compare.view.data import credit_of, find_records, read_rows, view_of_step
+from compare.view.data import credit_of, find_records, read_record, view_of_step
 from compare.view.page import json_block, page
 from configs.compose import compose_config
 from credit import Strategy, spread, weight
@@ -95,7 +95,7 @@ def test_data_on_the_page_is_what_was_recorded(tmp_path):
 
 def test_recomputed_credit_is_the_strategys_on_the_recorded_rows(tmp_path):
     path = find_records(write(tmp_path, some_rows()))[1]
-    advantages, weights = credit_of(Strategy(weight=weight.seq_mean), read_rows(path))
+    advantages, weights = credit_of(Strategy(weight=weight.seq_mean), read_record(path))
     assert weights == [pytest.approx([1 / 12] * 3), [1 / 4], [1 / 8] * 2, [1 / 8] * 2]
     assert [row[0] for row in advantages] == pytest.approx([0.5, -0.5, 0, 0])
 
@@ -104,12 +104,12 @@ def test_spread_that_needs_the_live_forward_is_recomputed_from_recorded_log_prob
     columns = some_rows()
     columns["policy_logps"] = [[-0.5] * len(t) for t in columns["tokens"]]
     path = find_records(write(tmp_path, columns))[1]
-    advantages, _ = credit_of(Strategy(weight=weight.seq_sum, spread=surprise), read_rows(path))
+    advantages, _ = credit_of(Strategy(weight=weight.seq_sum, spread=surprise), read_record(path))
     assert advantages[0] == pytest.approx([-0.25] * 3)
 
 
 def test_strategy_that_needs_what_was_not_recorded_loses_its_column_and_says_why(tmp_path):
-    data = read_rows(find_records(write(tmp_path, some_rows()))[1])
+    data = read_record(find_records(write(tmp_path, some_rows()))[1])
     makers = {
         "live": lambda: Strategy(weight=weight.seq_sum, spread=surprise),
         "ok": lambda: Strategy(weight=weight.constant),
@@ -121,7 +121,7 @@ def test_strategy_that_needs_what_was_not_recorded_loses_its_column_and_says_why
 
 def test_masked_tokens_do_not_count_towards_lengths(tmp_path):
     columns = rows([["a", "tool", "b"]], [0], [1.0], learns=[[True, False, True]])
-    data = read_rows(find_records(write(tmp_path, columns))[1])
+    data = read_record(find_records(write(tmp_path, columns))[1])
     advantages, weights = credit_of(
         Strategy(weight=weight.seq_mean, spread=length_aware, baseline=lambda rewards_B: rewards_B), data
     )
@@ -153,7 +153,7 @@ def test_whole_batch_recorded_gives_the_recorded_credit_again(tmp_path):
     lengths = generator.integers(1, 9, 12)
     columns = rows([["t"] * n for n in lengths], [i // 4 for i in range(12)], list(generator.normal(size=12)))
     strategy = Strategy(weight=weight.token_mean, spread=spread.broadcast)
-    data = read_rows(find_records(write(tmp_path, columns))[1])
+    data = read_record(find_records(write(tmp_path, columns))[1])
     advantages, weights = credit_of(strategy, data)
     total = sum(lengths)
     assert all(w == pytest.approx([1 / total] * n) for w, n in zip(weights, lengths, strict=True))

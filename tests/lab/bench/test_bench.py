@@ -13,7 +13,7 @@ import pytest
 from configs.compose import config_choices
 from credit import baseline
 from lab.bench import __main__ as bench
-from lab.bench.jobs import Job, Spec, run_job, run_jobs, specs_of, split_arguments
+from lab.bench.jobs import BenchJob, Spec, run_job, run_jobs, specs_of, split_arguments
 from lab.bench.summary import summarise
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -100,14 +100,14 @@ def test_settings_and_overrides_are_told_apart():
 
 def test_off_policy_records_say_how_far_behind_the_sampler_was():
     spec = Spec("rloo", ("credit=rloo",))
-    record = run_job(Job(spec, "tiny", 2, lag=3))
+    record = run_job(BenchJob(spec, "tiny", 2, lag=3))
     assert record["lag"] == 3 and record["surrogate"] == "clip" and record["metrics"]["cosine"] < 1 - 1e-6
-    assert run_job(Job(spec, "tiny", 2))["metrics"]["cosine"] > 1 - 1e-9
+    assert run_job(BenchJob(spec, "tiny", 2))["metrics"]["cosine"] > 1 - 1e-9
 
 
 @pytest.mark.slow
 def test_worker_processes_return_what_one_process_returns():
-    jobs = [Job(Spec(name, (f"credit={name}",)), "tiny", 3) for name in ("rloo", "uniform")]
+    jobs = [BenchJob(Spec(name, (f"credit={name}",)), "tiny", 3) for name in ("rloo", "uniform")]
     plain, parallel = (
         sorted(([r["label"], r["metrics"]] for r in run_jobs(jobs, workers)), key=str) for workers in (1, 2)
     )

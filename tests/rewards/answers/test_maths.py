@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.answers.latex import normal
+from rewards.answers.latex import normal_form
 from rewards.answers.same import same
 from rewards.answers.values import value
 from rewards.extract import in_tag, whole_text
@@ -347,7 +347,7 @@ def test_only_a_row_without_a_reference_is_not_scored():
 def test_any_readable_text_equals_itself_and_never_raises(text):
     if text.strip():
         assert same(value(text), value(text))
-    assert normal(normal(text)) is not None
+    assert normal_form(normal_form(text)) is not None
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(1, 10**6))
