@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.untrusted import read_object, read_text
-from trainers.run.files import CONFIG, METRICS, SUMMARY, rows_of
+from trainers.run.files import CONFIG, METRICS, SUMMARY, metric_rows
 
 # Generated tokens if the run counts them, else what TRL counts (prompt and completion tokens, all ranks).
 TOKEN_COLUMNS = ("generated_tokens", "num_tokens")
@@ -193,7 +193,7 @@ def metric_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     """metrics.jsonl as columns, sorted by step. A step logged twice (a resumed run) counts once, the last time; lines
     cut short by a crash and lines without a step are left out."""
     rows: dict[int, dict[str, float]] = {}
-    for row in rows_of(read_text(path) or ""):
+    for row in metric_rows(read_text(path) or ""):
         if isinstance(row.get("step"), bool):
             continue
         try:

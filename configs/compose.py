@@ -233,7 +233,7 @@ def check_keys(place: str, node: Mapping[str, Any], whose: str = "") -> None:
         if key.startswith("_"):
             continue  # Hydra's own
         if key not in parameters:
-            takes = nearest(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
+            takes = did_you_mean(key, parameters) or f" It takes {', '.join(parameters) or 'nothing'}."
             raise ConfigError(f"{place}.{key}: `{target}` takes no {key!r}.{takes}{whose}")
         default = parameters[key].default
         if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
@@ -252,7 +252,7 @@ def locate(target: str):
         return get_object(target)
     except Exception as error:
         module, _, attribute = target.rpartition(".")
-        hint = nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
+        hint = did_you_mean(attribute, dir(sys.modules[module])) if module in sys.modules else ""
         reason = "" if hint else f" {str(error).splitlines()[-1]}"
         raise ConfigError(f"`{target}` cannot be imported.{hint}{reason}{taken_by(error, Path.cwd())}") from error
 
@@ -282,7 +282,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         group, choice = found.groups()
         choices = config_choices(group, folders)
         if choices:
-            return f"{group}={choice}: no such choice.{nearest(choice, choices)} There is: {', '.join(choices)}."
+            return f"{group}={choice}: no such choice.{did_you_mean(choice, choices)} There is: {', '.join(choices)}."
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
         bad = key.group(1)
         full = re.search(r"full_key: (\S+)", text)
@@ -318,7 +318,7 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     first = where.split(".")[0].split("/")[0]
     if whole is not None and first not in whole:
         return _no_setting(first, name, overrides, folders)
-    if near := nearest(leaf, _keys_at(whole, parent), prefix=parent):
+    if near := did_you_mean(leaf, _keys_at(whole, parent), prefix=parent):
         return f"`{where}` is no setting.{near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
     choices = config_choices(group, folders) if parent else {}
@@ -361,6 +361,6 @@ def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
     return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
 
 
-def nearest(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
+def did_you_mean(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

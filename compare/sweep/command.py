@@ -302,14 +302,14 @@ def dry_run(sweep: Sweep, console: Console) -> int:
         state = "finished" if folder.is_finished(cell) else folder.state(cell).get("state", "new")
         console.print(f"{cell.id:<{width}}  {state}", markup=False, highlight=False, soft_wrap=True)
     todo = [cell for cell in cells if not folder.is_finished(cell)]
-    command = shown(sweep.launch.command(cells[0].overrides, folder.run_dir(cells[0])))
+    command = in_shell(sweep.launch.command(cells[0].overrides, folder.run_dir(cells[0])))
     console.print(f"\nEach cell: {command}\n", markup=False, highlight=False, soft_wrap=True)
     for line in estimate(folder, cells, todo, sweep.launch, sweep.settings.jobs):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def shown(command: Sequence[str]) -> str:
+def in_shell(command: Sequence[str]) -> str:
     """A command line to copy: double quotes where Hydra's single ones are inside."""
     return " ".join(
         f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\') else shlex.quote(word) for word in command

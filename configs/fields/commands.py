@@ -119,7 +119,7 @@ class Sample:
 
 
 @dataclass
-class Launch:
+class LaunchSettings:
     """How a sweep starts its cells."""
 
     config: str | None = None
@@ -153,7 +153,7 @@ class Report:
 
 
 @dataclass
-class Sweep:
+class SweepSettings:
     """sweep.py"""
 
     jobs: int = 1
@@ -162,7 +162,7 @@ class Sweep:
     """Everything of one sweep stands below this folder; null: sweeps/<name>."""
     name: str | None = None
     """null: made of what is swept and what is fixed, so that the same command finds its sweep again."""
-    launch: Launch = field(default_factory=Launch)
+    launch: LaunchSettings = field(default_factory=LaunchSettings)
     """How a cell is started."""
     check: bool = True
     """Compose every arm and build the shared start before the first cell."""
@@ -177,7 +177,7 @@ class Sweep:
 
 
 @dataclass
-class Reward:
+class RewardSettings:
     """What a YAML of configs/reward/ says."""
 
     funcs: str | list[Any] = "task"
@@ -187,7 +187,7 @@ class Reward:
 
 
 @dataclass
-class Guard:
+class GuardSettings:
     """Beside the settings of `rewards.guard.guarded`."""
 
     enabled: bool = True

@@ -24,12 +24,12 @@ COMMANDS = {
     "train_sft": "TrainSft",
     "train_lhts": "TrainLhts",
     "sample": "Sample",
-    "sweep": "Sweep",
+    "sweep": "SweepSettings",
 }
 # Nodes without a `_target_`, and what declares their settings.
 PLACES = {
-    "reward": ("configs.fields.commands.Reward",),
-    "reward.guard": ("configs.fields.commands.Guard", "rewards.guard.guarded"),
+    "reward": ("configs.fields.commands.RewardSettings",),
+    "reward.guard": ("configs.fields.commands.GuardSettings", "rewards.guard.guarded"),
 }
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
 _CONTAINERS = {

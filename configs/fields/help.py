@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs.compose import CONFIG_DIR, ConfigError, config_choices, nearest
+from configs.compose import CONFIG_DIR, ConfigError, config_choices, did_you_mean
 from configs.fields.defaults import COMMANDS
 from configs.fields.listing import (
     Setting,
@@ -91,7 +91,7 @@ def _of_one(name: str, group: str, choice: str, folders: Sequence[Path]) -> str:
     choices = choices_of(name, group, folders)
     if choice and choice not in choices:
         raise ConfigError(
-            f"{group}={choice}: no such choice.{nearest(choice, choices)} There is: {', '.join(choices)}."
+            f"{group}={choice}: no such choice.{did_you_mean(choice, choices)} There is: {', '.join(choices)}."
         )
     texts = []
     for one in [choice] if choice else choices:

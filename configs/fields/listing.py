@@ -94,15 +94,15 @@ def _has_target(node: Any) -> bool:
     return (isinstance(node, dict) and "_target_" in node) or any(_has_target(child) for child in inner)
 
 
-Block = tuple[list[str], list[Setting]]
+SettingBlock = tuple[list[str], list[Setting]]
 
 
-def blocks(group: str, choices: Sequence[str], folders: Sequence[Path] = ()) -> list[Block]:
+def blocks(group: str, choices: Sequence[str], folders: Sequence[Path] = ()) -> list[SettingBlock]:
     """The settings of a group's choices, see `once`."""
     return once({choice: settings_of_choice(group, choice, folders) for choice in choices})
 
 
-def once(takers: Mapping[str, Iterable[Setting]]) -> list[Block]:
+def once(takers: Mapping[str, Iterable[Setting]]) -> list[SettingBlock]:
     """Each setting once: (those that take it, the settings), the most common first. A default that is not the same for all of
     them is said of each: `0.001 (adapter, separate: 0.0001)`."""
     defaults: dict[tuple[str, str], dict[str, Any]] = {}

@@ -106,7 +106,7 @@ class Block:
     copies: int = 1
 
 
-def groups_of(items: Items, prompt: int, size: int) -> tuple[Tensor, Tensor]:
+def enumerated_groups(items: Items, prompt: int, size: int) -> tuple[Tensor, Tensor]:
     """All multisets of `size` items of a prompt, (n, size), and their multinomial probabilities."""
     pool = items.of_prompt(prompt)
     index_nG = multisets(len(pool), size)
@@ -118,7 +118,7 @@ def groups_of(items: Items, prompt: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def count_groups(items: Items, prompt: int, size: int) -> int:
-    """How many multisets `groups_of` returns."""
+    """How many multisets `enumerated_groups` returns."""
     return math.comb(len(items.of_prompt(prompt)) + size - 1, size)
 
 
@@ -143,14 +143,14 @@ def every_row(items: Items, prompts: int, size: int) -> list[Block]:
 def every_group(items: Items, prompts: int, size: int) -> list[Block]:
     """One block for each prompt: for strategies without coupling between groups."""
     group_R = torch.zeros(size, dtype=torch.long)
-    return [Block(*groups_of(items, prompt, size), group_R, 1 / prompts) for prompt in range(prompts)]
+    return [Block(*enumerated_groups(items, prompt, size), group_R, 1 / prompts) for prompt in range(prompts)]
 
 
 def every_batch(items: Items, prompts: int, size: int) -> list[Block]:
     """One block of whole batches: all combinations of the prompts' groups. Rows are interleaved."""
     items_nR, prob_n = torch.zeros(1, 0, dtype=torch.long), torch.ones(1, dtype=torch.float64)
     for prompt in range(prompts):
-        group_mG, prob_m = groups_of(items, prompt, size)
+        group_mG, prob_m = enumerated_groups(items, prompt, size)
         before, after = len(prob_n), len(prob_m)
         left = items_nR.repeat_interleave(after, dim=0)
         items_nR = torch.cat([left, group_mG.repeat(before, 1)], dim=1)
