@@ -13,8 +13,9 @@ The twin of `CreditGRPOTrainer` (trainers/grpo.py), which does the same inside o
 processes: tests/trainers/test_loop.py compares their gradients for every strategy. Steps have the numbers that they have there.
 Left out is what makes a run and not a gradient: evaluation, checkpoints, records, the guard around rewards, tools, adapters.
 
+Shapes:
     B  completions of a batch, G for each prompt       P  prompt tokens, left-padded         K  reward functions
-    V  vocabulary       D  width of a hidden state     T  completion tokens, right-padded    S  P + T
+    V  vocabulary       D  width of a hidden state     T  completion tokens, right-padded    S  both, P + T
 """
 
 from __future__ import annotations

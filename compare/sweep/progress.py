@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from trainers.run.files import CONFIG, METRICS, rows_of
+from trainers.run.files import CONFIG, METRICS, metric_rows
 
 
 class CellProgress:
@@ -43,7 +43,7 @@ class CellProgress:
                 self._take(line)
 
     def _take(self, line: bytes) -> None:
-        for row in rows_of(line.decode("utf-8", errors="replace")):
+        for row in metric_rows(line.decode("utf-8", errors="replace")):
             if isinstance(row.get(self._metric), int | float):
                 self.step, self.reward = int(row["step"]), float(row[self._metric])
                 self._latest = (self.step, time.monotonic())
