@@ -1,4 +1,4 @@
-"""`python -m apportion.score reward.funcs=[my_rewards.py:polite] --text "please"` tries rewards on texts, from anywhere."""
+"""`python -m apportion.score reward.funcs=[my_rewards.py:polite] --completion "please"` tries rewards on completions, from anywhere."""
 
 from apportion.verbs import run
 

@@ -1,10 +1,10 @@
-"""Scores texts without any training, and shows which part of a reward passed.
+"""Scores completions without any training, and shows which part of a reward passed.
 
-    python -m rewards.score reward=think_answer --text "<think>2+2</think><answer>4</answer>"
+    python -m rewards.score reward=think_answer --completion "<think>2+2</think><answer>4</answer>"
     python -m rewards.score reward.funcs=[my_rewards.py:polite] --file completions.jsonl --column answer=4
 
 `--file`: .jsonl, .json, .csv or .parquet with the columns completion (or text), prompt, and one per dataset column; or
-any other text file, one completion a line. `--text` may be repeated; `--text -` reads standard input. `--json` prints
+any other text file, one completion a line. `--completion` may be repeated; `--completion -` reads standard input. `--json` prints
 one JSON object a row.
 """
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         weights = check_weights(node.get("weights"), funcs) or [1.0] * len(funcs)
         rows = _rows(options)
         if not rows:
-            raise ValueError('Nothing to score; give --text "..." or --file completions.jsonl.')
+            raise ValueError('Nothing to score; give --completion "..." or --file completions.jsonl.')
         check_reward_columns(funcs, rows[0])
         guard = {**(node.get("guard") or {}), "max_failed_share": 1.0}
         guard.pop("enabled", None)
@@ -70,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "reward", nargs="+", help="reward=<name in configs/reward>, reward.funcs=[...], reward.guard.timeout=5"
     )
     parser.add_argument(
-        "--text", action="append", default=[], help="a completion; repeat for more; - is standard input"
+        "--completion", action="append", default=[], help="a completion; repeat for more; - is standard input"
     )
     parser.add_argument("--file", type=Path, help="completions: .jsonl, .json, .csv, .parquet, or one a line")
-    parser.add_argument("--prompt", default="", help="the prompt of every --text")
+    parser.add_argument("--prompt", default="", help="the prompt of every --completion")
     parser.add_argument(
         "--opened", default="", metavar="TEXT", help="what the prompt has opened, such as <think> (docs/rewards.md)"
     )
@@ -94,7 +94,7 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         if value is None:
             raise ValueError(f"--column {column}: write NAME=VALUE.")
         shared[name] = _json_or_text(value)
-    texts = [sys.stdin.read() if text == "-" else text for text in options.text]
+    texts = [sys.stdin.read() if text == "-" else text for text in options.completion]
     rows = [{"prompt": options.prompt, "completion": text, **shared} for text in texts]
     if options.file is not None:
         rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file)]

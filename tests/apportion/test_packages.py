@@ -147,7 +147,7 @@ def project(tmp_path):
     return tmp_path
 
 
-SCORE = ["reward.funcs=[my_rewards.py:polite]", "--text", "yes please", "--json"]
+SCORE = ["reward.funcs=[my_rewards.py:polite]", "--completion", "yes please", "--json"]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_train_score_report_view(run, project, installed):
     run("apportion", "train_grpo", *TINY, "credit=seq_norm", "run_dir=runs/one", "reward.guard.workers=1")
     summary = json.loads((project / "runs" / "one" / "summary.json").read_text())
     assert summary["steps"] == 2 and summary["credit"] == "seq_norm" and summary["initial_reward"] > 0
-    said = run("python", "-m", "apportion.score", "reward.funcs=[my_rewards.py:polite]", "--text", "a", "--json")
+    said = run("python", "-m", "apportion.score", "reward.funcs=[my_rewards.py:polite]", "--completion", "a", "--json")
     assert json.loads(said)["scores"] == {"polite": float(ord("a") % 7)}
     run("apportion", "report", "runs")
     assert "seq_norm" in (project / "runs" / "report" / "runs.csv").read_text()

@@ -241,14 +241,14 @@ def test_nested_targets_are_built_inside_out():
 
 
 def test_scoring_shows_which_part_passed(capsys):
-    assert main(["reward=think_answer", "--text", "<think>a</think><answer> </answer>"]) == 0
+    assert main(["reward=think_answer", "--completion", "<think>a</think><answer> </answer>"]) == 0
     shown = capsys.readouterr().out
     assert "think_answer             0.875" in shown and "- answer: filled" in shown and "+ answer: close" in shown
 
 
 def test_settings_of_the_reward_may_stand_behind_the_texts(capsys):
     tag = "<think>a</think><answer>1</answer>"
-    assert main(["reward=think_answer", "--text", tag, "reward.weights=[3.0]", "--json"]) == 0
+    assert main(["reward=think_answer", "--completion", tag, "reward.weights=[3.0]", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["reward"] == 3.0
 
 
@@ -277,7 +277,7 @@ def test_scoring_a_file_of_completions_gives_one_json_object_a_row(folder, capsy
 def test_scoring_reports_a_failing_reward_and_goes_on(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     Path("odd.py").write_text("def odd(completions, **columns):\n    return [1 / len(text) for text in completions]\n")
-    assert main(["reward.funcs=[odd.py:odd]", "--text", "ab", "--text", ""]) == 0
+    assert main(["reward.funcs=[odd.py:odd]", "--completion", "ab", "--completion", ""]) == 0
     captured = capsys.readouterr()
     assert "0.5" in captured.out and "not scored" in captured.out and "1 of 2 rows failed (1 exception)" in captured.err
 
@@ -287,9 +287,9 @@ def test_scoring_finds_the_yaml_of_a_folder_of_ones_own(folder, capsys, monkeypa
     (folder / "mine" / "reward").mkdir(parents=True)
     yaml_text = "# length\nfuncs: [{_target_: my_rewards.py:Length, factor: 2}]\nweights: null\nguard: {}\n"
     (folder / "mine" / "reward" / "length.yaml").write_text(yaml_text)
-    assert main(["reward=length", "--config-dir", "mine", "--text", "abc"]) == 0
+    assert main(["reward=length", "--config-dir", "mine", "--completion", "abc"]) == 0
     assert "Length                   6" in capsys.readouterr().out
-    assert main(["reward=lenth", "--config-dir", "mine", "--text", "abc"]) == 2
+    assert main(["reward=lenth", "--config-dir", "mine", "--completion", "abc"]) == 2
     assert "did you mean 'length'" in capsys.readouterr().err
 
 
@@ -297,7 +297,7 @@ def test_scoring_shows_the_parts_of_a_composition_that_fails(folder, capsys, mon
     monkeypatch.chdir(folder)
     Path("odd.py").write_text("import sys\ndef odd(completions, **columns):\n    sys.exit(3)\n")
     both = "{_target_: rewards.compose.weighted_sum, rewards: [odd.py:odd, my_rewards.py:polite]}"
-    assert main([f"reward.funcs=[{both}]", "--text", "please"]) == 0
+    assert main([f"reward.funcs=[{both}]", "--completion", "please"]) == 0
     shown = capsys.readouterr().out
     assert "? odd                      not scored" in shown and "+ polite                   1" in shown
 
@@ -305,14 +305,14 @@ def test_scoring_shows_the_parts_of_a_composition_that_fails(folder, capsys, mon
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["reward=judge", "--text", "a"], "'model' of rewards.learned.reward_model is not set"),
-        (["reward=math", "--text", "a"], "needs the dataset column 'answer'; there are: none."),
-        (["reward=regex", "reward.weights=2", "--text", "a"], "list of numbers"),
+        (["reward=judge", "--completion", "a"], "'model' of rewards.learned.reward_model is not set"),
+        (["reward=math", "--completion", "a"], "needs the dataset column 'answer'; there are: none."),
+        (["reward=regex", "reward.weights=2", "--completion", "a"], "list of numbers"),
         (["reward=think_answer"], "Nothing to score"),
         (["reward=think_answer", "--file", "none.txt"], "--file: no file none.txt"),
-        (["reward=task", "--text", "a"], "rewards of a task"),
-        (["reward.funcs=[none.py:f]", "--text", "a"], "There is no file"),
-        (["reward=think_answer", "--column", "answer", "--text", "a"], "NAME=VALUE"),
+        (["reward=task", "--completion", "a"], "rewards of a task"),
+        (["reward.funcs=[none.py:f]", "--completion", "a"], "There is no file"),
+        (["reward=think_answer", "--column", "answer", "--completion", "a"], "NAME=VALUE"),
     ],
 )
 def test_scoring_says_what_is_wrong_and_ends_with_two(arguments, message, capsys):

@@ -115,9 +115,9 @@ def test_a_plain_function_gets_completions_as_trl_has_them_or_the_whole_turn():
 
 def test_scoring_by_hand_takes_what_was_opened(capsys, tmp_path):
     rest = WHOLE.removeprefix("<think>")
-    assert main(["reward=think_answer", "--text", rest, "--opened", "<think>", "--json"]) == 0
+    assert main(["reward=think_answer", "--completion", rest, "--opened", "<think>", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["reward"] == 1.0
-    assert main(["reward=think_answer", "--text", rest, "--json"]) == 0
+    assert main(["reward=think_answer", "--completion", rest, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["reward"] < 1.0
     (tmp_path / "rows.jsonl").write_text(json.dumps({"completion": rest, COLUMN: "<think>"}) + "\n")
     assert main(["reward=think_answer", "--file", str(tmp_path / "rows.jsonl")]) == 0
