@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pkgutil import resolve_name
 
-from apportion.packages import HOME, make_way
+from apportion.packages import HOME, NEEDS, make_way
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ VERBS = {
 
 
 def run(name: str) -> None:
-    """Runs a command on the command line of this process, as its last deed: it ends by returning or by SystemExit."""
+    """Runs a command, or a module of ours, on the command line of this process, as its last deed: it ends by returning or by
+    SystemExit."""
     _begin()
-    verb = VERBS[name]
+    verb = VERBS.get(name) or Verb("", name)
     if ":" in verb.target:
         if code := resolve_name(verb.target)(*verb.arguments):
             raise SystemExit(code)
@@ -88,7 +89,7 @@ def run_command(name: str, overrides: Sequence[str] = (), config_dirs: Sequence[
 def main() -> None:
     """`apportion COMMAND ...`. Exit code 2 where there is no such command."""
     name, *rest = sys.argv[1:] or ["--help"]
-    if name in VERBS:
+    if name in VERBS or _is_module(name):
         sys.argv = [f"apportion {name}", *rest]
         return run(name)
     _begin()
@@ -101,6 +102,13 @@ def main() -> None:
     else:
         print(f"apportion: there is no command {name!r}.\n\n{help_text()}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _is_module(name: str) -> bool:
+    """Whether it is the name of a module of ours, which stands where the name says."""
+    file = HOME.joinpath(*name.split("."))
+    is_there = file.with_suffix(".py").is_file() or (file / "__main__.py").is_file()
+    return "." in name and name.split(".")[0] in NEEDS and is_there
 
 
 def _begin() -> None:
@@ -118,7 +126,8 @@ def _begin() -> None:
 def help_text() -> str:
     lines = ["apportion COMMAND [key=value ...]      (apportion COMMAND --help says what each takes)", ""]
     lines += [f"  {name:<12}{verb.meaning}" for name, verb in VERBS.items()]
-    lines += [f"  {'configs':<12}print the folder of the YAMLs", ""]
+    lines += [f"  {'configs':<12}print the folder of the YAMLs"]
+    lines += [f"  {'lab.temperature':<16} and the like: what `python -m lab.temperature` runs", ""]
     lines += ["On several processes: accelerate launch -m apportion.train_grpo credit=seq_norm"]
     return "\n".join(lines)
 

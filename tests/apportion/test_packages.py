@@ -218,6 +218,14 @@ def test_help_lists_every_command_and_an_unknown_one_is_refused(tmp_path):
     assert refused.returncode == 2 and "'trian_grpo'" in refused.stderr
 
 
+def test_any_module_of_ours_that_can_be_run_is_a_command_too(project):
+    text = json.loads(python("-m", "apportion", "rewards.score", *SCORE, cwd=project).stdout)
+    assert text["scores"] == {"polite": 1.0}
+    for name in ("rewards.nowhere", "json.tool", "my_rewards", "rewards", "..", "lab/card"):
+        refused = python("-m", "apportion", name, cwd=project, check=False)
+        assert refused.returncode == 2 and f"no command {name!r}" in refused.stderr
+
+
 def test_the_folder_of_the_yamls_is_printed(project):
     folder = Path(python("-m", "apportion", "configs", cwd=project).stdout.strip())
     assert (folder / "accelerate" / "cpu_2.yaml").is_file()
