@@ -193,11 +193,21 @@ def _is_setting(name: str) -> bool:
 
 
 def test_the_readme_tree_is_true():
+    """Every line names something that exists, and nothing of the first level, of credit/ or of trainers/ is left out."""
     tree = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
-    for name in re.findall(r"^\s*([\w.-]+/?)(?:\s|$)", tree, re.M):
-        assert (ROOT / name).exists() or list(ROOT.glob(f"*/{name}")), f"the tree names {name}"
-    for folder in PACKAGES:
-        assert f"{folder}/" in tree, f"the tree leaves out {folder}/"
+    named, folder = set(), ""
+    for indent, name, said in re.findall(r"^( *)([\w.-]+/?) +(\S.*)$", tree, re.M):
+        folder = "" if not indent else folder
+        assert (ROOT / folder / name).exists() and name.endswith("/") == (ROOT / folder / name).is_dir(), name
+        assert len(said) > 10
+        named.add(folder + name)
+        folder = name if not indent and name.endswith("/") else folder
+    assert len(named) == len([line for line in tree.splitlines() if line.strip()])
+    assert {f"{package}/" for package in PACKAGES} <= named
+    for inside in ("credit", "trainers"):
+        there = {path.relative_to(ROOT / inside).parts for path in tracked(f"{inside}/*.py")}
+        first = {parts[0] + "/" * (len(parts) > 1) for parts in there} - {"__init__.py"}
+        assert first == {name.partition("/")[2] for name in named if name.startswith(f"{inside}/")} - {""}
 
 
 def test_no_helper_of_the_tests_is_loaded_under_two_names():
@@ -212,3 +222,20 @@ def test_the_short_matrix_names_test_files_that_exist():
     script = (ROOT / ".ci" / "trl_matrix.sh").read_text(encoding="utf-8")
     names = re.search(r"for name in (.*?); do", script, re.S).group(1).replace("\\", "").split()
     assert len(names) > 10 and all((ROOT / "tests" / "trainers" / f"{name}.py").exists() for name in names)
+
+
+MADE = {"docs/api.md"}  # from docstrings, which have a width of their own
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_has_one_width(document):
+    """120 columns, but for tables, code, headings, pictures, and what cannot be broken (code spans, links)."""
+    if str(document.relative_to(ROOT)) in MADE or document.parent.name == "strategies":
+        return
+    is_code = False
+    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), start=1):
+        is_code ^= line.lstrip().startswith("```")
+        if is_code or len(line) <= 120 or re.match(r"\s*(\||#|<|!\[|```)|    ", line):
+            continue
+        unbroken = re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)
+        assert len(unbroken) <= 60, f"{document.name}:{number} is {len(line)} wide"

@@ -1,6 +1,6 @@
 """Settings that nobody reads, and settings of the wrong type: told when a command is composed, with the nearest right name.
 
-TRL's own fields have types of their own (configs/schema.py). This is about ours, wherever they are declared
+TRL's own fields have types of their own (configs/command_line/schema.py). This is about ours, wherever they are declared
 (configs/fields/), and about what `+key=value` or a YAML adds to them.
 """
 

@@ -12,8 +12,8 @@ from typing import Any
 from accelerate.utils import parse_flag_from_env
 from omegaconf import DictConfig, OmegaConf
 
+from configs.command_line.schema import departures
 from configs.compose import ConfigError, build_node, make_strategy
-from configs.schema import departures
 from credit.strategy import Strategy
 from rewards.answers.scorable import check_references
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards

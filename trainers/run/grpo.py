@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import PartialState
 from trl import GRPOConfig
 
-from configs.schema import register
+from configs.command_line.schema import register
 from trainers.command.before import say_left_out
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob

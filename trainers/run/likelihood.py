@@ -7,7 +7,7 @@ from typing import Any
 from accelerate import PartialState
 from trl import SFTConfig
 
-from configs.schema import register
+from configs.command_line.schema import register
 from trainers.command.before import say_left_out, texts_left_out
 from trainers.command.build import template_of
 from trainers.command.cli import Command

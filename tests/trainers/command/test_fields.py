@@ -10,8 +10,8 @@ import pytest
 from trl import GRPOConfig, SFTConfig
 
 from configs.command_line.layers import Layers
+from configs.command_line.schema import schema_of
 from configs.compose import ConfigError
-from configs.schema import schema_of
 from support.runs import ROOT, SMALL, train
 from trainers.command.build import Rewards, build_args
 from trainers.command.cli import compose_command
