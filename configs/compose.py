@@ -105,7 +105,8 @@ def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
     return [
         key
         for key in keys
-        if key in own or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
+        if key.split(".")[0] in own
+        or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
     ]
 
 
@@ -335,9 +336,9 @@ def _verbs_with(group: str, but: str) -> str:
     chosen = {
         name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
         for name, file in files.items()
-        if isinstance(file, DictConfig) and name not in ("strategy", "sweep")
+        if isinstance(file, DictConfig) and name not in ("strategy", "sweep", "loop")
     }
-    own = group in chosen.get(but, ()) or group in files[but]
+    own = group in chosen.get(but, ()) or group in [field.name for field in fields_of_command(but)]
     return "" if own else ", ".join(f"{n}.py" for n in sorted(chosen) if group in chosen[n])
 
 

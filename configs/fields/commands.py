@@ -119,6 +119,48 @@ class Sample:
 
 
 @dataclass
+class LoopTrainerSettings:
+    """What trainers/loop.py reads, by the names of TRL's `GRPOConfig`."""
+
+    max_steps: int = 40
+    """Optimiser steps."""
+    per_device_train_batch_size: int = 128
+    """Completions of a batch."""
+    num_generations: int = 8
+    """How many of them are for one prompt."""
+    num_iterations: int = 1
+    """Optimiser steps on each batch."""
+    learning_rate: float = 3e-4
+    """Of AdamW."""
+    adam_beta2: float = 0.99
+    """Of AdamW."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to it."""
+    epsilon: float = 0.2
+    """How far from 1 the ratio may go."""
+    beta: float = 0.0
+    """Of the KL to the policy at the start: a term of the loss, or under credit.kl_in_reward=true part of the reward."""
+    temperature: float = 1.0
+    """Of the policy, where it samples and where it learns."""
+    max_completion_length: int | None = None
+    """In tokens; null: what the task suggests, else 64."""
+    mask_truncated_completions: bool = False
+    """Whether texts that are cut off teach nothing."""
+    logging_steps: int = 4
+    """A line every so many steps."""
+
+
+@dataclass
+class LoopSettings:
+    """python -m trainers.loop"""
+
+    seed: int = 0
+    """Of everything that is drawn."""
+    trainer: LoopTrainerSettings = field(default_factory=LoopTrainerSettings)
+    """Settings of TRL's that the loop has too."""
+
+
+@dataclass
 class LaunchSettings:
     """How a sweep starts its cells."""
 

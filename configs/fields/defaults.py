@@ -24,6 +24,7 @@ COMMANDS = {
     "train_sft": "TrainSft",
     "train_lhts": "TrainLhts",
     "sample": "Sample",
+    "loop": "LoopSettings",
     "sweep": "SweepSettings",
 }
 # Nodes without a `_target_`, and what declares their settings.

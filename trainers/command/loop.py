@@ -26,7 +26,7 @@ def run_loop(command: Command) -> None:
     config.reward.guard = {"enabled": False}  # a reward that fails ends the loop
     rewards = build_rewards(config, task)
     args.max_completion_length = args.max_completion_length or task.max_completion_length or 64
-    for complaint in left_out(strategy, args):
+    for complaint in loop_complaints(strategy, args):
         raise ConfigError(complaint)
     torch.manual_seed(config.seed)
     policy = build_policy(config, task)
@@ -35,7 +35,7 @@ def run_loop(command: Command) -> None:
     train(policy.model, policy.tokenizer, task.train, rewards, strategy, args)
 
 
-def left_out(strategy: Strategy, args) -> Iterator[str]:
+def loop_complaints(strategy: Strategy, args) -> Iterator[str]:
     """What would train something else than was asked for, a sentence each. `args`: the node `trainer`."""
     yield from impossible_numbers(args)
     yield from (f"credit strategy {strategy.name!r} {sentence}." for sentence in unmet(strategy.requires, args))
