@@ -32,7 +32,7 @@ def seq_mean(mask_BT: Tensor, lengths_B: Tensor) -> Tensor:
 
 @declares(unbiased=True, weight_class="none", row_constant=True, source="Dr.GRPO, arXiv 2503.20783, equation 3")
 def constant(mask_BT: Tensor, max_length: int) -> Tensor:
-    """w = 1 / (B L_max). A constant: the direction of the policy gradient, with a step that shrinks when texts are
+    """w = 1 / (B L_max). A constant: the direction of the policy gradient, with a step that shrinks when rows are
     short. TRL's `loss_type="dr_grpo"`."""
     return mask_BT / (mask_BT.shape[0] * max_length)
 

@@ -152,7 +152,7 @@ def _checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
         broken = list(_broken_demands(config))
     except ValueError as error:
         raise ConfigError(f"{error}") from None
-    verdict = judge(name, config, layers)
+    verdict = verdict_of(name, config, layers)
     if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
         raise ConfigError(" ".join(complaints))
     return [*verdict.said, *([overruled] if overruled else [])]

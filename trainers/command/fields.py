@@ -40,7 +40,7 @@ class Verdict:
     said: tuple[str, ...] = ()
 
 
-def judge(verb: str, config: DictConfig, layers: Layers) -> Verdict:
+def verdict_of(verb: str, config: DictConfig, layers: Layers) -> Verdict:
     """What the table says of the fields that the command line or a YAML of the user's sets."""
     values: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     weights = OmegaConf.select(config, "reward.weights")
