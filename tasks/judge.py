@@ -35,7 +35,7 @@ _REMEDY = {
 }
 
 
-def judge(
+def judge_of(
     rows: Sequence[Row],
     evaluation: Sequence[Row],
     source: str,

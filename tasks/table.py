@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from rewards.format import regex_format
 from tasks.base import Row, Task, prompt_key
 from tasks.columns import prompt_of, to_rows
-from tasks.judge import judge
+from tasks.judge import judge_of
 from userio.read import Raw
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def table_task(
     given = rows_of(raw_evaluation) if raw_evaluation is not None else None
     answer = None
     if answer_column:
-        answer = judge(
+        answer = judge_of(
             rows,
             given or [],
             source,

@@ -59,7 +59,7 @@ def test_every_shape_suffix_stands_in_a_legend(file):
 # What many modules have one of, read with the module in front: `report.main`, `plots.draw`.
 COMMON = {"main", "parse", "help_text", "train", "register_schema", "table", "markdown", "draw", "save", "load"}
 # The same quantity, of a tensor and of a list.
-TWINS = {"repeated_pairs", "judge"}
+TWINS = {"repeated_pairs"}
 
 
 def defined(file: Path) -> set[str]:

@@ -23,7 +23,7 @@ from configs.command_line.unread import complaints
 from configs.compose import CONFIG_DIR, ConfigError, compose_layers
 from configs.fields.help import help_of
 from credit.requires import check_requires, unmet
-from trainers.command.fields import epochs_or_steps, impossible_numbers, judge, strange_fields
+from trainers.command.fields import epochs_or_steps, impossible_numbers, strange_fields, verdict_of
 from trainers.command.world_size import check_launch, is_main_process, world_size
 from userio.commands import as_installed
 from userio.terminal import steady_output

@@ -1,5 +1,7 @@
 """One definition of a well-formed answer: every format reward pays for it alone, and extraction finds its one answer."""
 
+import inspect
+
 import pytest
 import regex
 import yaml
@@ -12,6 +14,7 @@ from rewards.format import regex_format
 from rewards.tags import tag_structure, think_answer
 from rewards.text.form import FORMS, SPACE
 from tasks.chain import PATTERN as CHAIN
+from tasks.table import table_task
 
 GOOD = ("<think>", "a", "</think>", "<answer>", "1", "</answer>")
 PIECES = (
@@ -91,13 +94,13 @@ def paid_by_the_configs(text):
     """What each YAML that promises the form pays for a text, the answer being right."""
     from rewards.build import choose_rewards, resolve_rewards
 
-    values = {}
+    values, default = {}, inspect.signature(table_task).parameters["pattern"].default
     for name in ("regex", "think_answer", "math"):
         for func in resolve_rewards(choose_rewards([f"reward={name}"], ".")["funcs"]):
             answer = in_tag("answer")(text) or "1"
             values[f"{name} {func.__name__}"] = func(prompts=[""], completions=[text], answer=[answer])[0]
     for task in ("jsonl", "hub"):
-        pattern = yaml.safe_load((CONFIG_DIR / "task" / f"{task}.yaml").read_text())["pattern"]
+        pattern = yaml.safe_load((CONFIG_DIR / "task" / f"{task}.yaml").read_text()).get("pattern", default)
         values[task] = regex_format(pattern)(prompts=[""], completions=[text])[0]
     return values
 

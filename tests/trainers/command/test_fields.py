@@ -16,7 +16,7 @@ from support.runs import ROOT, SMALL, train
 from trainers.command.build import Rewards, build_args
 from trainers.command.cli import compose_command
 from trainers.command.field_table import RULES
-from trainers.command.fields import judge, table
+from trainers.command.fields import table, verdict_of
 from trainers.command.prepare import grpo_args
 from trainers.run import grpo as run
 from trainers.run import likelihood as run_sft
@@ -89,7 +89,7 @@ def test_every_field_reaches_trl_or_is_refused_with_what_to_set_instead(verb):
         config = compose_once(verb)
         value = another(name, entry)
         config.trainer[name] = value
-        if judge(verb, config, Layers(keys=(f"trainer.{name}",))).refused:
+        if verdict_of(verb, config, Layers(keys=(f"trainer.{name}",))).refused:
             continue
         try:
             args = args_of(verb, config)
@@ -169,8 +169,8 @@ def test_what_the_run_decides_is_refused_by_the_other_commands_too():
         for name, value in {"output_dir": "x", "seed": 7, "do_eval": True, "resume_from_checkpoint": "x"}.items():
             config = compose_once(verb)
             config.trainer[name] = value
-            assert judge(verb, config, Layers(keys=(f"trainer.{name}",))).refused
-            assert not judge(verb, config, Layers()).refused  # what the user does not set is not held against him
+            assert verdict_of(verb, config, Layers(keys=(f"trainer.{name}",))).refused
+            assert not verdict_of(verb, config, Layers()).refused  # what the user does not set is not held against him
 
 
 @pytest.mark.parametrize(
