@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
-from configs.command_line.overrides import check_overrides
+from configs.command_line.overrides import check_overrides, parse_overrides
 from configs.command_line.unread import remedy
-from configs.fields.defaults import fields_of_command, fill, is_declared
+from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
 from userio.words import word_of
@@ -82,7 +82,7 @@ def compose_layers(
         del config["hydra"]
     separate_members(config, layers)
     _name_by_file(config, choices.get("credit"), layers)
-    for key in _settings_in(name, given):
+    for key in [*_settings_in(name, given), *_inside_members(given)]:
         if not is_declared(key, config, name, layers):
             raise ConfigError(_no_setting(key, name, given, folders))
     fill(config, name)
@@ -108,6 +108,12 @@ def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
         if key.split(".")[0] in own
         or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
     ]
+
+
+def _inside_members(overrides: Sequence[str]) -> list[str]:
+    """The keys of mappings that are given for a member as a whole: `credit.critic={mlp: 16}`."""
+    given = [one for one in parse_overrides(overrides) if one.get_key_element() in MEMBERS]
+    return [f"{one.get_key_element()}.{key}" for one in given if isinstance(one.value(), dict) for key in one.value()]
 
 
 def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
@@ -314,9 +320,11 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     whole = _chosen(name, overrides, folders)
     if owner := _verbs_with(where.replace("/", ".").split(".")[0], but=name):
         return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
+    first = where.split(".")[0].split("/")[0]
+    if (whole is None or first not in whole) and (owner := _commands_with(first, whole)):
+        return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
-    first = where.split(".")[0].split("/")[0]
     if whole is not None and first not in whole:
         return _no_setting(first, name, overrides, folders)
     if near := did_you_mean(leaf, _keys_at(whole, parent), prefix=parent):
@@ -336,10 +344,20 @@ def _verbs_with(group: str, but: str) -> str:
     chosen = {
         name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
         for name, file in files.items()
-        if isinstance(file, DictConfig) and name not in ("strategy", "sweep", "loop")
+        if isinstance(file, DictConfig)
     }
-    own = group in chosen.get(but, ()) or group in [field.name for field in fields_of_command(but)]
-    return "" if own else ", ".join(f"{n}.py" for n in sorted(chosen) if group in chosen[n])
+    if group in chosen[but] or group in [field.name for field in fields_of_command(but)]:
+        return ""
+    return ", ".join(f"{name}.py" for name in sorted(COMMANDS) if name != "loop" and group in chosen.get(name, ()))
+
+
+def _commands_with(key: str, config: DictConfig | None) -> str:
+    """Commands that have a setting of this name, where nothing in the configuration has."""
+    nodes = [config[group] for group in config if not OmegaConf.is_missing(config, group)] if config is not None else []
+    if any(isinstance(node, DictConfig) and key in node for node in nodes):
+        return ""
+    having = [name for name in sorted(COMMANDS) if any(field.name == key for field in fields_of_command(name))]
+    return ", ".join(f"{name}.py" for name in having if name != "loop")
 
 
 def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
@@ -359,7 +377,8 @@ def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
         return []
     node = OmegaConf.select(whole, parent) if parent else whole
     groups = [folder.name for folder in (CONFIG_DIR / parent.replace(".", "/")).glob("*/")]
-    return groups + ([str(key) for key in node] if isinstance(node, DictConfig) else [])
+    keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+    return list(dict.fromkeys([*groups, *keys, *(names_at(parent, whole) if parent else ())]))
 
 
 def did_you_mean(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:

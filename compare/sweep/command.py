@@ -30,7 +30,7 @@ from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import REFUSED, Launch
 from configs.command_line.overrides import parse_overrides
 from configs.compose import CONFIG_DIR
-from configs.fields.defaults import defaults_in, fields_of_command
+from configs.fields.defaults import defaults_in, fields_of_command, wrong_types
 from configs.fields.help import lines_of
 from configs.fields.listing import settings_of_command
 from userio.commands import as_installed
@@ -85,6 +85,8 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
         raise ValueError(
             f"{launcher[0]}: does nothing without hydra/launcher=...; sweep_dir=... names the sweep's folder."
         )
+    for complaint in wrong_types(settings, "sweep"):
+        raise ValueError(f"{complaint}.")
     launch = Launch(
         program=tuple(map(str, settings.launch.program)),
         script=_script(settings.launch.script),
@@ -93,8 +95,6 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
         devices=None if settings.launch.devices is None else tuple(map(str, settings.launch.devices)),
         config_dirs=tuple(str(Path(folder).resolve()) for folder in config_dirs),
     )
-    if not isinstance(settings.jobs, int):
-        raise ValueError(f"jobs={settings.jobs} must be a whole number.")
     launch.check(settings.jobs)
     return Sweep(settings, tuple(axes), launch, tuple(launcher))
 

@@ -84,7 +84,7 @@ def defaults_in(fields: Iterable[Field]) -> dict[str, Any]:
 
 def is_declared(place: str, config: DictConfig, name: str, layers: Layers) -> bool:
     """Whether a dotted place is a setting: of the command or of what its nodes name, of a YAML, or in a mapping that takes any key."""
-    if _field_at(place, config, name) is not None or any(layer.says(place) for layer in layers.files):
+    if place in PLACES or _field_at(place, config, name) or any(layer.says(place) for layer in layers.files):
         return True
     if _takes_any(_node(config, place.rpartition(".")[0]), place.rpartition(".")[0]):
         return True
@@ -98,6 +98,11 @@ def is_declared(place: str, config: DictConfig, name: str, layers: Layers) -> bo
         if place not in MEMBERS and any(layer.at(place) == {} for layer in layers.files):
             return True
     return False
+
+
+def names_at(place: str, config: DictConfig) -> list[str]:
+    """The settings that what stands at a dotted place declares."""
+    return [field.name for field in fields_of_place(place, _target(_node(config, place))) or ()]
 
 
 def _takes_any(node: DictConfig | None, place: str) -> bool:
@@ -138,6 +143,11 @@ def wrong_types(config: DictConfig, name: str) -> Iterator[str]:
     """A sentence for each setting whose value is of another type than its declaration says."""
     for place, node, fields, _ in _declared(config, name):
         yield from _misfits(node, fields, f"{place}." if place else "")
+    for place in PLACES:
+        above, _, key = place.rpartition(".")
+        value = parent.get(key) if above and (parent := _node(config, above)) is not None else None
+        if value is not None and not isinstance(value, DictConfig):
+            yield f"{place}={value}: give {place}.{names_at(place, config)[0]}=... and the like, or null"
 
 
 def _declared(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig, tuple[Field, ...], str | None]]:
@@ -189,11 +199,12 @@ def _misfits(node: DictConfig, fields: Iterable[Field], prefix: str) -> Iterator
         if field.fields and isinstance(value, DictConfig):
             yield from _misfits(value, field.fields, f"{place}.")
         elif field.fields and not any(_is(value, kind) for kind in _kinds(field.kind) if kind in ("None", "bool")):
-            yield f"{place}={value}: give {' and '.join(f'{place}.{inner.name}=...' for inner in field.fields)}"
+            yield f"{place}={_shown(value)}: give {' and '.join(f'{place}.{inner.name}=...' for inner in field.fields)}"
         elif not _fits(value, field.kind):
             words = _in_words(field.kind)
-            quoted = f", so quote it twice: {as_one_text(f'{place}={value}')}" if "a text" in words else ""
-            yield f"{place}={'null' if value is None else value}: must be {words}{quoted}"
+            is_text = "a text" in words and value is not None
+            quoted = f", so quote it twice: {as_one_text(f'{place}={value}')}" if is_text else ""
+            yield f"{place}={_shown(value)}: must be {words}{quoted}"
 
 
 def _fits(value: Any, kind: str) -> bool:
@@ -228,6 +239,10 @@ def _in_words(kind: str) -> str:
     return " or ".join([*words, *(["null"] if "None" in _kinds(kind) else [])])
 
 
+def _shown(value: Any) -> Any:
+    return "null" if value is None else value
+
+
 def _target(node: Any) -> str | None:
     target = node._get_node("_target_") if isinstance(node, DictConfig) and "_target_" in node else None
     value = None if target is None else target._value()
@@ -236,7 +251,7 @@ def _target(node: Any) -> str | None:
 
 def _child(node: DictConfig, key: Any) -> Any:
     """What stands at a key, unresolved; None: nothing, or a reference to somewhere else."""
-    child = node._get_node(key)
+    child = node._get_node(key) if key in node or OmegaConf.is_missing(node, key) else None
     return None if child is None or child._is_interpolation() or child._is_none() or child._is_missing() else child
 
 

@@ -144,7 +144,15 @@ def test_members_have_their_own_defaults_whatever_was_chosen_before(critic):
 # ---- names and types
 
 CODE = """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from credit.critic import HeadSpec
+
+@dataclass
+class OwnSpec(HeadSpec):
+    own: int = 3
+    extra: list = field(default_factory=lambda: [1, 2])
+    made: int = field(init=False, default=0)
+    bare: int = field(default=4, repr=False)
 
 def scaled(rewards_B, scale=3.0, eps=9.0):
     return rewards_B * scale + eps
@@ -160,8 +168,13 @@ def test_settings_of_ones_own_function_are_set_like_any_other(tmp_path, monkeypa
     words = ["credit/baseline=own", "credit.baseline.scale=5"]
     config = compose_config("strategy", words, ["my_configs"])
     assert config.credit.baseline == {"_target_": "my_scaling.scaled", "scale": 5}
-    with pytest.raises(ConfigError, match=r"`credit\.baseline\.scal` is no setting"):
+    with pytest.raises(
+        ConfigError, match=r"`credit\.baseline\.scal` is no setting. Did you mean `credit\.baseline\.scale`"
+    ):
         compose_config("strategy", ["credit/baseline=own", "credit.baseline.scal=5"], ["my_configs"])
+    own = {field.name: field.default for field in fields_of("my_scaling.OwnSpec") or ()}
+    assert list(own)[-3:] == ["own", "extra", "bare"] and own["extra"] == [1, 2] and own["bare"] == 4
+    assert own["learning_rate"] == 1e-3  # of the class of ours that it builds on
 
 
 @pytest.mark.parametrize(
@@ -190,12 +203,25 @@ def test_settings_of_ones_own_function_are_set_like_any_other(tmp_path, monkeypa
         ("~record.every", "cannot be taken away"),
         ("~task.seed", "nothing to take away"),
         ("task=jsonl task.path=3", "task.path=3: must be a text"),
+        ("reward.guard=3", "reward.guard=3: give reward.guard.enabled="),
+        ("credit.critic={mlp:3}", "`credit.critic.mlp` is no setting"),
+        ("credit.name=null", "credit.name=null: must be a text"),
+        ("examples=3", "It belongs to train_lhts.py, train_sft.py"),
+        ("jobs=2", "It belongs to sweep.py"),
     ],
 )
 def test_a_wrong_name_or_type_is_told_with_what_is_right(words, said):
     with pytest.raises(ConfigError) as error:
         compose_command("train_grpo", words.split())
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_values_that_are_meant_pass(verb):
+    assert compose_command(verb, [] if verb == "sample" else ["seed=7"]).config.seed in (0, 7)
+    if verb == "train_grpo":
+        compose_command(verb, ["reward.guard=null", "model.pretrain=null", "task.noise=null"])
+        compose_command(verb, ["credit=value", "credit.critic={mlp: 3}", "reward.guard={timeout: 3}"])
 
 
 def test_settings_that_no_yaml_names_are_set_without_a_plus():
@@ -259,3 +285,7 @@ def test_sweeps_know_their_settings_from_the_same_place():
     assert all(f"{one.key}={shown(one.default)}" in text for one in settings_of_command("sweep"))
     assert parse(["credit=uniform,value", "launch.args=[a]"]).settings.launch.program == ["accelerate", "launch"]
     assert {field.name for field in fields_of_command("sweep")} >= {"jobs", "launch", "report"}
+    for word in ("overwrite=no", "jobs=two", "launch.args=2", "report=3", "name=7"):  # a text is true to Python
+        with pytest.raises(ValueError, match=re.escape(word)):
+            parse(["credit=uniform", word])
+    assert parse(["credit=uniform", "report=false"]).settings.report is False
