@@ -29,8 +29,8 @@ MARK = re.compile(r"(<!-- settings: ([\w./=]+) -->\n).*?(<!-- end -->)", re.DOTA
 _HEAD = """\
 # All settings
 
-Made by `python -m configs.fields.page` from the docstrings where each setting is declared; do not edit. `--help` shows the
-same, and `--help task=jsonl` one choice alone. How settings are written: [settings](settings.md).
+Made by `python -m configs.fields.page` from the docstrings where each setting is declared; do not edit. `--help` shows
+the same, and `--help task=jsonl` one choice alone. How settings are written: [settings](settings.md).
 """
 
 
