@@ -23,11 +23,12 @@ def test_every_script_has_a_row_and_every_row_a_script():
     assert sorted(named) == sorted(scripts())
 
 
-def test_the_page_of_a_row_names_its_script():
+def test_the_page_of_a_row_names_its_script_or_this_table():
     silent = []
     for row in ROWS:
         script, page = re.search(r"`python (\S+?\.py)", row)[1], re.search(r"\]\((\S+?)\)", row)
-        if page and script not in (FOLDER / page[1]).resolve().read_text():
+        text = (FOLDER / page[1]).resolve().read_text() if page else ""
+        if page and script not in text and "benchmarks/README.md" not in text:
             silent.append((script, page[1]))
     assert not silent
 
