@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.schema import departures
-from configs.compose import ConfigError, build_node, make_strategy
-from credit.strategy import Strategy
+from configs.compose import ConfigError, build_node
 from rewards.answers.scorable import check_references
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
 from tasks.base import Task
@@ -26,15 +26,10 @@ from trainers.model.policy import Policy
 class Rewards:
     funcs: list[Callable]
     weights: list[float]
+    names: list[str] = field(init=False)  # as TRL logs them
 
-    @property
-    def names(self) -> list[str]:
-        """As TRL logs them."""
-        return [getattr(func, "__name__", type(func).__name__) for func in self.funcs]
-
-
-def build_strategy(config: DictConfig) -> Strategy:
-    return make_strategy(config.credit)
+    def __post_init__(self):
+        self.names = [getattr(func, "__name__", type(func).__name__) for func in self.funcs]
 
 
 def build_task(config: DictConfig) -> Task:
@@ -82,6 +77,16 @@ def build_policy(config: DictConfig, task: Task) -> Policy:
     return build_node("model", config.model, task=task)
 
 
+def load_policy(config: DictConfig, task: Task) -> Policy | None:
+    """`build_policy`; None where building it was all that was asked for (`build_only`), which is said."""
+    state = PartialState()
+    policy = build_policy(config, task)
+    if config.build_only:
+        state.print("The model is built and cached; build_only=true stops here.")
+        return None
+    return policy
+
+
 def template_of(config: DictConfig) -> dict[str, Any]:
     """Arguments of the chat template, `chat_template_kwargs` of the command.
 
@@ -101,6 +106,16 @@ def template_of(config: DictConfig) -> dict[str, Any]:
 def build_sampler(config: DictConfig):
     """The sampler named by `sampler`, see sampling/."""
     return build_node("sampler", config.sampler)
+
+
+def grpo_args(config: DictConfig, config_class: type, folder: Path, rewards: Rewards, has_evaluation: bool) -> Any:
+    """`build_args` for `trl.GRPOConfig`, with what the rewards decide. folder: of the checkpoints."""
+    fixed: dict[str, Any] = {} if has_evaluation else {"eval_on_start": False}
+    if config.trainer.reward_weights is None:
+        fixed["reward_weights"] = rewards.weights
+    else:
+        check_weights(list(config.trainer.reward_weights), rewards.funcs)
+    return build_args(config, config_class, output_dir=str(folder), seed=config.seed, disable_tqdm=True, **fixed)
 
 
 def build_args(config: DictConfig, config_class: type, **fixed: Any):

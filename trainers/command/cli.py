@@ -6,24 +6,20 @@ python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from configs.command_line.layers import Layers
 from configs.command_line.unread import complaints
 from configs.compose import CONFIG_DIR, ConfigError, compose_layers
 from configs.fields.help import help_of
-from credit.requires import check_requires, unmet
-from trainers.command.fields import epochs_or_steps, impossible_numbers, strange_fields, verdict_of
+from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, is_main_process, world_size
 from userio.commands import as_installed
 from userio.terminal import steady_output
@@ -123,50 +119,13 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
         for complaint in complaints(name, config, _groups_of(name), layers):
             raise ConfigError(complaint)
         if "trainer" in choices:
-            said = _checked_fields(name, config, layers)
+            said = checked_fields(name, config, layers)
     except InterpolationResolutionError as error:
         raise ConfigError(f"{error}".splitlines()[0]) from None
     missing = [str(key) for key in OmegaConf.missing_keys(config)]
     if missing:
         raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")
     return Command(config, choices, tuple(overrides), tuple(said))
-
-
-def _checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
-    """The fields of TRL's config against the table of trainers/command/fields.py and the demands of the strategy. Returns what is to
-    be said.
-
-    Raises:
-        ConfigError: a field is refused, unknown or required otherwise.
-    """
-    schema = OmegaConf.get_type(config.trainer)
-    if not dataclasses.is_dataclass(schema):
-        raise ConfigError(
-            "trainer: the chosen YAML lacks TRL's fields. Begin it with `defaults: [grpo, _self_]`, or sft."
-        )
-    known = [entry.name for entry in dataclasses.fields(schema)]
-    if complaint := strange_fields(map(str, config.trainer), known, schema.__name__.removesuffix("Schema")):
-        raise ConfigError(complaint)
-    try:
-        overruled = epochs_or_steps(config, layers)
-        broken = list(_broken_demands(config))
-    except ValueError as error:
-        raise ConfigError(f"{error}") from None
-    verdict = verdict_of(name, config, layers)
-    if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
-        raise ConfigError(" ".join(complaints))
-    return [*verdict.said, *([overruled] if overruled else [])]
-
-
-def _broken_demands(config: DictConfig) -> Iterator[str]:
-    """What the strategy's YAML requires of the trainer and does not find."""
-    requires = OmegaConf.select(config, "credit.requires")
-    if requires is None:
-        return
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    check_requires(plain["credit"]["requires"])
-    for sentence in unmet(plain["credit"]["requires"], plain["trainer"]):
-        yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
 
 
 def help_text(name: str, config_dirs: Sequence[str] = (), words: Sequence[str] = ()) -> str:

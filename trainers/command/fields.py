@@ -6,6 +6,7 @@ command line, and YAMLs of his own.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.layers import Layers
+from configs.compose import ConfigError
+from credit.requires import check_requires, unmet
 from trainers.command.field_table import ALL, RULES
 
 COUNTS = [
@@ -38,6 +41,42 @@ class Verdict:
 
     refused: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+
+
+def checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
+    """The fields of TRL's config against the table and against the demands of the strategy. Returns what is to be said.
+
+    Raises:
+        ConfigError: a field is refused, unknown or required otherwise.
+    """
+    schema = OmegaConf.get_type(config.trainer)
+    if not dataclasses.is_dataclass(schema):
+        raise ConfigError(
+            "trainer: the chosen YAML lacks TRL's fields. Begin it with `defaults: [grpo, _self_]`, or sft."
+        )
+    known = [entry.name for entry in dataclasses.fields(schema)]
+    if complaint := strange_fields(map(str, config.trainer), known, schema.__name__.removesuffix("Schema")):
+        raise ConfigError(complaint)
+    try:
+        overruled = epochs_or_steps(config, layers)
+        broken = list(_broken_demands(config))
+    except ValueError as error:
+        raise ConfigError(f"{error}") from None
+    verdict = verdict_of(name, config, layers)
+    if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
+        raise ConfigError(" ".join(complaints))
+    return [*verdict.said, *([overruled] if overruled else [])]
+
+
+def _broken_demands(config: DictConfig) -> Iterator[str]:
+    """What the strategy's YAML requires of the trainer and does not find."""
+    requires = OmegaConf.select(config, "credit.requires")
+    if requires is None:
+        return
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_requires(plain["credit"]["requires"])
+    for sentence in unmet(plain["credit"]["requires"], plain["trainer"]):
+        yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
 
 
 def verdict_of(verb: str, config: DictConfig, layers: Layers) -> Verdict:

@@ -42,10 +42,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOJob(Job):
-    """train_grpo.py. left_out: prompts that an epoch does not reach."""
+    """train_grpo.py. data: words for the prompts, with those that an epoch does not reach."""
 
     rewards: Rewards
-    left_out: int
+    data: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,15 +11,21 @@ from trl import GRPOConfig, SFTConfig
 
 from configs.compose import ConfigError, check_keys, make_strategy
 from credit.strategy import Strategy
-from rewards.build import check_weights
 from sampling.draws import check_counts
-from trainers.command.before import check_evaluation, check_length, check_trackers, prompts_left_out, texts_left_out
-from trainers.command.build import Rewards, build_args, build_rewards, build_strategy, build_task
+from trainers.command.before import (
+    check_evaluation,
+    check_length,
+    check_trackers,
+    prompts_left_out,
+    say_left_out,
+    texts_left_out,
+)
+from trainers.command.build import build_args, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
 from trainers.lhts import LHTS, LHTSTrainer
-from trainers.run.folder import RunFolder, open_folder
+from trainers.run.folder import open_folder
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
@@ -37,15 +42,17 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     folder = open_folder(config, command.choices, command.overrides)
     if folder is None:
         return None
-    strategy = build_strategy(config)
+    strategy = make_strategy(config.credit)
     task = build_task(config)
     rewards = build_rewards(config, task)
-    args = grpo_args(config, folder, rewards, has_evaluation=bool(task.evaluation))
+    args = grpo_args(config, GRPOConfig, folder.checkpoints, rewards, has_evaluation=bool(task.evaluation))
     refuse_without_reference(rewards.funcs, args)
     refuse_inexact(args, strategy)
     check_length(args)
     check_trackers(args)
-    left_out = prompts_left_out(args, len(task.train), command.choices["task"])
+    prompts = len(task.train)
+    left_out = prompts_left_out(args, prompts, command.choices["task"])
+    data = f"{prompts} prompts" + say_left_out(left_out, prompts, "prompts, which fill no batch", args.shuffle_dataset)
     if task.evaluation:
         check_evaluation(args)
     return GRPOJob(
@@ -58,20 +65,8 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         has_reference=args.beta != 0,
         loads_reference=args.beta != 0,
         rewards=rewards,
-        left_out=left_out,
+        data=data,
     )
-
-
-def grpo_args(config: DictConfig, folder: RunFolder, rewards: Rewards, has_evaluation: bool) -> GRPOConfig:
-    """TRL's options, with what the run and its rewards decide."""
-    fixed: dict[str, Any] = {"output_dir": str(folder.checkpoints), "seed": config.seed, "disable_tqdm": True}
-    if not has_evaluation:
-        fixed["eval_on_start"] = False
-    if config.trainer.reward_weights is None:
-        fixed["reward_weights"] = rewards.weights
-    else:
-        check_weights(list(config.trainer.reward_weights), rewards.funcs)
-    return build_args(config, GRPOConfig, **fixed)
 
 
 def prepare_sft(command: Command) -> LikelihoodJob | None:

@@ -1,4 +1,4 @@
-"""What every training run has in common, from a prepared job to its summary: load, begin, train, and the words for it."""
+"""What every training run has in common, from a prepared job to its summary: begin, announce, train, and the words for it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from importlib.metadata import version
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from transformers import PrinterCallback, ProgressCallback
 
 from trainers.command.before import check_disk
-from trainers.command.build import build_policy
 from trainers.command.job import Job
 from trainers.model.policy import Policy, count_parameters
 from trainers.run.ending import Ending
 from trainers.run.files import write_json
+from trainers.run.folder import start_folder
 from trainers.run.start import check_start, keep_start
 
 LAST_STEPS = 10  # what a final number is the mean over
@@ -42,16 +42,6 @@ class Begun:
     warning: str | None
 
 
-def load(job: Job) -> Policy | None:
-    """The model, built or read; None where building it was all that was asked for (`build_only`), which is said."""
-    state = PartialState()
-    policy = build_policy(job.command.config, job.task)
-    if job.command.config.build_only:
-        state.print("The model is built and cached; build_only=true stops here.")
-        return None
-    return policy
-
-
 def begin(job: Job, policy: Policy, make: Callable[[Any, Policy], tuple[Any, str]]) -> Begun:
     """Makes the folder, keeps in it what the run starts from, and has `make(job, policy)` make the trainer and the words for
     what it trains on. An exception leaves the place as it was.
@@ -62,7 +52,7 @@ def begin(job: Job, policy: Policy, make: Callable[[Any, Policy], tuple[Any, str
     state, overwrite = PartialState(), job.command.config.overwrite
     check_start(policy, job.folder, overwrite, with_reference=job.has_reference)
     with job.folder.as_it_was_if_refused(state.is_main_process):
-        checkpoint = _start(job, state)
+        checkpoint = start_folder(job.folder, job.command.config, state)
         start = keep_start(policy, job.folder, state, with_reference=job.loads_reference)
         if checkpoint:
             job.args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
@@ -72,17 +62,6 @@ def begin(job: Job, policy: Policy, make: Callable[[Any, Policy], tuple[Any, str
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     return Begun(trainer, data, checkpoint, start, warning)
-
-
-def _start(job: Job, state: PartialState) -> str | None:
-    """The main process makes the folder; every rank learns which checkpoint to resume from."""
-    found = [None]
-    if state.is_main_process:
-        checkpoint = job.folder.start(job.command.config, job.command.config.overwrite)
-        found = [str(checkpoint) if checkpoint else None]
-    if state.num_processes > 1:
-        broadcast_object_list(found, from_process=0)
-    return found[0]
 
 
 def announce(

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
@@ -172,6 +174,17 @@ def check_place(path: Path) -> None:
         except OSError as error:
             remedy = "name another run_dir=... or runs=..., or mend that"
             raise ValueError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
+
+
+def start_folder(folder: RunFolder, config: DictConfig, state: PartialState) -> str | None:
+    """`RunFolder.start` by the main process; every rank learns which checkpoint to resume from."""
+    found = [None]
+    if state.is_main_process:
+        checkpoint = folder.start(config, config.overwrite)
+        found = [str(checkpoint) if checkpoint else None]
+    if state.num_processes > 1:
+        broadcast_object_list(found, from_process=0)
+    return found[0]
 
 
 def open_folder(

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from trl import GRPOConfig
 
 from configs.command_line.schema import register
-from trainers.command.before import say_left_out
+from trainers.command.build import load_policy
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob
 from trainers.command.prepare import prepare_grpo
@@ -25,7 +25,6 @@ from trainers.run.common import (
     begin,
     conclude,
     identity,
-    load,
     mean,
     rows_per_step,
     train,
@@ -56,7 +55,7 @@ def run_grpo(command: Command) -> None:
         ValueError: with the remedy.
     """
     job = prepare_grpo(command)
-    if job is None or (policy := load(job)) is None:
+    if job is None or (policy := load_policy(command.config, job.task)) is None:
         return
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {command.choices['model']}")
     begun = begin(job, policy, _trainer)
@@ -83,9 +82,7 @@ def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
         callbacks=[MetricsFile(job.folder.metrics), Progress(job.rewards.names)],
         credit=job.strategy,
     )
-    prompts = len(trainer.train_dataset)
-    left_out = say_left_out(job.left_out, prompts, "prompts, which fill no batch", trainer.shuffle_dataset)
-    return trainer, f"{prompts} prompts{left_out}"
+    return trainer, job.data
 
 
 def _record(job: GRPOJob, trainer: CreditGRPOTrainer) -> None:

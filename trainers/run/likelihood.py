@@ -9,7 +9,7 @@ from trl import SFTConfig
 
 from configs.command_line.schema import register
 from trainers.command.before import say_left_out, texts_left_out
-from trainers.command.build import template_of
+from trainers.command.build import load_policy, template_of
 from trainers.command.cli import Command
 from trainers.command.job import LikelihoodJob
 from trainers.command.prepare import prepare_lhts, prepare_sft
@@ -22,7 +22,6 @@ from trainers.run.common import (
     begin,
     conclude,
     identity,
-    load,
     mean,
     train,
 )
@@ -53,7 +52,7 @@ def run_lhts(command: Command) -> None:
 
 
 def _run(job: LikelihoodJob | None) -> None:
-    if job is None or (policy := load(job)) is None:
+    if job is None or (policy := load_policy(job.command.config, job.task)) is None:
         return
     begun = begin(job, policy, _trainer)
     what = [*job.target, f"weight   {job.strategy.name}"]

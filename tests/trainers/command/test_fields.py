@@ -13,15 +13,13 @@ from configs.command_line.layers import Layers
 from configs.command_line.schema import schema_of
 from configs.compose import ConfigError
 from support.runs import ROOT, SMALL, train
-from trainers.command.build import Rewards, build_args
+from trainers.command.build import Rewards, build_args, grpo_args
 from trainers.command.cli import compose_command
 from trainers.command.field_table import RULES
 from trainers.command.fields import table, verdict_of
-from trainers.command.prepare import grpo_args
 from trainers.run import grpo as run
 from trainers.run import likelihood as run_sft
 from trainers.run.files import read_metrics
-from trainers.run.folder import RunFolder
 
 run.register_schema()
 run_sft.register_schema()
@@ -78,7 +76,7 @@ def another(name: str, entry: dataclasses.Field) -> typing.Any:
 def args_of(verb: str, config):
     """As the verb makes them."""
     if verb == "train_grpo":
-        return grpo_args(config, RunFolder(Path("unused")), Rewards([len], [1.0]), has_evaluation=True)
+        return grpo_args(config, GRPOConfig, Path("unused"), Rewards([len], [1.0]), has_evaluation=True)
     return build_args(config, SFTConfig, output_dir="unused", seed=config.seed, disable_tqdm=True)
 
 

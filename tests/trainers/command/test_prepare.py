@@ -20,8 +20,8 @@ TEXTS = [word for word in SMALL if not word.startswith(("trainer.num_gen", "trai
 # In the order in which they are found; each is told as long as none before it is made. Those of TRL come after our own.
 GRPO = {
     "resume=true overwrite=true": "contradict each other",
-    "credit.unit_mass=maybe": "unit_mass",
-    "task.n_train=none": "n_train",
+    "credit.baseline._target_=credit.baseline.nowhere": "cannot be imported",
+    "task._target_=tasks.nowhere": "task: .*nowhere",
     "reward.funcs=[nowhere.py:polite]": "nowhere.py",
     "trainer.num_generations=5": "divisible by num_generations",
     "trainer.max_steps=0": "trains nothing",
@@ -30,8 +30,8 @@ GRPO = {
 SFT = {
     "examples=0": "examples=0",
     "resume=true overwrite=true": "contradict each other",
-    "weight=length_power weight.gamma=fast": "gamma",
-    "task.n_train=none": "n_train",
+    "weight._target_=credit.weight.nowhere": "credit.weight.nowhere",
+    "task._target_=tasks.nowhere": "task: .*nowhere",
     "trainer.label_smoothing_factor=0.1 weight=seq_mean": "label_smoothing_factor",
     "trainer.max_steps=0": "trains nothing",
 }

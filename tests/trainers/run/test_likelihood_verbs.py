@@ -189,7 +189,7 @@ def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason)
 )
 def test_cheap_mistakes_are_told_before_a_model_is_made(verb, arguments, reason, monkeypatch):
     run = {"sample": run_sample, "train_sft": run_sft, "train_lhts": run_lhts}[verb]
-    for module in ("trainers.run.sample", "trainers.run.common"):
+    for module in ("trainers.run.sample", "trainers.command.build"):
         monkeypatch.setattr(f"{module}.build_policy", lambda *_: pytest.fail("a model was made first"))
     with pytest.raises(ValueError, match=reason):
         run(compose_command(verb, arguments))
