@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from configs.compose import ConfigError
+from configs.compose import ConfigError, make_strategy
 from credit.requires import unmet
 from credit.strategy import Strategy
-from trainers.command.build import build_policy, build_rewards, build_strategy, build_task
+from trainers.command.build import build_policy, build_rewards, build_task
 from trainers.command.cli import Command
 from trainers.command.fields import impossible_numbers
 from trainers.critic.plain import unknown_critic
@@ -22,7 +22,7 @@ NOT_NEGATIVE = ("learning_rate", "max_grad_norm", "epsilon", "beta")
 def run_loop(command: Command) -> None:
     """Raises ConfigError: with the remedy."""
     config, args = command.config, command.config.trainer
-    strategy, task = build_strategy(config), build_task(config)
+    strategy, task = make_strategy(config.credit), build_task(config)
     config.reward.guard = {"enabled": False}  # a reward that fails ends the loop
     rewards = build_rewards(config, task)
     args.max_completion_length = args.max_completion_length or task.max_completion_length or 64
