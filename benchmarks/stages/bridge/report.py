@@ -66,6 +66,7 @@ def base_of(world: dict, row: dict) -> dict:
 def columns(stories: list[dict]) -> dict:
     """One number a seed for each way and measure, and distances less that of `dr_grpo` with the penalty in the reward."""
     found: dict = {"ways": {}, "minus dr_grpo": {}, "texts of SMC that alignment costs": costs(stories)}
+    found["the same by processor time"] = costs(stories, "training seconds", "seconds per text")
     for way in WAYS:
         rows = of_way(stories, way)
         keys = [key for key, value in rows[0].items() if isinstance(value, (int, float))] if rows else []
@@ -84,10 +85,10 @@ def shared(stories: list[dict], way: str) -> tuple[list[float], list[float]]:
     return [of[seed] for seed in both], [base[seed] for seed in both]
 
 
-def costs(stories: list[dict]) -> list[float]:
-    """How many texts of SMC cost as many tokens as training, beyond the texts themselves."""
-    smc = {row["seed"]: row["tokens per text"] - row["length"] for row in of_way(stories, "smc")}
-    return [row["training tokens"] / smc[row["seed"]] for row in of_way(stories, "dr_grpo")]
+def costs(stories: list[dict], training: str = "training tokens", text: str = "tokens per text") -> list[float]:
+    """How many texts of SMC cost as much as training, beyond what a text of the trained model costs."""
+    smc = {row["seed"]: row[text] for row in of_way(stories, "smc")}
+    return [row[training] / (smc[row["seed"]] - row[text]) for row in of_way(stories, "dr_grpo")]
 
 
 def rounded(node):
