@@ -23,13 +23,14 @@ def script(name: str):
     return module
 
 
+@pytest.mark.parametrize("weight", ["seq_sum", "seq_mean"])
 @pytest.mark.parametrize("place", ["true", "false"])
-def test_the_mean_of_sampled_updates_is_the_expected_one(place, monkeypatch):
+def test_the_mean_of_sampled_updates_is_the_expected_one(place, weight, monkeypatch):
     """All pairs of texts, each as one group of two: rloo's mean over them is exact."""
     world = script("world")
     monkeypatch.setattr(world, "LIMIT", 3)
     worlds = Worlds(TabularModel.random(2, 3, prompts=1, seed=3), 3)
-    credit = compose_strategy(["credit=rloo", f"credit.kl_in_reward={place}"])
+    credit = compose_strategy(["credit=rloo", f"credit/weight={weight}", f"credit.kl_in_reward={place}"])
     theta = worlds.start_SKV + torch.randn(worlds.start_SKV.shape, generator=torch.Generator().manual_seed(0)).double()
     logq_SXT = worlds.logps(theta)
     q_X = logq_SXT[0].sum(-1).exp()
