@@ -105,7 +105,7 @@ def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
     return [
         key
         for key in keys
-        if key.split(".")[0] in own
+        if (key.split(".")[0] in own and not (CONFIG_DIR / key).is_dir())
         or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
     ]
 
@@ -317,6 +317,8 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
 def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """That `where` is no setting, and the nearest one there or the choices of its group that have it."""
     parent, _, leaf = where.replace("/", ".").rpartition(".")
+    if where in [field.name for field in fields_of_command(name)]:
+        return f"`{where}` is no choice here; set its fields ({where}.key=...)."
     whole = _chosen(name, overrides, folders)
     if owner := _verbs_with(where.replace("/", ".").split(".")[0], but=name):
         return f"`{where}` is no setting of {name}.py. It belongs to {owner}."

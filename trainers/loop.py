@@ -34,7 +34,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
-from rewards.guard import callable_name
 from trainers.critic.plain import plain_critic
 from trainers.model.prompts import prompt_ids
 from trainers.seam.token_spans import span_rewards
@@ -55,7 +54,7 @@ def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args)
 
     Args:
         rows: "prompt", and the columns that the rewards read.
-        rewards: `funcs`, in TRL's form, and `weights`, one for each.
+        rewards: `funcs`, in TRL's form, and for each its `weights` and `names`.
         args: settings by the names they have in TRL's `GRPOConfig`; those that are read stand in configs/loop.yaml.
     """
     reference = copy.deepcopy(model) if args.beta else None
@@ -125,6 +124,8 @@ def judge(batch: Batch, tokenizer, asked: list[dict], rewards, args) -> Rollout:
     prompts, texts = [row["prompt"] for row in asked], tokenizer.batch_decode(ids, skip_special_tokens=True)
     columns = {name: [row.get(name) for row in asked] for name in asked[0] if name != "prompt"}
     given_KB = [func(prompts=prompts, completions=texts, completion_ids=ids, **columns) for func in rewards.funcs]
+    if wrong := [given for given in given_KB if len(given) != len(asked)]:
+        raise ValueError(f"a reward function returned {len(wrong[0])} values for {len(asked)} completions.")
     rewards_BK = torch.tensor([[math.nan if one is None else float(one) for one in given] for given in given_KB]).T
     weights_K = torch.tensor(rewards.weights)
     earned = span_rewards(rewards.funcs, rewards.weights, rewards_BK.tolist(), tokenizer, prompts, texts, ids, columns)
@@ -193,7 +194,7 @@ def loss_of(strategy: Strategy, credit: Credit, signals: dict, policy_logps_BT: 
 def say(step: int, seen: list[Rollout], rewards, norm: Tensor, seconds: float) -> None:
     """A line for a person: mean reward, of each function too, and length, of the steps since the last line."""
     means_K = torch.cat([rollout.rewards_BK for rollout in seen]).nanmean(dim=0).tolist()
-    parts = [f"{callable_name(func)} {mean:.3f}" for func, mean in zip(rewards.funcs, means_K, strict=True)]
+    parts = [f"{name} {mean:.3f}" for name, mean in zip(rewards.names, means_K, strict=True)]
     reward = torch.cat([rollout.rewards_B for rollout in seen]).nanmean()
     length = torch.cat([rollout.lengths_B for rollout in seen]).float().mean()
     print(

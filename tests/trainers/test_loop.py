@@ -141,7 +141,8 @@ def loop_gradients(monkeypatch, model, rollouts, strategy, drift, **options) -> 
     )
     rows = [{"prompt": tokenizer.decode(ids).replace(" ", "")} for ids in rollouts.prompt_ids]
     weights = options.pop("reward_weights", [1.0] * functions)
-    rewards = SimpleNamespace(funcs=[Given(rollouts, k) for k in range(functions)], weights=weights)
+    funcs = [Given(rollouts, k) for k in range(functions)]
+    rewards = SimpleNamespace(funcs=funcs, weights=weights, names=[func.__name__ for func in funcs])
     try:
         loop.train(model, tokenizer, rows, rewards, strategy, SimpleNamespace(**(settings | options)))
     finally:
@@ -265,6 +266,10 @@ def test_it_runs_without_trl(said):
         ("trainer.learning_rat=1", "trainer.learning_rate"),
         ("trainer.per_device_train_batch_size=30", "no multiple of trainer.num_generations=8"),
         ("trainer.max_steps=0", "at least 1"),
+        ("trainer.max_completion_length=0", "at least 1"),
+        ("trainer.num_generations=1", "at least 2"),
+        ("trainer=grpo", "trainer.key=..."),
+        ("task=corpus model=blank", "has no rewards"),
         ("trainer.epsilon=-0.1", "must not be negative"),
         ("trainer.temperature=0", "above 0"),
         ("trainer.learning_rate=nan", "finite"),
@@ -274,6 +279,7 @@ def test_it_runs_without_trl(said):
         ("credit=value credit.critic.detach=false", "detach=true"),
         ("credit=decomposition credit.spread.gamma=0.9", "gamma=1"),
         ("+credit.requires.beta='>0'", "requires beta >0"),
+        ("+credit.requires.loss_type=dapo", "train_grpo.py has it"),
     ],
 )
 def test_bad_words_are_refused_with_the_remedy_before_a_model_is_built(words, remedy, monkeypatch):

@@ -9,7 +9,8 @@ import torch
 from configs.compose import ConfigError, make_strategy
 from credit.requires import unmet
 from credit.strategy import Strategy
-from trainers.command.build import build_policy, build_rewards, build_task
+from rewards.guard import is_async
+from trainers.command.build import Rewards, build_policy, build_rewards, build_task
 from trainers.command.cli import Command
 from trainers.command.fields import impossible_numbers
 from trainers.critic.plain import unknown_critic
@@ -25,8 +26,9 @@ def run_loop(command: Command) -> None:
     strategy, task = make_strategy(config.credit), build_task(config)
     config.reward.guard = {"enabled": False}  # a reward that fails ends the loop
     rewards = build_rewards(config, task)
-    args.max_completion_length = args.max_completion_length or task.max_completion_length or 64
-    for complaint in loop_complaints(strategy, args):
+    if args.max_completion_length is None:
+        args.max_completion_length = task.max_completion_length or 64
+    for complaint in loop_complaints(strategy, rewards, args):
         raise ConfigError(complaint)
     torch.manual_seed(config.seed)
     policy = build_policy(config, task)
@@ -35,12 +37,16 @@ def run_loop(command: Command) -> None:
     train(policy.model, policy.tokenizer, task.train, rewards, strategy, args)
 
 
-def loop_complaints(strategy: Strategy, args) -> Iterator[str]:
+def loop_complaints(strategy: Strategy, rewards: Rewards, args) -> Iterator[str]:
     """What would train something else than was asked for, a sentence each. `args`: the node `trainer`."""
     yield from impossible_numbers(args)
+    if missing := [name for name in strategy.requires if name not in args]:
+        yield f"credit strategy {strategy.name!r} requires trainer.{missing[0]}, which the loop has not; train_grpo.py has it."
     yield from (f"credit strategy {strategy.name!r} {sentence}." for sentence in unmet(strategy.requires, args))
     yield from (f"trainer.{name}={args[name]} must be at least 1." for name in AT_LEAST_ONE if args[name] < 1)
     yield from (f"trainer.{name}={args[name]} must not be negative." for name in NOT_NEGATIVE if args[name] < 0)
+    if args.num_generations < 2:
+        yield "trainer.num_generations=1 leaves a completion nobody to be compared with. Set at least 2."
     if args.per_device_train_batch_size % args.num_generations:
         yield (
             f"trainer.per_device_train_batch_size={args.per_device_train_batch_size} is no multiple of "
@@ -49,3 +55,8 @@ def loop_complaints(strategy: Strategy, args) -> Iterator[str]:
     if strategy.kl_in_reward and not args.beta:
         yield "credit.kl_in_reward takes its coefficient from trainer.beta, which is 0. Set e.g. trainer.beta=0.05."
     yield from unknown_critic(strategy)
+    if not rewards.funcs:
+        yield "the task has no rewards. Give reward.funcs=[file.py:function]."
+    for name, func in zip(rewards.names, rewards.funcs, strict=True):
+        if isinstance(func, torch.nn.Module) or is_async(func):
+            yield f"the reward {name} is a model or asynchronous: train_grpo.py runs these, the loop does not."

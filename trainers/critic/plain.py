@@ -21,6 +21,8 @@ from credit.critic.ridge import RidgeHead
 from credit.returns import gae
 from credit.strategy import Strategy
 
+_ROUNDING = 1e-5  # by which a lambda-return may leave [0, 1]
+
 
 def plain_critic(strategy: Strategy, model):
     """The critic that a strategy names; None if it names none.
@@ -83,6 +85,10 @@ class Head(OnStates):
         return self.head.values(self.head(states_BTD, written_BT))
 
     def learn(self, states_BTD, written_BT, targets_BT, values_BT, weights_BT) -> None:
+        if self.spec.loss == "cross_entropy":
+            if (((targets_BT < -_ROUNDING) | (targets_BT > 1 + _ROUNDING)) & (weights_BT > 0)).any():
+                raise ValueError("critic.loss=cross_entropy needs outcomes in [0, 1]. Use critic.loss=squared.")
+            targets_BT = targets_BT.clamp(0.0, 1.0)
         raw_BT = self.head(states_BTD, written_BT)
         self.optimizer.zero_grad()
         (weights_BT * value_loss(raw_BT, targets_BT, values_BT, self.spec)).sum().backward()
