@@ -61,7 +61,8 @@ def entry(name: str, thing: Any) -> str:
 
 def _fields(thing: Any) -> str:
     """The docstrings under the fields of a dataclass, in the form of `Args:`."""
-    fields = fields_of(f"{thing.__module__}.{thing.__qualname__}") if is_dataclass(thing) else ()
+    is_one = inspect.isclass(thing) and is_dataclass(thing)
+    fields = fields_of(f"{thing.__module__}.{thing.__qualname__}") if is_one else ()
     lines = [
         line
         for field in fields or ()
@@ -76,7 +77,7 @@ def _fields(thing: Any) -> str:
 def signature(name: str, thing: Any) -> str:
     """As it stands in the source, on one line or with a line for each parameter."""
     if inspect.isclass(thing) and issubclass(thing, Exception):
-        return f"class {name}({thing.__base__.__name__})"
+        return f"class {name}({thing.__bases__[0].__name__})"
     head = "class " if inspect.isclass(thing) else "def "
     found = inspect.signature(thing)
     words = list(_parameters(found))
