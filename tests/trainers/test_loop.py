@@ -271,6 +271,7 @@ def test_it_runs_without_trl(said):
         ("trainer=grpo", "trainer.key=..."),
         ("task=corpus model=blank", "has no rewards"),
         ("trainer.epsilon=-0.1", "must not be negative"),
+        ("reward.guard.timeout=3", "the loop has no guard"),
         ("trainer.temperature=0", "above 0"),
         ("trainer.learning_rate=nan", "finite"),
         ("credit=rloo credit.kl_in_reward=true", "trainer.beta=0.05"),

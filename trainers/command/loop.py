@@ -24,7 +24,11 @@ def run_loop(command: Command) -> None:
     """Raises ConfigError: with the remedy."""
     config, args = command.config, command.config.trainer
     strategy, task = make_strategy(config.credit), build_task(config)
-    config.reward.guard = {"enabled": False}  # a reward that fails ends the loop
+    if any(word.lstrip("+~").startswith("reward.guard") for word in command.overrides):
+        raise ConfigError(
+            "reward.guard: the loop has no guard, and a reward that fails ends it; train_grpo.py has one."
+        )
+    config.reward.guard = {"enabled": False}
     rewards = build_rewards(config, task)
     if args.max_completion_length is None:
         args.max_completion_length = task.max_completion_length or 64

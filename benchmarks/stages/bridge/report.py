@@ -1,6 +1,6 @@
 """Tables and pictures of benchmarks/stages/bridge/world.py and stories.py.
 
-    PYTHONPATH=. python benchmarks/stages/bridge/report.py --runs runs/stages --out docs/results/stages
+    PYTHONPATH=. python benchmarks/stages/bridge/report.py --runs runs/stages --out docs/results/bridge
 
 Reads RUNS/bridge_world.json and bridge_stories.json; writes both, and the pictures bridge_world.png and bridge_stories.png, to OUT;
 prints the tables of docs/token_or_sequence.md. Means with Student's 95 % intervals over seeds, differences paired by seed.

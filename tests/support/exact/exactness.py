@@ -1,5 +1,6 @@
 """The exactness promise, tried on a strategy: batches in which something of everything happens, the ways to cut them, and
-which of the ways changed the gradient. Used by trainers/test_exactness.py on one process, and on two by support/ranks/exactness.py."""
+which of the ways changed the gradient. Used by
+tests/trainers/seam/test_exactness.py on one process, and on two by support/ranks/exactness.py."""
 
 from __future__ import annotations
 
