@@ -122,7 +122,7 @@ class Sample:
 class LoopTrainerSettings:
     """What trainers/loop.py reads, by the names of TRL's `GRPOConfig`."""
 
-    max_steps: int = 40
+    max_steps: int = 60
     """Optimiser steps."""
     per_device_train_batch_size: int = 128
     """Completions of a batch."""
@@ -146,7 +146,7 @@ class LoopTrainerSettings:
     """In tokens; null: what the task suggests, else 64."""
     mask_truncated_completions: bool = False
     """Whether texts that are cut off teach nothing."""
-    logging_steps: int = 4
+    logging_steps: int = 5
     """A line every so many steps."""
 
 
