@@ -59,8 +59,8 @@ def test_an_experiment_says_the_task_of_its_cells():
 
 def test_commands_that_are_shown_can_be_copied():
     words = ["python", "train.py", "run_dir='a b/credit=x,seed=0'", "reward.funcs=[a.py:f]", 'odd="$HOME"', "it's $5"]
-    assert shlex.split(sweep.shown(words)) == words
-    assert "\"run_dir='a b/credit=x,seed=0'\"" in sweep.shown(words)
+    assert shlex.split(sweep.in_shell(words)) == words
+    assert "\"run_dir='a b/credit=x,seed=0'\"" in sweep.in_shell(words)
 
 
 def test_cells_of_one_task_and_model_share_a_start_whatever_their_credit_and_seed():
