@@ -125,4 +125,7 @@ def _points(axis, steps: list[int], values: list[list[float]], colour: str, mark
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()

@@ -223,4 +223,7 @@ def tables(whole: dict) -> str:
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()

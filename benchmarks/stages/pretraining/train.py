@@ -196,4 +196,7 @@ def measure(models: Many, texts: Texts, usual: Usual, seeds: int, count: int) ->
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()
