@@ -86,6 +86,9 @@ def _at_place(place: str) -> list[Setting]:
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
         print(path)
