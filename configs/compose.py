@@ -93,7 +93,7 @@ def _beyond_yaml(name: str, overrides: Sequence[str]) -> list[str]:
     """Overrides for Hydra, which refuses keys that it has not seen: a YAML says departures only, so a setting may stand in none.
     Whether somebody reads it is asked afterwards."""
     ours = {*_settings_in(name, overrides), "trainer.chat_template_kwargs"}
-    keys = [override.split("=")[0] for override in overrides]
+    keys = [word_of(override).key for override in overrides]
     is_ours = [key in ours or key.startswith("trainer.chat_template_kwargs.") for key in keys]
     return [f"++{override}" if ours else override for override, ours in zip(overrides, is_ours, strict=True)]
 
@@ -101,7 +101,7 @@ def _beyond_yaml(name: str, overrides: Sequence[str]) -> list[str]:
 def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
     """The keys among the overrides that set something of our own: no choice of a group, no field of TRL's."""
     own = {field.name for field in fields_of_command(name)}
-    keys = [override.split("=")[0] for override in overrides if "=" in override]
+    keys = [word_of(override).key for override in overrides if "=" in override]
     return [
         key
         for key in keys
@@ -304,7 +304,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     if missing:
         return _no_setting(missing.group(1), name, overrides, folders)
     if "Could not delete" in text:
-        gone = next(o[1:].split("=")[0] for o in overrides if o.startswith("~"))
+        gone = next(word_of(o[1:]).key for o in overrides if o.startswith("~"))
         if gone.split(".")[0] in (field.name for field in fields_of_command(name)):
             return f"`{gone}` is read by the run and cannot be taken away; give it a value"
         return f"~{gone}: no YAML says anything of `{gone}`, so there is nothing to take away; leave it out."

@@ -17,6 +17,7 @@ from configs.fields.listing import (
     shown,
     yaml_of,
 )
+from userio.words import word_of
 
 WIDTH = 120
 _WIDEST = 44  # key=default, before its sentence moves to a line of its own
@@ -35,7 +36,7 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
     """
     folders = [Path(folder).expanduser() for folder in config_dirs]
     groups = groups_of(name)
-    asked = [(group, choice) for group, _, choice in (word.partition("=") for word in words) if group in groups]
+    asked = [(word.key, word.text) for word in map(word_of, words) if word.key in groups]
     if asked:
         return "\n\n".join(_of_one(name, group, choice, folders) for group, choice in asked)
     lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", "", f"  {example} [key=value ...]", ""]

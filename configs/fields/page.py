@@ -22,6 +22,7 @@ from configs.fields.listing import (
     settings_of_fields,
     shown,
 )
+from userio.words import word_of
 
 DOCS = ROOT / "docs"
 PAGE = DOCS / "all_settings.md"
@@ -75,9 +76,9 @@ def table(settings: Iterable[Setting], prefix: str = "") -> str:
 
 
 def _table_of(named: str) -> str:
-    group, is_choice, choice = named.partition("=")
-    if is_choice:
-        return table(settings_of_choice(group, choice), f"{group.replace('/', '.')}.")
+    if "=" in named:
+        group, choice = word_of(named)
+        return table(settings_of_choice(group, choice or ""), f"{group.replace('/', '.')}.")
     return table(_at_place(named), f"{named}.") if named in PLACES else table(settings_of_command(named))
 
 
