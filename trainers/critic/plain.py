@@ -112,8 +112,8 @@ class Ridge(OnStates):
 
 
 class Decomposition:
-    """A regression of the reward on tokens and places (credit/critic/decomposition.py). It looks at whole groups, so it learns when it is
-    asked for values, right after it has given them."""
+    """A regression of the reward on tokens and positions (credit/critic/decomposition.py). It looks at whole groups, so it
+    learns when it is asked for values, right after it has given them."""
 
     def __init__(self, spec: DecompositionSpec, vocabulary: int):
         self.regression = ReturnDecomposition(vocabulary, spec.features, spec.ridge, spec.forgetting, spec.seed)

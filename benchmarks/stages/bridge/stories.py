@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--most", type=int, default=None, help="stop after so many new cells")
-    parser.add_argument("--out", type=Path, default=Path("runs/bridge_chain"))
+    parser.add_argument("--out", type=Path, default=Path("runs/stages"))
     options = parser.parse_args()
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
