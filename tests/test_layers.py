@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("userio", "credit", "rewards", "tasks", "sampling", "configs", "trainers", "lab", "compare")
 MOST_ENTRIES = 18
+# Not rooms but lists, a file for each strategy; and the top, whose names are given.
+LISTS = (".", "configs/credit", "docs/strategies")
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -112,7 +114,7 @@ def test_a_folder_has_at_most_eighteen_entries():
             if inner not in seen and inner.name not in ("__init__.py", "py.typed"):
                 seen.add(inner)
                 entries[inner.parent.as_posix()] += 1
-    full = {folder: count for folder, count in entries.items() if count > MOST_ENTRIES and folder != "."}
+    full = {folder: count for folder, count in entries.items() if count > MOST_ENTRIES and folder not in LISTS}
     assert not full
 
 

@@ -162,7 +162,7 @@ def _shown(value: Any) -> str:
 
 
 def table() -> str:
-    """The rules as a table in Markdown, for docs/settings.md."""
+    """The rules as a table in Markdown, for docs/running/settings.md."""
     lines = ["| field | commands | | what becomes of it |", "|---|---|---|---|"]
     for rule in RULES:
         names = ", ".join(f"`{name}`" for name in rule.fields.split())

@@ -119,7 +119,9 @@ def adapter_config(peft: str | Mapping | Any | None) -> Any | None:
         return _reloadable(peft)
     if isinstance(peft, str):
         if peft.lower() != "lora":
-            raise ValueError(f"model.peft={peft}: there is `lora`; other kinds by class in a YAML, see docs/models.md.")
+            raise ValueError(
+                f"model.peft={peft}: there is `lora`; other kinds by class in a YAML, see docs/running/models.md."
+            )
         peft = LORA
     if not isinstance(peft, Mapping):
         raise ValueError(f"model.peft must be null, lora or fields of peft.LoraConfig, got {peft!r}.")

@@ -126,7 +126,7 @@ def test_the_table_names_fields_that_exist_and_says_something_of_each():
 
 def test_the_page_has_the_table_as_it_is():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert table() in page, "python -m trainers.command.fields prints the table of docs/settings.md"
+    assert table() in page, "python -m trainers.command.fields prints the table of docs/running/settings.md"
 
 
 def test_shipped_configurations_are_judged_without_a_word():
