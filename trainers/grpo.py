@@ -88,6 +88,9 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
                         print(trainer.state.global_step, mass, visit.signals["rewards_B"].tolist())
 
                 trainer.credit_observers.append(watch)
+        scoring_observers: functions that look at a batch of rollouts once it has its credit. Each is called as
+            `observe(trainer, scoring)`, in training and in evaluation, on every rank; `scoring` is a
+            `trainers.seam.visit.Scoring` and holds this rank's rows of the data set.
         carried, members: of `trainers.seam.resume.ResumesExactly`.
 
     Raises:
@@ -102,6 +105,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
     def __init__(self, *args, credit: Strategy | str | None = None, config_dirs: Sequence[str | Path] = (), **kwargs):
         self.credit = strategy_of(credit, config_dirs)
         self.credit_observers: list[Callable[[CreditGRPOTrainer, Visit], None]] = []
+        self.scoring_observers: list[Callable[[CreditGRPOTrainer, Scoring], None]] = []
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
@@ -129,12 +133,15 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
                 self._note_sampler(output, scoring)
                 with self.members.batch(self.model.training):
                     output.update(self._score(output, scoring))
+                for observe in self.scoring_observers:
+                    observe(self, scoring)
         finally:
             self._scoring = None
         return output
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         scoring = self._scoring or Scoring()
+        scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         arguments = (inputs, prompts, completions, completion_ids_list)
         rewards_BK = super()._calculate_rewards(*arguments)
@@ -166,7 +173,8 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
             keys.ADVANTAGES_B: credit.advantages_B,
             keys.REWARDS_B: rollout.rewards_B,
             keys.SPAN_REWARDS_BT: rollout.span_rewards_BT,
-            keys.GROUP_B: rollout.group_B,  # for records only
+            keys.GROUP_B: rollout.group_B,  # for records only, as the next
+            keys.ROW_B: torch.arange(len(rollout.group_B), device=rollout.group_B.device),
             keys.REWARDS_BK: rollout.rewards_BK,
             **self._critic_columns(rollout, steps),
         }

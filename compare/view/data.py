@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from credit import Credit, Rollout, Strategy
-from trainers.run.records import REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
+from trainers.run.records import READABLE, REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
 from userio.visible import visible
 
 RecordRow = dict[str, Any]
@@ -52,8 +52,8 @@ def read_record(path: Path) -> list[RecordRow]:
     try:
         file = pq.ParquetFile(path)
         version = (file.schema_arrow.metadata or {}).get(b"apportion_record_format")
-        if version != b"1":
-            raise ValueError(f"no record of format 1 (found {version!r})")
+        if version not in [str(number).encode() for number in READABLE]:
+            raise ValueError(f"no record of format {' or '.join(map(str, READABLE))} (found {version!r})")
         if not 0 < file.metadata.num_rows <= MOST_ROWS:
             raise ValueError(f"{file.metadata.num_rows} rows")
         names = file.schema_arrow.names

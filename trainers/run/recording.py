@@ -13,8 +13,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from transformers import TrainerCallback
 
+from trainers.run.data_columns import other_columns, prompt_messages
 from trainers.run.records import Recorder, drop_after
-from trainers.seam.visit import GROUP_B, REWARDS_BK, Visit
+from trainers.seam.visit import GROUP_B, REWARDS_BK, ROW_B, Scoring, Visit
 
 # column of the record -> signal of the strategy (credit/batch.py)
 _FROM_SIGNALS = {
@@ -22,7 +23,10 @@ _FROM_SIGNALS = {
     "sampler_logps": "sampler_logps_BT",
     "entropies": "entropies_BT",
     "values": "values_BT",
+    "span_rewards": "span_rewards_BT",
+    "kl_rewards": "kl_rewards_BT",
 }
+_FORWARD = ("policy_logps", "sampler_logps", "entropies", "values", "ref_logps")  # null where TRL hid the row from it
 
 
 class CreditRecords(TrainerCallback):
@@ -43,10 +47,12 @@ class CreditRecords(TrainerCallback):
         self._rows: list[dict[str, Any]] = []
         self._tokens = 0
         self._groups: set[int] | None = None
+        self._facts: dict[int, dict[str, Any]] = {}  # of the rows to come, by their place in the generation batch
 
     def attach(self, trainer: Any) -> None:
         """Hooks into a `CreditGRPOTrainer`."""
         self._trainer = trainer
+        trainer.scoring_observers.append(self.note)
         trainer.credit_observers.append(self.observe)
         trainer.carried["records"] = self._recorder
         trainer.add_callback(self)
@@ -57,18 +63,35 @@ class CreditRecords(TrainerCallback):
         if state.is_world_process_zero:
             drop_after(self._recorder.folder, state.global_step)
 
+    def note(self, trainer: Any, scoring: Scoring) -> None:
+        """One generation batch: keeps what TRL's batch dict does not carry to the loss."""
+        if not trainer.model.training:
+            return
+        self._facts = {}
+        if not self._is_wanted(trainer.state.global_step + 1):
+            return
+        groups = self._chosen(trainer)
+        first = trainer.accelerator.process_index * len(scoring.rows)
+        for at, (row, token_ids) in enumerate(zip(scoring.rows, scoring.completion_ids, strict=True), first):
+            if at // trainer.num_generations in groups:
+                facts = {"messages": prompt_messages(row), "columns": other_columns(row)}
+                self._facts[at] = facts | {"length": len(token_ids)}
+
     def observe(self, trainer: Any, visit: Visit) -> None:
         """One micro-batch, called from within the loss."""
         if not trainer.model.training or not self._is_wanted(trainer.state.global_step + 1):
             return
         self._tokens += int(visit.mask_BT.sum())
-        if self._groups is None:
-            rows = trainer.num_generations
-            groups = trainer.args.generation_batch_size // rows
-            self._groups = set(self._recorder.choose_groups(trainer.state.global_step + 1, groups, rows))
+        groups = self._groups = self._groups or self._chosen(trainer)
         group_B = visit.inputs[GROUP_B].tolist()
-        for b in (b for b, group in enumerate(group_B) if group in self._groups):
+        for b in (b for b, group in enumerate(group_B) if group in groups):
             self._rows.append(self._row(trainer, visit, b) | {"group": group_B[b]})
+
+    def _chosen(self, trainer: Any) -> set[int]:
+        """The groups to keep of the generation batch whose first step comes next."""
+        rows = trainer.num_generations
+        groups = trainer.args.generation_batch_size // rows
+        return set(self._recorder.choose_groups(trainer.state.global_step + 1, groups, rows))
 
     def on_step_end(self, args: Any, state, control, **kwargs):
         first, last, final = self._window(state.global_step)
@@ -102,7 +125,9 @@ class CreditRecords(TrainerCallback):
 
     def _row(self, trainer: Any, visit: Visit, b: int) -> dict[str, Any]:
         inputs, signals = visit.inputs, visit.signals
-        length = int(inputs["completion_mask"][b].sum())  # tool text is kept, padding is not
+        facts = self._facts.get(int(inputs[ROW_B][b]), {})
+        seen = int(inputs["completion_mask"][b].sum())  # tool text is kept, padding is not
+        length = facts.get("length", seen)  # TRL may hide a truncated row whole
         tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         prompt_ids = inputs["prompt_ids"][b][inputs["prompt_mask"][b].bool()].tolist()
         token_ids = inputs["completion_ids"][b, :length].tolist()
@@ -112,8 +137,11 @@ class CreditRecords(TrainerCallback):
 
         row = {
             "prompt": tokenizer.decode(prompt_ids),
+            "messages": facts.get("messages"),
+            "columns": facts.get("columns"),
             "token_ids": token_ids,
             "tokens": token_texts(tokenizer, token_ids),
+            "truncated": bool(token_ids) and token_ids[-1] not in _endings(trainer, tokenizer),
             "learns": visit.mask_BT[b, :length].tolist(),
             "credit": tokens_of(visit.advantages_BT),
             "weight": tokens_of(visit.weights_BT),
@@ -124,8 +152,17 @@ class CreditRecords(TrainerCallback):
             "reward_weights": trainer.reward_weights.tolist(),
         }
         row |= {name: tokens_of(signals[key]) for name, key in _FROM_SIGNALS.items() if key in signals}
+        if "ref_per_token_logps" in inputs:
+            row["ref_logps"] = tokens_of(inputs["ref_per_token_logps"])
+        if length and not seen:
+            row |= {name: None for name in _FORWARD if name in row}
         rewards_K = inputs[REWARDS_BK][b].tolist()
         return row | {f"reward/{name}": value for name, value in zip(self._reward_names, rewards_K, strict=True)}
+
+
+def _endings(trainer: Any, tokenizer: Any) -> set[int | None]:
+    """Tokens that TRL takes for an end of a completion; one that ends otherwise was cut at its longest."""
+    return {*getattr(trainer, "eos_token_ids", [tokenizer.eos_token_id]), tokenizer.pad_token_id}
 
 
 def token_texts(tokenizer: Any, token_ids: list[int]) -> list[str]:

@@ -1,7 +1,7 @@
 """Per-token records of a run: which token got which credit. Columns are explained in docs/compare/record_format.md.
 
     records/step00000010.parquet    one file per recorded step, one row per completion
-    records/index.json              {"format": 1, "every": N}; `every` doubles whenever the folder grows too large
+    records/index.json              {"format": 2, "every": N}; `every` doubles whenever the folder grows too large
 
 `Recorder` writes and bounds the files and knows nothing of trainers; trainers/run/recording.py feeds it from a run.
 """
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from trainers.run.files import whole, write_rows
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # format 1 has no messages, columns, truncated, and fewer token columns
 TOKEN_COLUMNS: dict[str, pa.DataType] = {
     "token_ids": pa.list_(pa.int32()),
     "tokens": pa.list_(pa.string()),
@@ -30,10 +31,16 @@ TOKEN_COLUMNS: dict[str, pa.DataType] = {
     "sampler_logps": pa.list_(pa.float32()),
     "entropies": pa.list_(pa.float32()),
     "values": pa.list_(pa.float32()),
+    "ref_logps": pa.list_(pa.float32()),
+    "span_rewards": pa.list_(pa.float32()),
+    "kl_rewards": pa.list_(pa.float32()),
 }
 ROW_COLUMNS: dict[str, pa.DataType] = {
     "group": pa.int32(),
     "prompt": pa.string(),
+    "messages": pa.string(),
+    "columns": pa.string(),
+    "truncated": pa.bool_(),
     "reward": pa.float64(),
     "advantage": pa.float64(),
     "max_length": pa.int32(),

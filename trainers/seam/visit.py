@@ -20,6 +20,7 @@ REWARDS_B = "credit_rewards_B"
 REWARDS_BK = "credit_rewards_BK"
 SPAN_REWARDS_BT = "credit_span_rewards_BT"
 GROUP_B = "credit_group_B"
+ROW_B = "credit_row_B"  # place in the generation batch of all ranks, in prompt order
 VALUES_BT = "credit_values_BT"
 KL_REWARDS_BT = "credit_kl_rewards_BT"
 
@@ -43,11 +44,15 @@ class Scoring:
         passes: every forward pass so far, in TRL's order.
         rewards_BK: what the reward functions gave to the rows of all ranks, NaN where one could not.
         span_rewards_BT: (B_local, T_local) where this rank's rows earned it, if the strategy asks.
+        rows: of the data set, one for each completion of this rank, as TRL sampled for them.
+        completion_ids: what was sampled for each, tool text with it, padding without.
     """
 
     passes: list[Pass] = field(default_factory=list)
     rewards_BK: Tensor | None = None
     span_rewards_BT: Tensor | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    completion_ids: list[list[int]] = field(default_factory=list)
 
 
 @dataclass

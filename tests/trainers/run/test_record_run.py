@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
@@ -14,17 +16,22 @@ from trainers.run.recording import CreditRecords, token_texts
 from trainers.run.records import Recorder, record_files
 
 PROMPTS = ["ab", "cd", "ef", "gh"]
+ANSWERS = [{"text": prompt.upper(), "marks": [1, 2]} for prompt in PROMPTS]
 
 
 def letters_a(prompts, completions, **columns):
-    return [float(text.replace("<pad>", "").count("a")) for text in completions]
+    return [float(text.replace("<pad>", "").count("a")) for text in map(text_of, completions)]
 
 
 def short(prompts, completions, **columns):
-    return [None if "h" in text else -float(len(text)) for text in completions]
+    return [None if "h" in text else -float(len(text)) for text in map(text_of, completions)]
 
 
-def train(folder, every: int, credit: str = "seq_norm", **options):
+def text_of(completion):
+    return completion if isinstance(completion, str) else completion[0]["content"]
+
+
+def train(folder, every: int, credit: str = "seq_norm", tokenizer=None, data=None, **options):
     """Returns the logged losses and the strategy's own weights of every optimiser step, by observer."""
     seen = []
     settings = dict(
@@ -50,8 +57,8 @@ def train(folder, every: int, credit: str = "seq_norm", **options):
         model=tiny_model(),
         reward_funcs=[letters_a, short],
         args=GRPOConfig(**(settings | options)),
-        train_dataset=Dataset.from_dict({"prompt": PROMPTS * 4}),
-        processing_class=tiny_tokenizer(),
+        train_dataset=Dataset.from_dict(data or {"prompt": PROMPTS * 4, "answer": ANSWERS * 4}),
+        processing_class=tokenizer or tiny_tokenizer(),
         credit=compose_strategy([f"credit={credit}"]),
     )
     trainer.credit_observers.append(
@@ -128,6 +135,31 @@ def test_generation_batch_spread_over_two_optimiser_steps_is_one_record(tmp_path
         assert len(groups) == 8 and all(groups.count(group) == 4 for group in groups)
         tokens = sum(int(mask.sum()) for at, *_, mask in seen if at in (step - 1, step))
         assert rows[step][0]["batch_tokens"] == tokens
+
+
+def test_record_holds_the_other_columns_of_the_prompts_own_row(recorded):
+    for rows in rows_of(recorded[0]).values():
+        for row in rows:
+            assert json.loads(row["columns"]) == {"answer": ANSWERS[PROMPTS.index(row["prompt"].replace(" ", ""))]}
+            assert row["messages"] is None and row["truncated"] == (row["tokens"][-1].strip() not in ("<eos>", "<pad>"))
+
+
+def test_chat_prompts_and_rows_that_trl_hides_are_recorded_whole(tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    chats = [[{"role": "system", "content": "h"}, {"role": "user", "content": prompt}] for prompt in PROMPTS]
+    data = {"prompt": chats, "picture": [f"{number}" * 3000 for number in range(4)]}
+    train(tmp_path, 1, tokenizer=tokenizer, data=data, max_steps=1, mask_truncated_completions=True)
+    (rows,) = rows_of(tmp_path).values()
+    hidden = [row for row in rows if row["truncated"]]
+    assert 0 < len(hidden) < len(rows)
+    for row in rows:
+        chat = json.loads(row["messages"])
+        assert chat[1]["content"] == row["prompt"].replace(" ", "")[1:] and chat[0]["role"] == "system"
+        (picture,) = json.loads(row["columns"]).values()
+        assert len(picture) == 2000 and picture[:-1] == str(chats.index(chat)) * 1999
+        assert 0 < len(row["tokens"]) == len(row["learns"]) and any(row["learns"]) != row["truncated"]
+    assert all(len(row["tokens"]) == 6 and row["entropies"] is None and not any(row["credit"]) for row in hidden)
 
 
 def test_token_texts_put_together_are_the_text():
