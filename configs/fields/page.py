@@ -31,7 +31,7 @@ _HEAD = """\
 # All settings
 
 Made by `python -m configs.fields.page` from the docstrings where each setting is declared; do not edit. `--help` shows
-the same, and `--help task=jsonl` one choice alone. How settings are written: [settings](settings.md).
+the same, and `--help task=jsonl` one choice alone. How settings are written: [settings](running/settings.md).
 """
 
 
