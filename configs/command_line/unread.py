@@ -31,6 +31,7 @@ _ELSEWHERE = {
     "dataset": "set task=hub task.dataset=... or task=jsonl task.path=...",
     "dataset_name": "set task=hub task.dataset=...",
     "output_dir": "set run_dir=...",
+    "dry_run": "write --dry-run",
     "resume_from_checkpoint": "set resume=true",
 }
 

@@ -24,6 +24,7 @@ _WIDEST = 44  # key=default, before its sentence moves to a line of its own
 WAYS = [
     "  --help GROUP=CHOICE  the settings of one choice alone, as in --help task=jsonl",
     "  --config-dir DIR     a folder of your own YAMLs, laid out like configs/",
+    "  --dry-run            say what a training command would do (steps, tokens, memory), and stop",
     "  --cfg job            print the whole configuration, composed, and stop",
 ]
 

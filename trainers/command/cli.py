@@ -1,6 +1,6 @@
 """What every command shares: its arguments, `--help`, and errors that a person can act on.
 
-python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--help]
+python <verb>.py [key=value ...] [--config-dir DIR] [--cfg job] [--dry-run] [--help]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +43,7 @@ class Command:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     said: tuple[str, ...] = ()  # what the user should know about his settings, one sentence each
+    dry_run: bool = False  # says what it would do, and stops
 
 
 def run_verb(name: str, run: str, register: str | None = None) -> None:
@@ -60,6 +61,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     parser.add_argument("--cfg", "-c", choices=["job"], default=None)
     parser.add_argument("--multirun", "-m", action="store_true")
+    if name.startswith("train"):
+        parser.add_argument("--dry-run", action="store_true")
     given = parser.parse_intermixed_args()
     try:
         if given.multirun:
@@ -76,7 +79,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
         if given.cfg:
             print(OmegaConf.to_yaml(command.config))
             return
-        check_launch(command.config.get("processes"))
+        command = replace(command, dry_run=getattr(given, "dry_run", False))
+        check_launch(None if command.dry_run else command.config.get("processes"))
         for sentence in command.said if is_main_process() else ():
             print(f"{script}: {as_installed(sentence)}", file=sys.stderr, flush=True)
         resolve_name(run)(command)

@@ -25,6 +25,7 @@ from trainers.command.cli import Command
 from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
 from trainers.lhts import LHTS, LHTSTrainer
+from trainers.plan.machines import as_if_on, planned_machines
 from trainers.run.folder import open_folder
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
@@ -45,7 +46,9 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     strategy = make_strategy(config.credit)
     task = build_task(config)
     rewards = build_rewards(config, task)
-    args = grpo_args(config, GRPOConfig, folder.checkpoints, rewards, has_evaluation=bool(task.evaluation))
+    args = grpo_args(
+        config, _class_of(command, GRPOConfig), folder.checkpoints, rewards, has_evaluation=bool(task.evaluation)
+    )
     refuse_without_reference(rewards.funcs, args)
     refuse_inexact(args, strategy)
     check_length(args)
@@ -119,7 +122,8 @@ def _prepare_likelihood(command: Command, credit: str, named: str) -> Likelihood
         return None
     strategy = build_weight(config.weight, choices["weight"])
     task = build_task(config)
-    args = build_args(config, SFTConfig, output_dir=str(folder.checkpoints), seed=config.seed, disable_tqdm=True)
+    fixed = {"output_dir": str(folder.checkpoints), "seed": config.seed, "disable_tqdm": True}
+    args = build_args(config, _class_of(command, SFTConfig), **fixed)
     refuse_inexact_sft(args, strategy, {})
     check_length(args)
     check_trackers(args)
@@ -139,6 +143,11 @@ def _prepare_likelihood(command: Command, credit: str, named: str) -> Likelihood
         evaluation=evaluation,
         trainer=CreditSFTTrainer,
     )
+
+
+def _class_of(command: Command, config_class: type) -> type:
+    """TRL's config class; for a dry run one that counts the processes that are planned."""
+    return as_if_on(planned_machines(command.config).ranks, config_class) if command.dry_run else config_class
 
 
 def build_weight(node: DictConfig, name: str) -> Strategy:

@@ -17,6 +17,7 @@ from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.policy import Policy, count_parameters
+from trainers.plan.dry_run import show_plan
 from trainers.run.common import (
     LAST_STEPS,
     Begun,
@@ -55,6 +56,8 @@ def run_grpo(command: Command) -> None:
         ValueError: with the remedy.
     """
     job = prepare_grpo(command)
+    if job is not None and command.dry_run:
+        return show_plan(job)
     if job is None or (policy := load_policy(command.config, job.task)) is None:
         return
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {command.choices['model']}")

@@ -15,6 +15,7 @@ from trainers.command.job import LikelihoodJob
 from trainers.command.prepare import prepare_lhts, prepare_sft
 from trainers.command.rows import as_table
 from trainers.model.policy import Policy, count_parameters
+from trainers.plan.dry_run import show_plan
 from trainers.run.common import (
     LAST_STEPS,
     announce,
@@ -52,6 +53,8 @@ def run_lhts(command: Command) -> None:
 
 
 def _run(job: LikelihoodJob | None) -> None:
+    if job is not None and job.command.dry_run:
+        return show_plan(job)
     if job is None or (policy := load_policy(job.command.config, job.task)) is None:
         return
     begun = begin(job, policy, _trainer)

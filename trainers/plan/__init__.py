@@ -1,0 +1,1 @@
+"""What a training command would do, said before it does it: `--dry-run`."""

@@ -1,0 +1,84 @@
+"""`--dry-run` of a training command: what it would do, in a page, without a model's weights.
+
+A line is added by a function in `SECTIONS`: (plan) -> lines. It gets what a run is prepared from (`plan.job`), so what a
+run refuses without a model is refused here too, before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accelerate import PartialState
+
+from trainers.command.job import GRPOJob, Job, LikelihoodJob
+from trainers.plan.length import Length, length_of_grpo, length_of_texts
+from trainers.plan.machines import Machines, planned_machines
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a run before its model is there."""
+
+    job: Job
+    machines: Machines
+    length: Length
+
+
+def show_plan(job: Job) -> None:
+    """Prints what the run would do (main process only)."""
+    machines = planned_machines(job.command.config)
+    plan = Plan(job, machines, _length(job))
+    lines = [line for section in SECTIONS for line in section(plan)]
+    PartialState().print("\n".join([*lines, "dry run  nothing was trained or written"]))
+
+
+def _length(job: Job) -> Length:
+    if isinstance(job, GRPOJob):
+        return length_of_grpo(job.args, len(job.task.train))
+    assert isinstance(job, LikelihoodJob)
+    return length_of_texts(job.args, len(job.train))
+
+
+def _credit(plan: Plan) -> list[str]:
+    job = plan.job
+    if isinstance(job, LikelihoodJob):
+        return [*job.target, f"weight   {job.strategy.name}"]
+    return [f"credit   {job.credit}"]
+
+
+def _data(plan: Plan) -> list[str]:
+    job = plan.job
+    said = job.data if isinstance(job, GRPOJob) else f"{len(job.train)} texts" if isinstance(job, LikelihoodJob) else ""
+    return [f"task     {job.command.choices['task']}: {said}"]
+
+
+def _batch(plan: Plan) -> list[str]:
+    args, length, ranks = plan.job.args, plan.length, plan.machines.ranks
+    unit, group = "texts", ""
+    if isinstance(plan.job, GRPOJob):
+        unit, group = "completions", f", {args.num_generations} per prompt"
+    return [
+        f"batch    {length.rows} {unit} a step = {ranks} process(es) x {args.gradient_accumulation_steps} micro-batch(es) "
+        f"x {args.per_device_train_batch_size}{group}"
+    ]
+
+
+def _steps(plan: Plan) -> list[str]:
+    length = plan.length
+    steps = "steps not known without the data" if length.steps is None else f"{length.steps} steps"
+    epochs = "" if length.epochs is None else f" = {length.epochs:.3g} epoch(s)"
+    rate = plan.job.args.learning_rate
+    return [f"steps    {steps}{epochs}, learning rate {rate:g}"]
+
+
+def _tokens(plan: Plan) -> list[str]:
+    length = plan.length
+    what = "generated" if isinstance(plan.job, GRPOJob) else "read"
+    whole = "" if length.tokens is None else f", {length.tokens:,} in all"
+    step = length.rows * length.tokens_per_row
+    return [f"tokens   at most {length.tokens_per_row} {what} a row: {step:,} a step{whole}"]
+
+
+SECTIONS: tuple[Callable[[Plan], list[str]], ...] = (_credit, _data, _batch, _steps, _tokens)
+"""The page, from top to bottom."""
