@@ -22,10 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.overrides import check_overrides, parse_overrides
+from configs.command_line.own import by_file, located, with_located
 from configs.command_line.unread import remedy
 from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
+from userio.own_files import is_in_file
 from userio.words import word_of
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -58,9 +60,10 @@ def compose_layers(
     """As `compose_config`; the configuration, the choices, and who said what."""
     try:
         check_overrides(overrides)
+        own = by_file(overrides)
     except ValueError as error:
         raise ConfigError(f"{error}") from None
-    given, overrides = list(overrides), _beyond_yaml(name, overrides)
+    given, overrides = own.words, _beyond_yaml(name, own.words)
     folders = [Path(folder).expanduser().resolve() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
@@ -82,6 +85,7 @@ def compose_layers(
         del config["hydra"]
     separate_members(config, layers)
     _name_by_file(config, choices.get("credit"), layers)
+    own.settle(config, choices)
     for key in [*_settings_in(name, given), *_inside_members(given)]:
         if not is_declared(key, config, name, layers):
             raise ConfigError(_no_setting(key, name, given, folders))
@@ -172,8 +176,12 @@ def make_strategy(node: DictConfig | None) -> Strategy:
             "credit must name a strategy: credit=seq_norm, or a YAML with `_target_: credit.strategy.Strategy`."
         )
     whose = f" (credit strategy {whole.get('name', 'without a name')!r})"
+    if isinstance(made := locate(whole["_target_"]), Strategy):
+        return made  # my_credit.py:mine, which its file has made already
     check_keys("credit", whole, whose)
     for axis, child in whole.items():
+        if is_in_file(child) and f"credit.{axis}" in MEMBERS:
+            child = whole[axis] = {"_target_": child}
         if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
             raise ConfigError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.{whose}")
         if isinstance(child, dict) and "_target_" in child:
@@ -211,6 +219,7 @@ def _instantiated(
 ) -> Any:
     """The only place where Hydra makes objects. wrapped, raised: what an object may raise to refuse its settings, as the
     cause of an exception of Hydra's or by itself; all else goes on as it is."""
+    node = OmegaConf.create(with_located(OmegaConf.to_container(node, resolve=True)))
     try:
         # Objects are passed by the call, not through Hydra: it would take a dataclass for a piece of configuration.
         return instantiate(node, **options, _partial_=True)(**extra) if extra else instantiate(node, **options)
@@ -256,8 +265,10 @@ def locate(target: str):
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        return get_object(target)
+        return get_object(located(target))
     except Exception as error:
+        if is_in_file(target):
+            raise ConfigError(f"{error}") from error
         module, _, attribute = target.rpartition(".")
         hint = did_you_mean(attribute, dir(sys.modules[module])) if module in sys.modules else ""
         reason = "" if hint else f" {str(error).splitlines()[-1]}"
@@ -364,7 +375,10 @@ def _commands_with(key: str, config: DictConfig | None) -> str:
 
 def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
     """The configuration with the group choices alone; None if they are what failed."""
-    groups = [o for o in overrides if "." not in word_of(o).key and (CONFIG_DIR / word_of(o).key).is_dir()]
+    keys = {o: word_of(o).key for o in overrides}
+    groups = [
+        o for o, key in keys.items() if key.endswith("._target_") or ("." not in key and (CONFIG_DIR / key).is_dir())
+    ]
     if groups == list(overrides):
         return None
     try:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +17,8 @@ from typing import Any
 from rewards.likelihood import REFERENCE
 from rewards.text.opened import COLUMN
 from userio.namesakes import taken, taken_by
+from userio.own_files import load_file, member, on_path
 
-_PREFIX = "reward_file_"
 # What TRL and CreditGRPOTrainer pass besides the columns of the dataset.
 _OF_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
 GIVEN = (*_OF_TRL, COLUMN, REFERENCE)
@@ -61,11 +58,11 @@ def named(spec: str, cwd: str | Path | None = None) -> Any:
     if colon:
         if not name or not path:
             raise ValueError(f"Write a reward in a file as file.py:function, got {spec!r}.")
-        return _member(load_file(folder / path, name), name, path)
+        return member(load_file(folder / path, name), name, path)
     where, _, name = spec.rpartition(".")
     if not where or not name:
         raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
-    return _member(_importable(where, name, spec, folder), name, where, taken(where, folder))
+    return member(_importable(where, name, spec, folder), name, where, taken(where, folder))
 
 
 def check_signature(func: Any, spec: str) -> None:
@@ -146,44 +143,8 @@ def needed_columns(func: Any) -> list[str]:
     ]
 
 
-def load_file(path: str | Path, name: str = "") -> ModuleType:
-    """The module of a Python file, loaded once; `name` is what is wanted of it, for messages.
-
-    Raises:
-        ValueError: no such file, no Python file, or it does not import.
-    """
-    file = Path(path).resolve()
-    if not file.is_file():
-        others = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        near = difflib.get_close_matches(file.name, others, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Paths start at {Path.cwd()}."
-        raise ValueError(f"There is no file {file} for reward {name!r}.{hint}")
-    # A name of its own, so that two files called rewards.py do not meet.
-    module_name = f"{_PREFIX}{file.stem}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    module_spec = importlib.util.spec_from_file_location(module_name, file)
-    if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"{file} is no Python file; rewards are loaded from .py files.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_name] = module
-    try:
-        with _on_path(file.parent):
-            module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        hint = taken_by(error, file.parent)
-        raise ValueError(f"{file} does not import: {type(error).__name__}: {error}{hint}") from error
-    return module
-
-
-def loaded_files() -> list[str]:
-    """Files that `load_file` has loaded in this process."""
-    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
-
-
 def _importable(where: str, name: str, spec: str, folder: Path) -> ModuleType:
-    with _on_path(folder):
+    with on_path(folder):
         try:
             return importlib.import_module(where)
         except ModuleNotFoundError as error:
@@ -196,27 +157,3 @@ def _importable(where: str, name: str, spec: str, folder: Path) -> ModuleType:
         except Exception as error:
             hint = taken_by(error, folder)
             raise ValueError(f"Module {where!r} does not import: {type(error).__name__}: {error}{hint}") from error
-
-
-def _member(module: ModuleType, name: str, where: str, taken: str = "") -> Any:
-    if hasattr(module, name):
-        return getattr(module, name)
-    callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    near = difflib.get_close_matches(name, callables, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(sorted(callables)) or 'no functions'}."
-    raise ValueError(f"{where} has no function {name!r}{hint}{taken}")
-
-
-class _on_path:
-    """The folder stands first on the import path inside the block, and stays last on it, for imports made later."""
-
-    def __init__(self, folder: Path):
-        self.folder = str(folder)
-
-    def __enter__(self):
-        sys.path.insert(0, self.folder)
-
-    def __exit__(self, *_):
-        sys.path.remove(self.folder)
-        if self.folder not in sys.path:
-            sys.path.append(self.folder)

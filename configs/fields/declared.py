@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from userio.own_files import is_in_file
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("credit", "rewards", "tasks", "sampling", "configs", "trainers")
 REQUIRED, OPAQUE = "<required>", "<expression>"  # in the place of a default
@@ -58,7 +60,7 @@ class Source:
 
 
 def is_ours(target: str) -> bool:
-    return target.split(".")[0] in PACKAGES
+    return target.split(".")[0] in PACKAGES and not is_in_file(target)
 
 
 @lru_cache(maxsize=1024)
@@ -219,7 +221,10 @@ def _line(text: str) -> str:
 
 
 def _find(target: str) -> tuple[ast.stmt, Source] | None:
-    """The class or function behind a dotted name, and the module that defines it."""
+    """The class or function behind a dotted name, or file.py:name, and the module that defines it."""
+    if is_in_file(target):
+        path, _, name = target.rpartition(":")
+        return _lookup(name, Source(Path(path).stem, Path(path).expanduser().resolve()))
     words = target.split(".")
     for count in range(len(words) - 1, 0, -1):
         source = _module(".".join(words[:count]))

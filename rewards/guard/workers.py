@@ -22,7 +22,8 @@ from typing import Any
 from rewards.guard.failures import collected_failures
 from rewards.guard.sheet import Logs, Outcome, Values, portable
 from rewards.guard.verdict import RewardStop
-from rewards.load import load_file, load_reward, loaded_files
+from rewards.load import load_reward
+from userio.own_files import load_file, loaded_files
 
 
 class WorkerPool:

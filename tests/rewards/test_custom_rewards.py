@@ -76,7 +76,7 @@ def folder(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "kind.py").write_text("def kind(completions, **columns):\n    return [1.0 for _ in completions]\n")
     yield tmp_path
-    for name in [name for name in sys.modules if name.startswith(("reward_file_", "my_package_of", "helpers"))]:
+    for name in [name for name in sys.modules if name.startswith(("own_file_", "my_package_of", "helpers"))]:
         del sys.modules[name]
     sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
 
