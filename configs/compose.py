@@ -5,7 +5,6 @@ Light on purpose (Hydra and `credit` only), so that the lab can load strategies 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import sys
@@ -23,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.overrides import check_overrides, parse_overrides
 from configs.command_line.own import by_file, located, with_located
-from configs.command_line.unread import remedy
+from configs.command_line.unread import did_you_mean, remedy
 from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
@@ -395,8 +394,3 @@ def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:
     groups = [folder.name for folder in (CONFIG_DIR / parent.replace(".", "/")).glob("*/")]
     keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
     return list(dict.fromkeys([*groups, *keys, *(names_at(parent, whole) if parent else ())]))
-
-
-def did_you_mean(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -74,3 +74,9 @@ def _near(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean `{near[0]}`?" if near else f"There is {', '.join(known)}."
+
+
+def did_you_mean(word: str, choices: Iterable[str] | Mapping, prefix: str = "") -> str:
+    """A remark with the nearest of some names; an empty text where none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean `{prefix + '.' if prefix else ''}{near[0]}`?" if near else ""

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configs.compose import CONFIG_DIR, ConfigError, config_choices, did_you_mean
+from configs.command_line.unread import did_you_mean
+from configs.compose import CONFIG_DIR, ConfigError, config_choices
 from configs.fields.defaults import COMMANDS
 from configs.fields.listing import (
     Setting,
