@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(__doc__)
     sweep, images = Path(arguments[0]), ROOT / "docs" / "results"
     chosen = dict(argument.split("=", 1) for argument in arguments[1:])
-    run = sweep / "cells" / chosen["run"] if "run" in chosen else sorted(sweep.glob("cells/*seed=0"))[-1]
+    run = sweep / "cells" / chosen["run"] if "run" in chosen else sorted(sweep.glob("cells/*seed-0"))[-1]
     with tempfile.TemporaryDirectory() as folder:
         if report([str(sweep), f"out={folder}"]):
             raise SystemExit(1)

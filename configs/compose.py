@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
-from configs.command_line.overrides import check_overrides, parse_overrides
+from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.unread import did_you_mean, remedy
 from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
@@ -57,6 +57,7 @@ def compose_layers(
     name: str, overrides: Sequence[str] = (), config_dirs: Iterable[str | Path] = ()
 ) -> tuple[DictConfig, dict[str, str], Layers]:
     """As `compose_config`; the configuration, the choices, and who said what."""
+    overrides = with_paths(overrides)
     try:
         check_overrides(overrides)
         own = by_file(overrides)
@@ -68,7 +69,7 @@ def compose_layers(
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder.")
     if folders:
-        searched = ",".join(f"'file://{folder}'" for folder in folders)
+        searched = ",".join(quoted(f"file://{folder}") for folder in folders)
         overrides.append(f"hydra.searchpath=[{searched}]")
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -26,6 +27,11 @@ class Word(NamedTuple):
 def word_of(text: str) -> Word:
     key, equals, value = text.partition("=")
     return Word(key, value if equals else None)
+
+
+def is_path(text: str) -> bool:
+    """Whether a word with `=` in it is a path all the same: it is there, or has a slash before its `=`."""
+    return Path(text).exists() or "/" in word_of(text).key
 
 
 def check_option(key: str, known: Collection[str], *more: str) -> None:

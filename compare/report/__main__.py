@@ -25,7 +25,7 @@ from pathlib import Path
 from compare.read import Study, read_study
 from compare.report.analysis import Analysis, Options, analyse
 from userio.visible import visible
-from userio.words import check_option, word_of
+from userio.words import check_option, is_path, word_of
 
 _NUMBERS = {"threshold": float, "level": float, "window": int}
 _KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "allow", "out")
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path | None]:
     Raises:
         ValueError: unknown option, or a value that is not a number.
     """
-    folders = [a for a in arguments if "=" not in a or Path(a).is_dir()]
+    folders = [a for a in arguments if "=" not in a or is_path(a)]
     chosen: dict[str, object] = {}
     for argument in arguments:
         if argument in folders:

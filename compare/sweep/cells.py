@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
+
+from userio.folder_names import folder_name, short_key
 
 MODEL_KEYS = ("task", "model", "experiment")  # what decides which start a run is built from
 
@@ -72,7 +73,7 @@ def plan_cells(
             raise ValueError(f"seed={seed}: seeds are whole numbers from 0 on.")
         cells.append(
             Cell(
-                id=_safe(",".join(f"{key}={value}" for key, value in swept) or "run"),
+                id=folder_name("" if swept else "run", swept),
                 overrides=tuple(axis.texts[picked[axis.key]] for axis in axes),
                 arm=_arm(swept, chosen, unsaid),
                 task=chosen.get("task", unsaid.get("task", "task")),
@@ -86,9 +87,9 @@ def plan_cells(
 def sweep_name(axes: Sequence[Axis], script: str) -> str:
     """A folder name that the same command always gets: the swept keys, the fixed choices, and a hash of all."""
     canonical = "\n".join([*sorted(f"{axis.key}={','.join(axis.texts)}" for axis in axes), script])
-    words = [axis.key if axis.is_swept else f"{axis.key}={axis.values[0]}" for axis in axes]
-    label = _safe(",".join(words) or "run", 60)
-    return f"{label}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+    swept = "-".join(short_key(axis.key) for axis in axes if axis.is_swept)
+    fixed = [(axis.key, axis.values[0]) for axis in axes if not axis.is_swept]
+    return folder_name(swept or "run", fixed, canonical, limit=70)
 
 
 def _arm(swept: Sequence[tuple[str, str]], chosen: Mapping[str, str], defaults: Mapping[str, str]) -> str:
@@ -100,11 +101,3 @@ def _arm(swept: Sequence[tuple[str, str]], chosen: Mapping[str, str], defaults: 
 
 def _short(key: str) -> str:
     return re.sub(r"^(credit|trainer|model|task)[./]", "", key.lstrip("+~"))
-
-
-def _safe(text: str, limit: int = 120) -> str:
-    """Letters, digits and a few signs; what is lost or cut off is told apart by a hash."""
-    safe = re.sub(r"[^\w.,=+\-]+", "_", text).strip("_.") or "run"
-    if safe == text and len(safe) <= limit:
-        return safe
-    return f"{safe[:limit]}~{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -28,7 +28,7 @@ from compare.sweep.engine import Status, run_cells, run_one
 from compare.sweep.facts import facts_of_machine
 from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import REFUSED, Launch
-from configs.command_line.overrides import parse_overrides
+from configs.command_line.overrides import parse_overrides, with_paths
 from configs.compose import CONFIG_DIR
 from configs.fields.defaults import defaults_in, fields_of_command, wrong_types
 from configs.fields.help import lines_of
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
     settings = OmegaConf.create(defaults_in(fields_of_command("sweep")))
     OmegaConf.set_struct(settings, True)
     axes, launcher = [], []
-    for override in parse_overrides(arguments):
+    for override in parse_overrides(with_paths(arguments)):
         key = override.get_key_element()
         first = key.lstrip("+~").replace("/", ".").split(".")[0]
         if first == "hydra":

@@ -34,7 +34,7 @@ from compare.view.page import page
 from configs.compose import compose_config, make_strategy
 from credit import Strategy
 from userio.visible import visible
-from userio.words import check_option, word_of
+from userio.words import check_option, is_path, word_of
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
 DEFAULT_STEPS = 12
@@ -66,7 +66,7 @@ def parse(arguments: Sequence[str]) -> Request:
             if value is None and not rest:
                 raise ValueError("--config-dir needs a folder.")
             dirs.append(rest.pop(0) if value is None else value)
-        elif value is not None and not Path(argument).is_dir():
+        elif value is not None and not is_path(argument):
             check_option(key, _KEYS, "--terminal", "--config-dir")
             chosen[key] = value
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -22,6 +23,25 @@ _HYDRAS = {
     "hydra.searchpath": "--config-dir my_configs adds a folder of your own YAMLs",
     "hydra": "these commands compose their settings with Hydra and run without it, so leave it out",
 }
+
+# Settings that are a place, also one that is still to be made.
+_PLACES = ("run_dir", "runs", "sweep_dir", "out")
+
+
+def with_paths(words: Sequence[str]) -> list[str]:
+    """The words, with a path as one value whatever its name holds (spaces, commas, equals signs): quoting it for the shell
+    is enough. A path is what is there, or the value of a setting that names a place."""
+    return [_with_path(word) for word in words]
+
+
+def _with_path(word: str) -> str:
+    key, value = word_of(word)
+    if not value or value[0] in "'\"[{" or "${" in value or "\0" in value:
+        return word
+    is_place = key in _PLACES and value != "null"
+    is_odd = re.fullmatch(r"[A-Za-z0-9_./:@%+\-]+", value) is None
+    is_there = is_odd and len(value) < 4096 and os.path.lexists(os.path.expanduser(value))
+    return f"{key}={quoted(value)}" if is_place or is_there else word
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:

@@ -141,7 +141,6 @@ def test_what_a_target_takes_may_be_added_and_what_it_does_not_take_is_named(tmp
         ("train_grpo", "record.every=x", "whole number"),
         ("train_grpo", "record=3", "record.every="),
         ("train_grpo", "processes=two", "whole number"),
-        ("train_grpo", "run_dir=3", "\"run_dir='3'\""),
         ("train_lhts", "tau=warm", "a number"),
         ("train_lhts", "horizon=two", "whole number"),
     ],
@@ -156,3 +155,27 @@ def test_values_that_are_meant_pass():
     assert compose_command("sample", [open_to_any_key]).config.chat_template_kwargs == {"enable_thinking": False}
     for verb, words in {"train_lhts": ["tau=[0.5,1]", "horizon=null"], "train_sft": ["examples=3", "seed=7"]}.items():
         compose_command(verb, words)
+
+
+ODD = ["a b", "a,b=c", "it's", 'so "quoted"', "(x)", "[y]z", "ä{b}", "$HOME", "#1", "a\\b", "&;|<>", "~x", "-y", "100%"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_path_needs_no_quotes_but_the_shells(name, tmp_path):
+    """Hydra's grammar reads these signs as something else; a path that is there, or a place to be made, is one text."""
+    (tmp_path / name / "credit").mkdir(parents=True)
+    (tmp_path / name / "credit" / "mine.yaml").write_text("defaults: [uniform, _self_]\n")
+    there, new = str(tmp_path / name), str(tmp_path / "not there" / name)
+    words = [f"model.name={there}", f"run_dir={new}", "model=hf", "credit=mine"]
+    config = compose_command("train_grpo", words, [there]).config
+    assert (config.model.name, config.run_dir, config.credit.name) == (there, new, "mine")
+    twice = [f"model.name={quoted(there)}", f"run_dir={quoted(new)}", *words[2:]]
+    assert compose_command("train_grpo", twice, [there]).config == config
+
+
+def test_a_file_of_that_name_makes_no_text_of_a_number_or_a_choice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("3", "uniform", "true"):
+        (tmp_path / name).write_text("")
+    config = compose_command("train_grpo", ["seed=3", "credit=uniform", "overwrite=true"]).config
+    assert (config.seed, config.overwrite) == (3, True)

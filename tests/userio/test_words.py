@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support.runs import ROOT
-from userio.words import check_option, word_of
+from userio.words import check_option, is_path, word_of
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,10 @@ def test_no_other_file_cuts_words():
         if re.search(r"""partition\(["']=["']\)|split\(["']=["']""", path.read_text(encoding="utf-8"))
     }
     assert cutting == {"userio/words.py"}
+
+
+def test_a_path_may_have_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_path("runs/a,b=c/seed0") and not is_path("out=runs/x") and not is_path("b=c")
+    (tmp_path / "b=c").mkdir()
+    assert is_path("b=c")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
@@ -75,20 +75,20 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
 def prepare_sft(command: Command) -> LikelihoodJob | None:
     """The job of `train_sft.py`; None and errors as `prepare_grpo`."""
     credit = f"sft_{command.choices['weight']}"
-    return _prepare_likelihood(command, credit, credit)
+    return _prepare_likelihood(command, credit, spoken_for=("weight",))
 
 
 def prepare_lhts(command: Command) -> LikelihoodJob | None:
     """The job of `train_lhts.py`; None and errors as `prepare_grpo`."""
-    config, weight = command.config, command.choices["weight"]
+    config = command.config
     tau = tuple(config.tau) if OmegaConf.is_list(config.tau) else config.tau
     settings = {key: config[key] for key in ("horizon", "clamp", "kl", "self_samples", "baseline")}
     if config.max_new_tokens is not None:
         settings["max_new_tokens"] = config.max_new_tokens
     lhts = LHTS(tau=tau, **settings)  # tau=0 and the like end the run here
     horizon = lhts.horizon or "all"
-    credit = f"lhts_tau{'-'.join(f'{t:g}' for t in lhts.taus)}_H{horizon}"
-    job = _prepare_likelihood(command, credit, credit if weight == "token_mean" else f"{credit},weight={weight}")
+    credit = f"lhts_tau{'-'.join(map(_short, lhts.taus))}_H{horizon}"
+    job = _prepare_likelihood(command, credit, spoken_for=("tau", "horizon"))
     if job is None:
         return None
     if config.max_new_tokens is None and job.task.max_completion_length:
@@ -111,13 +111,17 @@ def _by_the_frozen_model(trainer: LHTSTrainer) -> Callable:
     return trainer.scoring
 
 
-def _prepare_likelihood(command: Command, credit: str, named: str) -> LikelihoodJob | None:
-    """Plain likelihood training. credit: what summary.json calls the run; named: what its folder is called by."""
+def _short(tau: float) -> str:
+    return f"{tau:g}" if float(f"{tau:g}") == tau else repr(tau)
+
+
+def _prepare_likelihood(command: Command, credit: str, spoken_for: Collection[str]) -> LikelihoodJob | None:
+    """Plain likelihood training. credit: what summary.json and the folder call the run; spoken_for: settings that it tells."""
     config, choices = command.config, command.choices
     if config.examples is not None:
         check_counts(examples=config.examples)
     check_counts(0, probe=config.probe, eval_examples=config.get("eval_examples") or 0)
-    folder = open_folder(config, {**choices, "credit": named}, command.overrides, unnamed=("weight", "tau", "horizon"))
+    folder = open_folder(config, {**choices, "credit": credit}, command.overrides, spoken_for)
     if folder is None:
         return None
     strategy = build_weight(config.weight, choices["weight"])

@@ -1,6 +1,6 @@
 """The run folder: named by the choices, never overwritten by accident, resumable.
 
-runs/<task>/<credit>[,<changes>]/seed<k>/
+runs/<task>/<credit>[--<changes>]/seed<k>/
     config.yaml     the composed configuration
     metrics.jsonl   one object per optimiser step, TRL's names
     checkpoints/    what resume=true continues from
@@ -12,9 +12,7 @@ runs/<task>/<credit>[,<changes>]/seed<k>/
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -28,11 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
 from trainers.run import files
+from trainers.run.outputs import is_about_output
 from trainers.seam.checkpoints import last_complete_checkpoint, refuse_unresumable
+from userio.folder_names import folder_name
 from userio.words import word_of
-
-# Overrides that say where and how to run, not what: they do not name the run.
-_UNNAMED = {"task", "credit", "seed", "run_dir", "runs", "resume", "overwrite", "processes", "build_only", "show"}
 
 
 @dataclass(frozen=True)
@@ -210,17 +207,11 @@ def run_folder(
     """`run_dir` if given, else the folder the choices name. unnamed: further keys that `choices` speak for."""
     if config.run_dir:
         return RunFolder(Path(config.run_dir).expanduser())
-    changes = sorted(_change(o) for o in overrides if word_of(o).name not in {*_UNNAMED, *unnamed})
-    label = ",".join([choices["credit"], *changes])
-    if len(label) > 100:
-        label = f"{label[:90]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-    return RunFolder(Path(config.runs).expanduser() / choices["task"] / label / f"seed{config.seed}")
-
-
-def _change(override: str) -> str:
-    word = word_of(override)
-    short = re.sub(r"^(credit|trainer|model|task)[./]", "", word.name)
-    return re.sub(r"[^\w.=+\-]+", "_", f"{short}={word.text}").strip("_")
+    words = [word_of(override) for override in overrides]
+    spoken_for = {"task", "credit", "seed", *unnamed}
+    changes = sorted((w.name, w.text) for w in words if w.name not in spoken_for and not is_about_output(w.name))
+    label = folder_name(choices["credit"], changes)
+    return RunFolder(Path(config.runs).expanduser() / folder_name(choices["task"]) / label / f"seed{config.seed}")
 
 
 def _lasting(config: DictConfig) -> DictConfig:

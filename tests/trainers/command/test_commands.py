@@ -109,9 +109,12 @@ def test_the_cpu_that_accelerate_was_told_to_use_is_the_trainers_too(asked, monk
         (["credit=dr_grpo", "seed=3", "overwrite=true"], "runs/chain/dr_grpo/seed3"),
         (
             ["credit=dr_grpo", "credit/weight=seq_mean", "trainer.learning_rate=1e-4", "seed=3"],
-            "runs/chain/dr_grpo,learning_rate=1e-4,weight=seq_mean/seed3",
+            "runs/chain/dr_grpo--weight-seq_mean--learning_rate-1e-4/seed3",
         ),
         (["run_dir=/elsewhere/x"], "/elsewhere/x"),
+        (["run_dir=a b/c,d=1"], "a b/c,d=1"),
+        (["runs=2024"], "2024/chain/seq_norm/seed0"),
+        (["record.every=5", "show=0", "trainer.logging_steps=5", "trainer.save_steps=7"], "runs/chain/seq_norm/seed0"),
     ],
 )
 def test_the_folder_follows_from_the_choices(overrides, wanted):

@@ -1,0 +1,19 @@
+"""Settings that say where and how a run is told of, and not what it trains: they do not name its folder, and a run that goes
+on may have others."""
+
+from __future__ import annotations
+
+import re
+
+_TOP = ("run_dir", "runs", "resume", "overwrite", "processes", "build_only", "show", "record", "probe")
+_TRAINER = (
+    *("report_to", "run_name", "project", "disable_tqdm", "include_num_input_tokens_seen", "skip_memory_metrics"),
+    *(r"log_\w+", r"logging_\w+", "num_completions_to_print", r"trackio_\w+", r"hub_\w+", "push_to_hub"),
+    *("save_steps", "save_strategy", "save_total_limit", "save_only_model", "save_on_each_node"),
+)
+_PATTERN = re.compile(rf"(?:{'|'.join(_TOP)})(?:\..*)?|trainer\.(?:{'|'.join(_TRAINER)})")
+
+
+def is_about_output(key: str) -> bool:
+    """Whether a setting, by its dotted name, leaves every weight as it is."""
+    return _PATTERN.fullmatch(key) is not None
