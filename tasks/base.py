@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,12 @@ class Task:
             arguments on every machine; what the embedded model is warm-started on. None: there is nothing to imitate.
         max_completion_length: tokens that the longest good completion needs, end of text included, counted in
             `vocabulary`; a suggestion.
+        texts: what train_sft.py learns from and what it holds out, rows with "prompt" and "completion" (and "messages", of a
+            whole conversation); None: demonstrations. No opening may stand in both.
+        unrewarded: why there are no reward functions, and what to do, where that is to be said.
+        places: prompt (as `prompt_key`) -> where it stands ("data.jsonl, line 3"), for messages.
+        about: lines that say what was made of which column, for `--dry-run`.
+        room: tokens that the run puts behind each prompt; the command sets it, for the model's builder to check.
 
     Raises:
         ValueError: no training rows, weights that do not pair with rewards, rewards of one name, a column
@@ -43,6 +49,11 @@ class Task:
     vocabulary: tuple[str, ...] | None = None
     demonstrations: Callable[[int, int], list[Row]] | None = None
     max_completion_length: int | None = None
+    texts: tuple[list[Row], list[Row]] | None = field(default=None, repr=False)
+    unrewarded: str = ""
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    about: tuple[str, ...] = ()
+    room: int = 0
 
     def __post_init__(self) -> None:
         if not self.train:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.base import Task
-from tasks.columns import nearest
+from tasks.sources import Part, hub_rows
 from tasks.table import table_task
-from userio.read import Raw
 
 
 def hub(
@@ -38,28 +37,6 @@ def hub(
     Raises:
         ValueError: the data set, configuration or split cannot be had, or `table_task` refuses it.
     """
-    raw = _rows(dataset, config, split, revision, limit)
-    raw_evaluation = _rows(dataset, config, eval_split, revision, limit) if eval_split else None
-    return table_task(dataset, raw, raw_evaluation, name=name or dataset.rstrip("/").rpartition("/")[2], **table)
-
-
-def _rows(dataset: str, config: str | None, split: str, revision: str | None, limit: int | None) -> Raw:
-    from datasets import DatasetDict, load_dataset  # slow to import, so only where it is needed
-    from datasets.exceptions import DatasetsError
-
-    try:
-        loaded = load_dataset(dataset, config, revision=revision)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        told = error.__cause__ if isinstance(error, DatasetsError) and error.__cause__ else error
-        reason = next((line for line in str(told).splitlines() if line.strip()), type(told).__name__)
-        raise ValueError(
-            f"task.dataset={dataset} cannot be loaded ({reason}). Check the name and task.config; for private data, "
-            "`hf auth login`; without a network, download it first or use task=jsonl with a file."
-        ) from error
-    assert isinstance(loaded, DatasetDict)
-    if split not in loaded:
-        raise ValueError(f"{dataset} has no split {split!r}, only {', '.join(loaded)}.{nearest(split, loaded)}")
-    rows = loaded[split] if limit is None else loaded[split].select(range(min(limit, len(loaded[split]))))
-    if not len(rows):
-        raise ValueError(f"{dataset}: split {split!r} has no rows.")
-    return [(f"{dataset} ({split}), row {number}", dict(row)) for number, row in enumerate(rows, start=1)]
+    raw = hub_rows(dataset, "task.dataset", Part(split, config, revision, limit))
+    given = hub_rows(dataset, "task.dataset", Part(eval_split, config, revision, limit)) if eval_split else None
+    return table_task(dataset, raw, given, name=name or dataset.rstrip("/").rpartition("/")[2], **table)

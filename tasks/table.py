@@ -8,12 +8,17 @@ import random
 from collections.abc import Callable, Sequence
 
 from rewards.format import regex_format
+from tasks.about import lines_about, prompt_length
 from tasks.base import Row, Task, prompt_key
-from tasks.columns import prompt_of, to_rows
+from tasks.cells import is_there
+from tasks.columns import Columns, columns_of, prompt_of, to_rows
+from tasks.conversations import opening_key
 from tasks.judge import judge_of
 from userio.read import Raw
 
 logger = logging.getLogger(__name__)
+
+LEARNT = ("completion", "messages")  # what train_sft.py learns from, and no reward sees
 
 
 def table_task(
@@ -25,11 +30,13 @@ def table_task(
     prompt_column: str = "prompt",
     answer_column: str | None = "answer",
     completion_column: str | None = None,
+    messages_column: str | None = None,
     eval_share: float = 0.1,
     chat: bool | None = None,
     system_prompt: str | None = None,
     answer_marker: str | None = None,
     drop_columns: Sequence[str] = (),
+    max_prompt_chars: int | None = None,
     match: str = "exact",
     extract: str = "tag",
     normalise: str = "strip",
@@ -47,17 +54,24 @@ def table_task(
         source: what the table is called in messages.
         raw, raw_evaluation: the rows, with the place of each. Prompts that stand in both are dropped from training,
             with a warning. Without evaluation rows, `eval_share` of the distinct prompts is held out, chosen by a hash
-            of the prompt, so that the choice does not move when rows are added or reordered.
-        eval_share: share of the distinct prompts that is held out where there are no evaluation rows, chosen by a hash.
+            of the prompt, so that the choice does not move when rows are added or reordered. Conversations that open
+            alike are one prompt here.
         name: of the task.
-        prompt_column: strings, or lists of chat messages ({"role": ..., "content": ...}).
+        prompt_column: strings, or lists of chat messages ({"role": ..., "content": ...}); as every column here a name or a
+            dotted path, as in "extra.question" or "conversations.0.value".
         answer_column: the reference answer, becomes the column "answer" and keeps its type (tasks/references.py); a list
-            means any of these; "answer.aliases" is a key of an object. None: no answer reward.
-        completion_column: texts to imitate, for the warm start of model=embedded and for train_sft.py; None: none.
+            means any of these; "reward_model.ground_truth" is a key of an object. None: no answer reward.
+        completion_column: texts to imitate, for train_sft.py and the warm start of model=embedded; None: the column
+            "completion", where there is one.
+        messages_column: whole conversations: train_grpo.py asks with all before the last message of the assistant,
+            train_sft.py learns every message of the assistant. None: a column "messages" or "conversations", where there
+            is no prompt.
+        eval_share: share of the distinct prompts that is held out where there are no evaluation rows, chosen by a hash.
         chat: True wraps string prompts as a user message. None: only if there is a system prompt.
         system_prompt: first message of every chat prompt that has no system message.
         answer_marker: keep what follows it in the answer column (GSM8K: "####").
         drop_columns: columns to leave out, such as one whose name has a meaning for TRL.
+        max_prompt_chars: rows whose prompt has more characters are left out, and counted; None: all stay.
         match: exact (text; numbers and booleans by their value), number (numeric, with tolerance), choice (letters A to
             J, indices, texts of options) or math (mathematical equality, needs math-verify).
         extract: where the completion holds its answer: tag (<answer>), boxed, marker (####), number (the last one),
@@ -87,20 +101,21 @@ def table_task(
     if system_prompt and chat is False:
         raise ValueError("task.system_prompt needs chat prompts: remove task.chat=false.")
 
-    def rows_of(raw: Raw) -> list[Row]:
-        return to_rows(
-            raw,
-            source,
-            prompt=prompt_of(chat=bool(chat or (chat is None and system_prompt)), system_prompt=system_prompt),
-            columns={"prompt": prompt_column, "answer": answer_column, "completion": completion_column},
-            answer_marker=answer_marker,
-            drop=list(drop_columns),
-        )
-
-    rows = rows_of(raw)
-    given = rows_of(raw_evaluation) if raw_evaluation is not None else None
+    asked = dict(prompt=prompt_column, messages=messages_column, answer=answer_column, drop=tuple(drop_columns))
+    columns = columns_of(raw, source, completion=completion_column, **asked)
+    make = prompt_of(chat=bool(chat or (chat is None and system_prompt)), system_prompt=system_prompt)
+    reading = dict(prompt=make, needs_completion=completion_column is not None, answer_marker=answer_marker)
+    given_rows = to_rows(raw, source, columns, **reading)
+    places = {prompt_key(row["prompt"]): place for row, (place, _) in reversed([*zip(given_rows, raw, strict=True)])}
+    rows = _short_enough(given_rows, max_prompt_chars, source)
+    given = None
+    if raw_evaluation is not None:
+        there = columns_of(raw_evaluation, f"{source} (evaluation)", **_as_in(columns, raw_evaluation, drop_columns))
+        given = to_rows(raw_evaluation, f"{source} (evaluation)", there, **reading)
+        places |= {prompt_key(row["prompt"]): place for row, (place, _) in zip(given, raw_evaluation, strict=True)}
+        given = _short_enough(given, max_prompt_chars, f"{source} (evaluation)")
     answer = None
-    if answer_column:
+    if columns.answer:
         answer = judge_of(
             rows,
             given or [],
@@ -113,41 +128,85 @@ def table_task(
             choice_base=choice_base,
             options_column=options_column,
         )
-    evaluation = given if given is not None else _held_out(rows, eval_share, seed)
-    held_out = {prompt_key(row["prompt"]) for row in evaluation}
-    train = [row for row in rows if prompt_key(row["prompt"]) not in held_out]
+
+    def opening(row: Row) -> str:
+        return opening_key(row, system_prompt)
+
+    evaluation = given if given is not None else _held_out(rows, eval_share, seed, opening)
+    held_out = {opening(row) for row in evaluation}
+    train = [row for row in rows if opening(row) not in held_out]
     if not train:
         raise ValueError(f"{source}: no prompts are left to train on, all {len(rows)} rows are evaluation prompts.")
-    if raw_evaluation is not None and len(train) < len(rows):
+    if given is not None and len(train) < len(rows):
         logger.warning("%s: %d rows dropped, they are evaluation prompts.", source, len(rows) - len(train))
     funcs, weights = [], []
-    if pattern is not None:
+    if pattern is not None and not columns.no_answer:
         funcs.append(regex_format(pattern, name="format"))
-        weights.append(format_weight if answer_column else 1.0)
+        weights.append(format_weight if columns.answer else 1.0)
     if answer is not None:
         funcs.append(answer)
         weights.append(1.0 - format_weight if pattern is not None else 1.0)
+    texts = tuple([row for row in table if row.get("completion") is not None] for table in (train, evaluation))
     return Task(
         name=name,
-        train=[_without(row, "completion") for row in train],
-        evaluation=[_without(row, "completion") for row in evaluation],
+        train=[_without(row, *LEARNT) for row in train],
+        evaluation=[_without(row, *LEARNT) for row in evaluation],
         reward_funcs=funcs,
         reward_weights=weights,
-        demonstrations=_demonstrations(train) if completion_column else None,
+        demonstrations=_demonstrations(texts[0]) if texts[0] else None,
+        texts=texts if texts[0] else None,
+        unrewarded=columns.no_answer,
+        places=places,
+        about=(
+            *lines_about(raw[0], given_rows[0], columns),
+            _split(train, evaluation, given is not None, eval_share, seed),
+        ),
     )
 
 
-def _held_out(rows: list[Row], share: float, seed: int) -> list[Row]:
+def _as_in(columns: Columns, raw: Raw, drop: Sequence[str]) -> dict:
+    """The settings under which evaluation rows are read: the columns of the training rows; completions may be missing."""
+    names = {key for _, row in raw for key in row}
+    completion = columns.completion if columns.completion and is_there([*names], columns.completion) else None
+    return dict(
+        prompt=columns.prompt or "prompt",
+        messages=columns.messages,
+        answer=columns.answer,
+        completion=completion,
+        drop=[name for name in drop if name in names],
+    )
+
+
+def _short_enough(rows: list[Row], longest: int | None, source: str) -> list[Row]:
+    if longest is None:
+        return rows
+    kept = [row for row in rows if prompt_length(row["prompt"]) <= longest]
+    if not kept:
+        raise ValueError(f"{source}: task.max_prompt_chars={longest} leaves no row; the shortest prompt is longer.")
+    if len(kept) < len(rows):
+        logger.warning(
+            "%s: %s of %s rows left out, their prompts have more than %s characters (task.max_prompt_chars).",
+            *(source, f"{len(rows) - len(kept):,}", f"{len(rows):,}", f"{longest:,}"),
+        )
+    return kept
+
+
+def _split(train: list[Row], evaluation: list[Row], is_given: bool, share: float, seed: int) -> str:
+    how = "all rows that were given for it" if is_given else f"{share:g} of the distinct prompts, task.seed={seed}"
+    return f"split       {len(train):,} rows to train on; {len(evaluation):,} held out ({how}); no prompt in both"
+
+
+def _held_out(rows: list[Row], share: float, seed: int, opening: Callable[[Row], str]) -> list[Row]:
     """One row for each of the chosen prompts, in the file's order; at least one prompt stays on either side."""
-    first = {prompt_key(row["prompt"]): row for row in reversed(rows)}
+    first = {opening(row): row for row in reversed(rows)}
     count = min(len(first) - 1, max(1, round(share * len(first)))) if share else 0
     ranked = sorted(first, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
     chosen = set(ranked[:count])
-    return [first[key] for key in dict.fromkeys(prompt_key(row["prompt"]) for row in rows) if key in chosen]
+    return [first[key] for key in dict.fromkeys(map(opening, rows)) if key in chosen]
 
 
 def _demonstrations(rows: list[Row]) -> Callable[[int, int], list[Row]]:
-    pool = [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+    pool = [{key: row[key] for key in ("prompt", *LEARNT) if key in row} for row in rows]
 
     def demonstrations(count: int, seed: int) -> list[Row]:
         """Rounds over the training rows, each in a new order."""
@@ -159,5 +218,5 @@ def _demonstrations(rows: list[Row]) -> Callable[[int, int], list[Row]]:
     return demonstrations
 
 
-def _without(row: Row, column: str) -> Row:
-    return {key: value for key, value in row.items() if key != column}
+def _without(row: Row, *columns: str) -> Row:
+    return {key: value for key, value in row.items() if key not in columns}

@@ -266,7 +266,7 @@ def test_help_of_one_choice_shows_it_alone():
     text = help_of("train_grpo", "", ["task=jsonl", "credit=value"])
     assert "task.path=..." in text and "task.format_weight=0.2" in text
     assert "credit/critic=head" in text and "credit.critic.detach=true" in text  # what the strategy is made of
-    assert "credit/critic=ridge" not in text and "model." not in text
+    assert "credit/critic=ridge" not in text and " model." not in text
     with pytest.raises(ConfigError, match="Did you mean `jsonl`"):
         help_of("train_grpo", "", ["task=jsnl"])
 

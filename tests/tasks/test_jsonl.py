@@ -133,7 +133,7 @@ def test_completions_become_demonstrations_of_training_prompts_only(write):
     [
         ({"path": "dat.jsonl"}, "Did you mean 'data.jsonl'"),
         ({"path": "nowhere/data.jsonl"}, "no file"),
-        ({"path": "."}, "is a folder"),
+        ({"path": "empty"}, "is a folder without a file"),
         ({"path": "data.xlsx"}, "Did you mean 'data.jsonl'"),
         ({"prompt_column": "promt"}, "Did you mean 'prompt'"),
         ({"answer_column": "answr"}, "Did you mean 'answer'.*answer_column=null"),
@@ -147,8 +147,9 @@ def test_completions_become_demonstrations_of_training_prompts_only(write):
         ({"pattern": "("}, "does not compile"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_remedy(write, settings, message):
+def test_what_is_wrong_is_said_with_its_remedy(write, tmp_path, settings, message):
     write(ROWS)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
         jsonl(**{"path": "data.jsonl", **settings})
 
@@ -159,8 +160,16 @@ def test_what_is_wrong_is_said_with_its_remedy(write, settings, message):
         ("a.jsonl", "", "has no rows"),
         ("a.jsonl", '{"prompt": "a", "answer": 1}\n\n{"prompt": \n', "line 3: not JSON"),
         ("a.jsonl", '{"prompt": "a", "answer": 1}\n[1]\n', "line 2: a row must be an object"),
-        ("a.jsonl", '{"prompt": "a", "answer": 1}\n{"prompt": "  ", "answer": 1}\n', "line 2: a prompt must be"),
-        ("a.jsonl", '{"prompt": [{"role": "user"}], "answer": 1}\n', 'line 1: a chat message needs "role"'),
+        (
+            "a.jsonl",
+            '{"prompt": "a", "answer": 1}\n{"prompt": "  ", "answer": 1}\n',
+            "line 2, column .prompt.: a prompt must be",
+        ),
+        (
+            "a.jsonl",
+            '{"prompt": [{"role": "user"}], "answer": 1}\n',
+            'line 1, column .prompt.: a chat message needs "role"',
+        ),
         ("a.jsonl", '{"prompt": "a", "answer": 1, "completions": 2}\n', "rename the column 'completions'"),
         ("a.json", "[]", "has no rows"),
         ("a.json", '"prompt"', "must hold a list"),
@@ -228,7 +237,7 @@ def test_prompts_are_all_texts_or_all_chats(write):
 TAKEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments", "self")
 
 
-@pytest.mark.parametrize("name", [*TAKEN, "image", "images", "completion"])
+@pytest.mark.parametrize("name", [*TAKEN, "image", "images"])
 def test_a_column_whose_name_has_a_meaning_is_refused_or_left_out(write, name):
     rows = [row | {name: "x"} for row in ROWS]
     with pytest.raises(ValueError, match=rf"rename the column '{name}'.*task.drop_columns=\[{name}\]"):

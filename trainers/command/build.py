@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from rewards.answers.scorable import check_references
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
 from tasks.base import Task
 from trainers.command.fields import strange_fields
+from trainers.model.lengths import check_room, lengths_of
 from trainers.model.policy import Policy
+
+_CHECKS_ROOM = "trainers.model.pretrained.hf"  # before it loads the weights
 
 
 @dataclass
@@ -54,6 +57,11 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
     plain = OmegaConf.to_container(node, resolve=True)
     try:
         if node.funcs == "task":
+            if not task.reward_funcs:
+                raise ValueError(
+                    task.unrewarded
+                    or f"task {task.name} has no rewards of its own; give reward.funcs=[file.py:function]."
+                )
             funcs, weights = list(task.reward_funcs), list(task.reward_weights)
         else:
             funcs = resolve_rewards(plain["funcs"], Path.cwd())
@@ -72,15 +80,25 @@ def build_rewards(config: DictConfig, task: Task) -> Rewards:
         raise ConfigError(f"reward.guard: {error}") from error
 
 
-def build_policy(config: DictConfig, task: Task) -> Policy:
-    """Loads or builds the model. The expensive step: call it last."""
-    return build_node("model", config.model, task=task)
+def build_policy(config: DictConfig, task: Task, room: int = 0) -> Policy:
+    """Loads or builds the model. The expensive step: call it last. room: tokens that are written behind each prompt.
+
+    Raises:
+        ConfigError: whatever the builder says is wrong; a prompt that is too long for the model, with its row.
+    """
+    task = replace(task, room=room) if room else task
+    policy = build_node("model", config.model, task=task)
+    if config.model.get("_target_") != _CHECKS_ROOM:
+        check_room(
+            task, lengths_of(task, policy.tokenizer), policy.model.config, f"the model of `{config.model._target_}`"
+        )
+    return policy
 
 
-def load_policy(config: DictConfig, task: Task) -> Policy | None:
+def load_policy(config: DictConfig, task: Task, room: int = 0) -> Policy | None:
     """`build_policy`; None where building it was all that was asked for (`build_only`), which is said."""
     state = PartialState()
-    policy = build_policy(config, task)
+    policy = build_policy(config, task, room)
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return None

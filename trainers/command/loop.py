@@ -35,7 +35,7 @@ def run_loop(command: Command) -> None:
     for complaint in loop_complaints(strategy, rewards, args):
         raise ConfigError(complaint)
     torch.manual_seed(config.seed)
-    policy = build_policy(config, task)
+    policy = build_policy(config, task, room=args.max_completion_length)
     if policy.peft_config is not None:
         raise ConfigError("model/peft: the loop trains all weights; leave the adapter to train_grpo.py.")
     train(policy.model, policy.tokenizer, task.train, rewards, strategy, args)

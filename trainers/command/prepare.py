@@ -31,6 +31,9 @@ from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
 from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
+from userio.words import word_of
+
+_MASK = "trainer.assistant_only_loss"
 
 
 def prepare_grpo(command: Command) -> GRPOJob | None:
@@ -75,7 +78,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
 def prepare_sft(command: Command) -> LikelihoodJob | None:
     """The job of `train_sft.py`; None and errors as `prepare_grpo`."""
     credit = f"sft_{command.choices['weight']}"
-    return _prepare_likelihood(command, credit, spoken_for=("weight",))
+    return _prepare_likelihood(command, credit, spoken_for=("weight",), whole=True)
 
 
 def prepare_lhts(command: Command) -> LikelihoodJob | None:
@@ -115,8 +118,11 @@ def _short(tau: float) -> str:
     return f"{tau:g}" if float(f"{tau:g}") == tau else repr(tau)
 
 
-def _prepare_likelihood(command: Command, credit: str, spoken_for: Collection[str]) -> LikelihoodJob | None:
-    """Plain likelihood training. credit: what summary.json and the folder call the run; spoken_for: settings that it tells."""
+def _prepare_likelihood(
+    command: Command, credit: str, spoken_for: Collection[str], whole: bool = False
+) -> LikelihoodJob | None:
+    """Plain likelihood training. credit: what summary.json and the folder call the run; spoken_for: settings that it tells;
+    whole: conversations are learnt whole, the assistant's messages of them."""
     config, choices = command.config, command.choices
     if config.examples is not None:
         check_counts(examples=config.examples)
@@ -131,7 +137,9 @@ def _prepare_likelihood(command: Command, credit: str, spoken_for: Collection[st
     refuse_inexact_sft(args, strategy, {})
     check_length(args)
     check_trackers(args)
-    train, evaluation = texts_of(task, config)
+    train, evaluation = texts_of(task, config, whole=whole)
+    if "messages" in train[0] and not any(word_of(one).name == _MASK for one in command.overrides):
+        args.assistant_only_loss = True
     if not args.packing:
         texts_left_out(args, len(train), choices["task"])
     if not evaluation:

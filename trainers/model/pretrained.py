@@ -16,6 +16,7 @@ from configs.compose import CONFIG_DIR
 from tasks.base import Task
 from trainers.model.adapters import base_of, commit_of, fit_embeddings, with_adapter
 from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
+from trainers.model.lengths import check_room
 from trainers.model.policy import Policy
 from trainers.model.prompts import prompt_ids
 
@@ -80,7 +81,7 @@ def hf(
     tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
-    check_prompts(task, tokenizer, name)
+    check_room(task, check_prompts(task, tokenizer, name), config, f"model.name={name}")
     attention = {"attn_implementation": attn_implementation} if attn_implementation else {}
     model = _asked(
         name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **attention, **source
@@ -145,8 +146,10 @@ def _reloadable(adapter: Any) -> Any:
     return adapter
 
 
-def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Every prompt can be turned into tokens, chat prompts by a chat template; else ValueError with the remedy."""
+def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
+    """Every prompt can be turned into tokens, chat prompts by a chat template; else ValueError with the remedy. Returns the
+    tokens of each, those of the training rows first."""
+    lengths = []
     for row in (*task.train, *task.evaluation):
         prompt = row["prompt"]
         if not isinstance(prompt, str) and tokenizer.chat_template is None:
@@ -163,6 +166,8 @@ def check_prompts(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> 
             ) from error
         if not ids:
             raise ValueError(f"task {task.name}: the prompt {prompt!r:.100} has no tokens under model.name={name}.")
+        lengths.append(len(ids))
+    return lengths
 
 
 def _local_folder(name: str) -> Path | None:

@@ -58,7 +58,10 @@ def run_grpo(command: Command) -> None:
     job = prepare_grpo(command)
     if job is not None and command.dry_run:
         return show_plan(job)
-    if job is None or (policy := load_policy(command.config, job.task)) is None:
+    if job is None:
+        return
+    policy = load_policy(command.config, job.task, room=job.args.max_completion_length or 0)
+    if policy is None:
         return
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {command.choices['model']}")
     begun = begin(job, policy, _trainer)

@@ -8,13 +8,16 @@ from accelerate import PartialState
 from trl import SFTConfig
 
 from configs.command_line.schema import register
+from configs.compose import ConfigError
 from trainers.command.before import say_left_out, texts_left_out
 from trainers.command.build import load_policy, template_of
 from trainers.command.cli import Command
 from trainers.command.job import LikelihoodJob
 from trainers.command.prepare import prepare_lhts, prepare_sft
 from trainers.command.rows import as_table
+from trainers.model.lengths import positions_of
 from trainers.model.policy import Policy, count_parameters
+from trainers.model.turns import is_marked, masked_rows
 from trainers.plan.dry_run import show_plan
 from trainers.run.common import (
     LAST_STEPS,
@@ -72,21 +75,39 @@ def _run(job: LikelihoodJob | None) -> None:
 
 
 def _trainer(job: LikelihoodJob, policy: Policy) -> tuple[Any, str]:
+    train, evaluation = job.train, job.evaluation
+    if job.args.assistant_only_loss and not is_marked(policy.tokenizer):
+        train, evaluation = (masked_rows(rows, policy.tokenizer) for rows in (train, evaluation))
+        job.args.assistant_only_loss = False  # the rows say it
     trainer = job.trainer(
         model=policy.model,
         args=job.args,
-        train_dataset=as_table(job.train),
-        eval_dataset=as_table(job.evaluation) if job.evaluation else None,
+        train_dataset=as_table(train),
+        eval_dataset=as_table(evaluation) if evaluation else None,
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
         callbacks=[MetricsFile(job.folder.metrics), LossProgress()],
         weight=job.strategy,
         **job.options,
     )
+    _check_texts_fit(trainer)
     texts, kept = len(job.train), _rows_that_learn(trainer)
     left_out = texts_left_out(job.args, kept, job.command.choices["task"])
     made = "" if kept == texts else f", packed into {kept} rows" if job.args.packing else f", {kept} of which fit"
     return trainer, f"{texts} texts{made}" + say_left_out(left_out, kept, "rows, which fill no batch", is_shuffled=True)
+
+
+def _check_texts_fit(trainer: Any) -> None:
+    """Raises ConfigError where a text is longer than the model has positions, which trainer.max_length usually prevents."""
+    positions = positions_of(trainer.accelerator.unwrap_model(trainer.model).config)
+    rows = trainer.train_dataset["input_ids"] if "input_ids" in (trainer.train_dataset.column_names or []) else []
+    long = [ids for ids in rows if positions is not None and len(ids) > positions]
+    if long and not trainer.args.packing:
+        begins = trainer.processing_class.decode(long[0][:24])
+        raise ConfigError(
+            f"{len(long)} of {len(rows)} texts are longer than the model's {positions:,} positions, e.g. one of {len(long[0]):,} "
+            f"tokens that begins {begins!r:.80}. Set trainer.max_length={positions} to cut them, or take another model."
+        )
 
 
 def _rows_that_learn(trainer: Any) -> int:
@@ -119,7 +140,8 @@ def _probe(job: LikelihoodJob, trainer: Any) -> Probe | None:
         return None
     model = trainer.accelerator.unwrap_model(trainer.model)
     longest = config.get("max_new_tokens") or job.task.max_completion_length or 128
-    prompts = [row["prompt"] for row in job.evaluation or job.train][: config.probe]
+    rows = (job.evaluation or job.train)[: config.probe]
+    prompts = [row["prompt"] if "prompt" in row else row["messages"][:-1] for row in rows]
     scoring = job.scoring(trainer) if job.scoring else None
     given = (model, trainer.processing_class, prompts, config.probe, longest, config.seed)
     return probe(*given, scoring=scoring, template=template_of(config))
@@ -148,7 +170,7 @@ def _summary(
 ) -> dict[str, Any]:
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
     eval_before, eval_after = before_and_after(rows, "eval_loss", trainer.state.global_step)
-    sample = [row["completion"] for row in job.train[:2000] if isinstance(row["completion"], str)]
+    sample = [row["completion"] for row in job.train[:2000] if isinstance(row.get("completion"), str)]
     lengths = [len(ids) + 1 for ids in trainer.processing_class(sample)["input_ids"]] if sample else []
     return {
         **identity(job, trainer, weight=job.strategy.name),

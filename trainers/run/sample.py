@@ -28,6 +28,7 @@ from trainers.command.build import build_policy, build_sampler, build_task, temp
 from trainers.command.cli import Command
 from trainers.command.world_size import world_size
 from trainers.model.adapters import for_sampling
+from trainers.model.lengths import positions_of
 from trainers.model.prompts import prompt_ids, spoken
 from trainers.model.tau_input import load_tau_input
 from userio.read import TEXT, kind_of, read_lines, read_rows
@@ -58,6 +59,7 @@ def run_sample(command: Command) -> None:
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     lm = CausalLM(model, policy.tokenizer)
     ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
+    check_fits(prompts, ids, max_length, policy.model.config)
     generator = torch.Generator(lm.device).manual_seed(config.seed)
     started = time.perf_counter()
     draws = sampler(lm, ids, tau, config.num_samples, max_length, generator)
@@ -95,6 +97,18 @@ def prompts_of(config: DictConfig, task: Task) -> list:
     for prompt in found:
         _check_prompt(prompt, "sample.py")
     return found[: config.limit]
+
+
+def check_fits(prompts: list, ids: list[list[int]], max_length: int, config: Any) -> None:
+    """Raises ConfigError where a prompt and `max_length` tokens behind it are more than the model, whose configuration this is,
+    has positions."""
+    positions = positions_of(config)
+    for prompt, tokens in zip(prompts, ids, strict=True):
+        if positions is not None and len(tokens) + max_length > positions:
+            raise ConfigError(
+                f"the prompt {prompt!r:.80} has {len(tokens):,} tokens, and with max_length={max_length} behind it takes "
+                f"{len(tokens) + max_length:,}; the model has {positions:,} positions. Lower max_length, or shorten the prompt."
+            )
 
 
 def _check_prompt(prompt: Any, place: str) -> None:
