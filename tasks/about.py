@@ -12,7 +12,7 @@ WIDTH = 72  # characters of a cell that are shown
 
 
 def lines_about(raw: tuple[str, dict[str, Any]], row: Row, columns: Columns) -> list[str]:
-    """Lines as `prompt      column 'question': 'What is 2+2?'`, one for each of our columns.
+    """Lines as `prompt   column 'question': 'What is 2+2?'`, one for each of our columns.
 
     Args:
         raw: place and cells of the first row. row: what became of them.
@@ -21,20 +21,18 @@ def lines_about(raw: tuple[str, dict[str, Any]], row: Row, columns: Columns) -> 
     whole = (
         f"column {columns.messages!r}, all before the last answer" if columns.messages else f"column {columns.prompt!r}"
     )
-    lines = [f"row         {place}", f"prompt      {whole}: {_shown(row['prompt'])}"]
+    lines = [f"row      {place}", f"prompt   {whole}: {_shown(row['prompt'])}"]
     if columns.messages or columns.completion:
         name = f"column {columns.messages or columns.completion!r}"
-        lines.append(f"completion  {name}: {_shown(row.get('completion'))}")
+        lines.append(f"text     {name}: {_shown(row.get('completion'))}")
     if columns.answer:
-        lines.append(f"answer      column {columns.answer!r}: {_shown(row['answer'])}")
+        lines.append(f"answer   column {columns.answer!r}: {_shown(row['answer'])}")
     else:
-        lines.append("answer      none")
+        lines.append("answer   none")
     others = [name for name in row if name not in ("prompt", "completion", "messages", "answer")]
-    lines.append(
-        "to rewards  " + (", ".join(f"{name}={_shown(row[name], 24)}" for name in others) or "no other column")
-    )
+    lines.append("rewards  " + (", ".join(f"{name}={_shown(row[name], 24)}" for name in others) or "no other column"))
     if left := [name for name in columns.drop if name in cells]:
-        lines.append(f"left out    {', '.join(left)}")
+        lines.append(f"left out {', '.join(left)}")
     return lines
 
 

@@ -193,7 +193,7 @@ def _short_enough(rows: list[Row], longest: int | None, source: str) -> list[Row
 
 def _split(train: list[Row], evaluation: list[Row], is_given: bool, share: float, seed: int) -> str:
     how = "all rows that were given for it" if is_given else f"{share:g} of the distinct prompts, task.seed={seed}"
-    return f"split       {len(train):,} rows to train on; {len(evaluation):,} held out ({how}); no prompt in both"
+    return f"split    {len(train):,} rows to train on; {len(evaluation):,} held out ({how}); no prompt in both"
 
 
 def _held_out(rows: list[Row], share: float, seed: int, opening: Callable[[Row], str]) -> list[Row]:

@@ -244,11 +244,11 @@ def test_the_first_row_shows_what_became_of_each_column(write):
     )
     text = "\n".join(task.about)
     for line in (
-        "row         data.jsonl, line 1",
-        "prompt      column 'question': '1+1?'",
-        "answer      column 'reward_model.ground_truth': '2'",
+        "row      data.jsonl, line 1",
+        "prompt   column 'question': '1+1?'",
+        "answer   column 'reward_model.ground_truth': '2'",
         "level=3",
-        "left out    junk",
-        "split       1 rows to train on; 0 held out",
+        "left out junk",
+        "split    1 rows to train on; 0 held out",
     ):
         assert line in text

@@ -53,6 +53,11 @@ def _data(plan: Plan) -> list[str]:
     return [f"task     {job.command.choices['task']}: {said}"]
 
 
+def _columns(plan: Plan) -> list[str]:
+    """What was made of the columns of a table, on its first row."""
+    return list(plan.job.task.about)
+
+
 def _batch(plan: Plan) -> list[str]:
     args, length, ranks = plan.job.args, plan.length, plan.machines.ranks
     unit, group = "texts", ""
@@ -80,5 +85,5 @@ def _tokens(plan: Plan) -> list[str]:
     return [f"tokens   at most {length.tokens_per_row} {what} a row: {step:,} a step{whole}"]
 
 
-SECTIONS: tuple[Callable[[Plan], list[str]], ...] = (_credit, _data, _batch, _steps, _tokens)
+SECTIONS: tuple[Callable[[Plan], list[str]], ...] = (_credit, _data, _columns, _batch, _steps, _tokens)
 """The page, from top to bottom."""
