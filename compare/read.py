@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.untrusted import read_object, read_text
+from compare.untrusted import check_folder, read_object, read_text
 from trainers.run.files import CONFIG, METRICS, SUMMARY, metric_rows
 
 # Generated tokens if the run counts them, else what TRL counts (prompt and completion tokens, all ranks).
@@ -94,10 +94,7 @@ def read_study(folders: Iterable[str | Path]) -> Study:
     skipped: list[Skipped] = []
     sweep: dict[str, Any] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise ValueError(
-                f"{folder}: no such folder. Give run folders, a folder that holds some, or a sweep folder."
-            )
+        check_folder(folder, "run folders, a folder that holds some, or a sweep folder")
         try:
             manifest = _sweep(folder)
         except ValueError as error:

@@ -7,6 +7,7 @@ opened; a link that stands where a page is to be written is replaced, not follow
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,25 @@ _CLOSE = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToke
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_folder(path: Path, what: str) -> None:
+    """Whether the folder is there. what: what should have been given instead, for the message.
+
+    Raises:
+        ValueError: it is not, with what is there by a similar name.
+    """
+    if path.is_dir():
+        return
+    if path.exists():
+        raise ValueError(f"{path} is no folder. Give {what}.")
+    above = path.parent
+    while not above.is_dir() and above != above.parent:
+        above = above.parent
+    part = path.relative_to(above).parts[0] if path.is_relative_to(above) else path.name
+    near = difflib.get_close_matches(part, [one.name for one in above.iterdir() if one.is_dir()], n=1, cutoff=0.6)
+    hint = f" Did you mean {above / near[0]}?" if near else f" Give {what}."
+    raise ValueError(f"{path}: no such folder.{hint}")
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str | None:

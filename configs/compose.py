@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
-from configs.command_line.unread import did_you_mean, remedy
+from configs.command_line.schema import type_in_words
+from configs.command_line.unread import as_choice, did_you_mean, remedy
 from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
@@ -321,7 +322,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         return f"~{gone}: no YAML says anything of `{gone}`, so there is nothing to take away; leave it out."
     cause = str(error.__cause__ or "")
     culprit = next((o for o in overrides if str(error).count(word_of(o).key)), "")
-    text = re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
+    text = type_in_words(cause or text) or re.sub(r"\n\s*(full_key|object_type|reference_type).*", "", cause or text)
     return f"{culprit}: {text}" if culprit and culprit not in text else text
 
 
@@ -341,7 +342,7 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     if whole is not None and first not in whole:
         return _no_setting(first, name, overrides, folders)
     if near := did_you_mean(leaf, _keys_at(whole, parent), prefix=parent):
-        return f"`{where}` is no setting.{near}"
+        return f"`{where}` is no setting.{as_choice(near, CONFIG_DIR) if '/' in where else near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]
     choices = config_choices(group, folders) if parent else {}
     owners = [c for c in choices if leaf in _keys_at(_chosen(name, [*others, f"{group}={c}"], folders), parent)]

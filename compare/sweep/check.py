@@ -1,9 +1,9 @@
-"""Before the first cell: does every arm compose, is the shared start built, and what will it cost?"""
+"""Before the first cell: does every arm compose, and is the shared start built?"""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from compare.sweep.cells import Cell
-from compare.sweep.display import duration
 from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import Launch
-
-_SIZES = ("max_steps", "max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def check_cells(
@@ -54,9 +51,16 @@ def check_cells(
 def _printed_by(command: Sequence[str], cell: Cell) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        message = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
-        raise ValueError(f"the cell {cell.id} cannot run, so nothing was started:\n{message}")
+        raise ValueError(f"the cell {cell.id} cannot run, so nothing was started:\n{complaint(done, command)}")
     return done.stdout
+
+
+def complaint(done: subprocess.CompletedProcess, command: Sequence[str]) -> str:
+    """The end of what a command said, from its own refusal on, without what libraries print before it."""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    scripts = [f"{Path(word).name}: " for word in command if word.endswith(".py")]
+    begin = next((i for i, line in enumerate(lines) if line.startswith(tuple(scripts))), 0)
+    return "\n".join(lines[begin:][-12:])
 
 
 def _meaning(printed: str) -> Any:
@@ -78,59 +82,6 @@ def _refuse_twins(arms: Sequence[Cell], composed: Mapping[str, Any]) -> None:
                     f"the cells {other.id} and {cell.id} compose to the same run, so an arm would be compared with itself, "
                     "and nothing was started. Take one of them out."
                 )
-
-
-def estimate(
-    folder: SweepFolder, cells: Sequence[Cell], todo: Sequence[Cell], launch: Launch, jobs: int
-) -> Iterator[str]:
-    """Cells, tokens and time, as far as anything is known; nothing is trained.
-
-    Raises:
-        ValueError: the first cell does not compose.
-    """
-    yield f"{len(cells)} cells, {len(cells) - len(todo)} finished, {len(todo)} to run, {jobs} at once, in {folder.path}"
-    if not todo:
-        return
-    done = subprocess.run(
-        launch.compose_command(todo[0].overrides, folder.run_dir(todo[0])), capture_output=True, text=True
-    )
-    if done.returncode:
-        raise ValueError(f"the cell {todo[0].id} cannot run:\n{done.stderr.strip() or done.stdout.strip()}")
-    composed: Any = OmegaConf.create(done.stdout)
-    trainer = {key: OmegaConf.select(composed, f"trainer.{key}") for key in _SIZES}  # `${task.count}` is looked up
-    steps, longest = trainer["max_steps"] or 0, trainer["max_completion_length"] or 0
-    rows = (trainer["per_device_train_batch_size"] or 0) * (trainer["gradient_accumulation_steps"] or 1)
-    rows *= launch.processes
-    if steps > 0:
-        upper = f", at most {steps * rows * longest / 1e6:.3g} M generated tokens" if rows and longest else ""
-        yield f"each cell: {steps} steps{upper}"
-    seconds, source = _seconds_per_cell(folder)
-    if seconds is None:
-        yield "time: unknown until the first cell of a sweep here has finished"
-    else:
-        yield f"time: about {duration(seconds * len(todo) / min(jobs, len(todo)))}, from {source}"
-
-
-def _seconds_per_cell(folder: SweepFolder) -> tuple[float | None, str]:
-    for root, source in (
-        (folder.path, "finished cells of this sweep"),
-        (folder.path.parent, "cells of neighbouring sweeps"),
-    ):
-        files = root.glob("state/*.json") if root == folder.path else root.glob("*/state/*.json")
-        known = [seconds for path in files if (seconds := _seconds_of(Path(path)))]
-        if known:
-            return sum(known) / len(known), source
-    return None, ""
-
-
-def _seconds_of(path: Path) -> float | None:
-    """What a finished cell took; None if it is not finished, or if a neighbour's file is broken."""
-    try:
-        state = read_json(path)
-    except (OSError, ValueError):
-        return None
-    seconds = state.get("seconds") if isinstance(state, dict) and state.get("state") == "finished" else None
-    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _first_of(cells: Sequence[Cell], key: Callable[[Cell], Any]) -> list[Cell]:

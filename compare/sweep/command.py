@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hydra
 import yaml
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from compare.sweep.axes import axes_of, read_arms
 from compare.sweep.cells import Axis, Cell, plan_cells, sweep_name
-from compare.sweep.check import check_cells, estimate
+from compare.sweep.check import check_cells
 from compare.sweep.display import display, duration
 from compare.sweep.engine import Status, run_cells, run_one
+from compare.sweep.estimate import estimate
 from compare.sweep.facts import facts_of_machine
 from compare.sweep.folder import SweepFolder, read_json
 from compare.sweep.launch import REFUSED, Launch
@@ -37,7 +38,6 @@ from userio.commands import as_installed
 from userio.terminal import steady_output
 from userio.tracebacks import tell
 from userio.visible import visible
-from userio.words import word_of
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 
@@ -50,10 +50,13 @@ class Sweep:
     axes: tuple[Axis, ...]
     launch: Launch
     launcher: tuple[str, ...]  # overrides for Hydra's launcher, for clusters; empty: run here
+    arms: Mapping[str, tuple[Axis, ...]] = field(
+        default_factory=dict
+    )  # name -> what it has of its own; empty: none named
 
     @property
     def folder(self) -> SweepFolder:
-        name = self.settings.name or sweep_name(self.axes, self.launch.script)
+        name = self.settings.name or sweep_name(self.axes, self.launch.script, self.arms)
         return SweepFolder(Path(self.settings.sweep_dir or Path("sweeps") / name).expanduser())
 
     @property
@@ -69,7 +72,7 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
     """
     settings = OmegaConf.create(defaults_in(fields_of_command("sweep")))
     OmegaConf.set_struct(settings, True)
-    axes, launcher = [], []
+    swept, launcher = [], []
     for override in parse_overrides(with_paths(arguments)):
         key = override.get_key_element()
         first = key.lstrip("+~").replace("/", ".").split(".")[0]
@@ -80,23 +83,26 @@ def parse(arguments: Sequence[str], config_dirs: Sequence[str] = ()) -> Sweep:
         elif first in REFUSED:
             raise ValueError(f"{override.input_line}: {REFUSED[first]}.")
         else:
-            axes.append(_axis(override, config_dirs))
+            swept.append(override)
     if launcher and not any(line.lstrip("+").startswith("hydra/launcher") for line in launcher):
         raise ValueError(
             f"{launcher[0]}: does nothing without hydra/launcher=...; sweep_dir=... names the sweep's folder."
         )
     for complaint in wrong_types(settings, "sweep"):
         raise ValueError(f"{complaint}.")
+    script = _script(settings.launch.script)
+    axes = axes_of(swept, config_dirs, script)
+    arms = read_arms(Path(settings.arms).expanduser(), config_dirs, script) if settings.arms else {}
     launch = Launch(
         program=tuple(map(str, settings.launch.program)),
-        script=_script(settings.launch.script),
+        script=script,
         config=_from_anywhere(settings.launch.config),
         args=tuple(map(str, settings.launch.args)),
         devices=None if settings.launch.devices is None else tuple(map(str, settings.launch.devices)),
         config_dirs=tuple(str(Path(folder).resolve()) for folder in config_dirs),
     )
     launch.check(settings.jobs)
-    return Sweep(settings, tuple(axes), launch, tuple(launcher))
+    return Sweep(settings, axes, launch, tuple(launcher), arms)
 
 
 def _set(settings: DictConfig, override: Override, key: str) -> None:
@@ -108,53 +114,6 @@ def _set(settings: DictConfig, override: Override, key: str) -> None:
         parent = OmegaConf.select(settings, key.rpartition(".")[0]) if "." in key else settings
         known = ", ".join(map(str, parent)) if isinstance(parent, DictConfig) else "none"
         raise ValueError(f"`{key}` is no setting of the sweep; there is {known}.") from None
-
-
-def _axis(override: Override, config_dirs: Sequence[str]) -> Axis:
-    """The values of one override. Globs are over the YAMLs of a config group."""
-    key, line = override.get_key_element(), override.input_line or ""
-    choices = _choices(key, config_dirs)
-    if not override.is_sweep_override():
-        values = (word_of(line).text,)
-    elif isinstance(override.value(), Glob):
-        values = tuple(override.value().filter(choices))  # type: ignore[union-attr]
-        if not values:
-            raise ValueError(f"{line} matches nothing; there is {', '.join(choices) or 'no such group'}.")
-    elif override.is_discrete_sweep():
-        values = tuple(override.sweep_string_iterator())
-    else:
-        raise ValueError(f"{line}: only lists, ranges and globs can be swept.")
-    plain = tuple(value.strip("'\"") for value in values)
-    for value in plain:
-        if choices and re.fullmatch(r"[\w\-]+", value) and value not in (*choices, "null"):
-            raise ValueError(f"{key}={value}: no such choice. There is: {', '.join(choices)}.")
-    texts = tuple(f"{key}={value}" for value in values) if override.is_sweep_override() else (line,)
-    if len(texts) > 1:
-        _refuse_twice(key, texts)
-    return Axis(key, plain, texts)
-
-
-def _refuse_twice(key: str, texts: Sequence[str]) -> None:
-    """Raises ValueError: two values mean the same (0 and 00, 1e-4 and 0.0001), so that two cells would be one run."""
-    seen: dict[str, str] = {}
-    for text, override in zip(texts, parse_overrides(texts), strict=True):
-        value = override.value()
-        if isinstance(value, str) and value.isdigit() and key == "seed":
-            value = int(value)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        meaning = f"number {float(value)!r}" if is_number else f"{type(value).__name__} {value}"  # type: ignore[arg-type]
-        if meaning in seen:
-            raise ValueError(f"{seen[meaning]} and {text} are the same, so two cells would be one run. Give it once.")
-        seen[meaning] = text
-
-
-def _choices(group: str, config_dirs: Sequence[str]) -> list[str]:
-    name = group.lstrip("+~").split("@")[0]
-    if "." in name:
-        return []
-    return sorted(
-        {path.stem for folder in (CONFIG_DIR, *map(Path, config_dirs)) for path in (folder / name).glob("*.yaml")}
-    )
 
 
 def _script(given: str | None) -> str:
@@ -185,7 +144,7 @@ def cells_of(sweep: Sweep) -> tuple[Cell, ...]:
     folders = (CONFIG_DIR, *map(Path, sweep.launch.config_dirs))
     files = {name: folder / "experiment" / f"{name}.yaml" for name in names for folder in reversed(folders)}
     experiments = {name: _choices_in(file) for name, file in files.items()}
-    return plan_cells(sweep.axes, defaults_of(sweep.launch.script), experiments)
+    return plan_cells(sweep.axes, defaults_of(sweep.launch.script), experiments, sweep.arms)
 
 
 def _choices_in(path: Path) -> dict[str, str]:
@@ -321,6 +280,8 @@ def help_text() -> str:
         "python sweep.py credit=a,b seed=0,1,2: many runs, paired by seed, and one report about them", "",
         "  python sweep.py credit=uniform,seq_norm,dr_grpo seed=0,1,2 task=chain jobs=2 [key=value ...]",
         "  python sweep.py credit='glob(*)' seed='range(0,5)'      globs over a config group, ranges",
+        "  python sweep.py credit=a,b 'trainer.learning_rate=log(1e-5,1e-3,5)'     five rates at equal ratios, for each",
+        "  python sweep.py credit=a,b 'trainer.learning_rate={a:1e-4,b:[1e-4,3e-4]}'    rates of their own",
         "  python sweep.py ... --dry-run                           list the cells and an estimate",
         "  python sweep.py ... hydra/launcher=submitit_slurm       each cell a SLURM job (pip install hydra-submit"
         "it-launcher)", "",

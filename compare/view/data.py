@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from compare.untrusted import check_folder
 from credit import Credit, Rollout, Strategy
 from trainers.run.records import READABLE, REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
 from userio.visible import visible
@@ -31,9 +32,10 @@ def find_records(run: str | Path) -> dict[int, Path]:
     """step -> file, in order. `run` is a run folder or its records folder.
 
     Raises:
-        ValueError: nothing recorded there.
+        ValueError: no such folder, or nothing recorded there.
     """
     run = Path(run)
+    check_folder(run, "a run folder, such as runs/chain/uniform/seed0")
     folder = run / "records" if (run / "records").is_dir() else run
     named = {path: path.stem.removeprefix("step") for path in sorted(folder.glob("step*.parquet"))}
     files = {int(step): path for path, step in named.items() if step.isascii() and step.isdigit() and path.is_file()}

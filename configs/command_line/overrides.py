@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 
 from userio.words import word_of
@@ -51,6 +51,7 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         ValueError: one cannot be read; how to quote a plain text.
     """
     parser = OverridesParser.create()
+    parser.functions.register("log", _log)
     parsed = []
     for word in words:
         try:
@@ -58,6 +59,16 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         except HydraException as error:
             raise ValueError(_unreadable(word, str(error).splitlines()[0])) from None
     return parsed
+
+
+def _log(low, high, count):  # without types, which Hydra would compare as text
+    """`log(1e-5,1e-3,5)`: count values from low to high, each the same factor above the one before, to three digits."""
+    is_number = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in (low, high, count)]
+    if not all(is_number) or not 0 < low < high or count != int(count) or count < 2:
+        raise HydraException(f"log(low,high,count) needs 0 < low < high and count >= 2, got log({low},{high},{count})")
+    ratio = (high / low) ** (1 / (count - 1))
+    inner = [float(f"{low * ratio**i:.3g}") for i in range(1, int(count) - 1)]
+    return ChoiceSweep(list=[float(low), *inner, float(high)], simple_form=False)
 
 
 def check_overrides(words: Sequence[str]) -> None:
@@ -82,7 +93,7 @@ def _several(word: str, key: str, words: Sequence[str]) -> str:
     sweep = f"one run for each: `python sweep.py {shlex.join(words)}`"
     text = f"one text, quoted twice, for the shell and for Hydra: {as_one_text(word)}"
     listed = f"one list: '{key}=[{value}]'" if "(" not in value else ""
-    is_prose = re.search(r"[^\w.,+\-/]", value)
+    is_prose = re.search(r"[^\w.,+\-/]", value) and not re.match(r"(log|range|choice|glob)\(", value)
     ways = [text, listed, sweep] if is_prose else [sweep, listed, text]
     return f"{word}: `{value}` stands for several values. Write, for {'; for '.join(filter(None, ways))}"
 

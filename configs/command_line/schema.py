@@ -7,6 +7,7 @@ configuration is composed. The YAMLs in configs/trainer/ hold departures from TR
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from typing import Any
@@ -14,6 +15,15 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 PRIMITIVES = (bool, int, float, str)
+_WORDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "Integer": "a whole number",
+    "float": "a number",
+    "Float": "a number",
+    "str": "a text",
+    "string": "a text",
+}
 
 
 def register(name: str, config_class: type) -> None:
@@ -32,6 +42,18 @@ def schema_of(config_class: type) -> type:
         kind = _checkable(hints[entry.name], default)
         fields.append((entry.name, kind, dataclasses.field(default_factory=lambda value=default: value)))
     return dataclasses.make_dataclass(f"{config_class.__name__}Schema", fields)
+
+
+def type_in_words(text: str) -> str | None:
+    """OmegaConf's words on a value of the wrong type, as ours (configs/fields/defaults.py); None for other complaints."""
+    wanted = re.search(
+        r"could not be converted to (Integer|Float)|is not a (?:valid )?(bool)|for field of type '(\w+)'|to (string):",
+        text,
+    )
+    if "is not Optional" in text:
+        return "cannot be null; leave it out for TRL's default"
+    kind = next((found for found in wanted.groups() if found), "") if wanted else ""
+    return f"must be {_WORDS[kind]}" if kind in _WORDS else None
 
 
 def departures(config_class: type, values: dict[str, Any]) -> dict[str, Any]:

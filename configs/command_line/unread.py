@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,6 +69,12 @@ def remedy(key: str, config: DictConfig, known: Iterable[str]) -> str:
         if isinstance(node, DictConfig) and key in node:
             return f"Did you mean `{group}.{key}`?"
     return _near(key, known)
+
+
+def as_choice(hint: str, folder: Path) -> str:
+    """A hint at `credit.weight` as one at `credit/weight`, where that is a group of choices below the folder."""
+    slashed = re.sub(r"`([\w.]+)`", lambda found: f"`{found[1].replace('.', '/')}`", hint)
+    return slashed if (folder / slashed.split("`")[1]).is_dir() else hint
 
 
 def _near(word: str, known: Iterable[str]) -> str:

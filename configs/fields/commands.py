@@ -204,6 +204,8 @@ class SweepSettings:
     """Everything of one sweep stands below this folder; null: sweeps/<name>."""
     name: str | None = None
     """null: made of what is swept and what is fixed, so that the same command finds its sweep again."""
+    arms: str | None = None
+    """A YAML of arms, one a line: `name: credit=... trainer.learning_rate=...`; null: what the command lists."""
     launch: LaunchSettings = field(default_factory=LaunchSettings)
     """How a cell is started."""
     check: bool = True

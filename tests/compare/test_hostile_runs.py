@@ -235,3 +235,16 @@ def test_completions_act_in_no_terminal(capsys):
                "final_loss": 1.0, "seconds_per_step": 1.0, "seconds": 1.0}  # fmt: skip
     print_learnt(summary, probe, 1)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", capsys.readouterr().out)
+
+
+def test_folder_that_is_not_there_is_said_to_be_missing_with_what_is_near_it(tmp_path, capsys):
+    from compare.report.__main__ import main as report
+    from compare.view.__main__ import main as view
+
+    (tmp_path / "runs" / "chain" / "seq_norm" / "seed0").mkdir(parents=True)
+    for main in (report, view):
+        assert main([str(tmp_path / "runs" / "chain" / "seqnorm" / "seed0")]) == 2
+        said = capsys.readouterr().err
+        assert "no such folder" in said and f"Did you mean {tmp_path}/runs/chain/seq_norm?" in said
+        assert main([str(tmp_path / "elsewhere")]) == 2
+        assert "no such folder. Give " in capsys.readouterr().err

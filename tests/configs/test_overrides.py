@@ -179,3 +179,29 @@ def test_a_file_of_that_name_makes_no_text_of_a_number_or_a_choice(tmp_path, mon
         (tmp_path / name).write_text("")
     config = compose_command("train_grpo", ["seed=3", "credit=uniform", "overwrite=true"]).config
     assert (config.seed, config.overwrite) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trainer.learning_rate=abc", "trainer.learning_rate=abc: must be a number$"),
+        ("trainer.max_steps=1.5", "must be a whole number$"),
+        ("trainer.bf16=maybe", "must be true or false$"),
+        ("trainer.run_name=[1]", "must be a text$"),
+        ("trainer.max_steps=null", "leave it out"),
+        ("trainer.loss_type=grpoo", "Did you mean `grpo`"),
+        ("trainer.importance_sampling_level=sequnce", "Did you mean `sequence`"),
+        ("trainer.scale_rewards=grup", "Did you mean `group`"),
+        ("credit/wieght=seq_mean", "Did you mean `credit/weight`"),
+        ("credit.wieght=seq_mean", "Did you mean `credit.weight`"),
+        ("trainer.learning_rate=log(1e-5,1e-3,3)", "one run for each: `python sweep.py"),
+    ],
+)
+def test_values_that_fit_no_field_of_the_trainer_are_told_in_our_words(word, message):
+    with pytest.raises(ConfigError, match=message):
+        compose_command("train_grpo", [word])
+
+
+def test_loss_types_of_likelihood_training_are_its_own():
+    compose_command("train_sft", ["trainer.loss_type=dft"])
+    compose_command("train_grpo", ["trainer.scale_rewards=false"])

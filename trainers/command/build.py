@@ -4,6 +4,7 @@ together, in the order in which mistakes are cheapest."""
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from accelerate.utils import parse_flag_from_env
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.schema import departures
+from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError, build_node
 from rewards.answers.scorable import check_references
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
@@ -152,4 +154,11 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
     try:
         return config_class(**{**departures(config_class, values), **fixed})
     except (ValueError, TypeError, ImportError, AttributeError) as error:
-        raise ConfigError(f"trainer: {error}") from error
+        raise ConfigError(f"trainer: {error}{_nearest(str(error))}") from error
+
+
+def _nearest(message: str) -> str:
+    """The near one, where a library lists what it takes: `cosin is not a valid SchedulerType, please select one of [...]`."""
+    found = re.match(r"(\S+) is not a valid \w+, please select one of \[(.*)\]$", message)
+    listed = re.findall(r"'([^']+)'", found[2]) if found else []
+    return f".{did_you_mean(found[1], listed)}" if found else ""

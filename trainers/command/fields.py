@@ -16,9 +16,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.layers import Layers
+from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError
 from credit.requires import check_requires, unmet
 from trainers.command.field_table import ALL, RULES
+from trainers.seam.trl_weight import KNOWN
 
 COUNTS = [
     "per_device_train_batch_size",
@@ -31,6 +33,13 @@ COUNTS = [
 ]
 # Null: follows from the others, or no limit.
 MAY_BE_NULL = ("steps_per_generation", "generation_batch_size", "max_completion_length")
+WORDS = {
+    "train_grpo": {
+        "loss_type": (*KNOWN, "bnpo"),
+        "importance_sampling_level": ("token", "sequence"),
+        "scale_rewards": ("group", "batch", "none"),
+    }
+}
 FINITE = ("learning_rate", "beta", "weight_decay", "warmup_steps")
 NUMBERS = ("max_grad_norm", "epsilon", "epsilon_high", "delta")  # infinity switches these off
 
@@ -63,7 +72,12 @@ def checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
     except ValueError as error:
         raise ConfigError(f"{error}") from None
     verdict = verdict_of(name, config, layers)
-    if complaints := [*verdict.refused, *broken, *impossible_numbers(config.trainer)]:
+    if complaints := [
+        *verdict.refused,
+        *broken,
+        *impossible_numbers(config.trainer),
+        *unknown_words(name, config.trainer),
+    ]:
         raise ConfigError(" ".join(complaints))
     return [*verdict.said, *([overruled] if overruled else [])]
 
@@ -94,6 +108,15 @@ def verdict_of(verb: str, config: DictConfig, layers: Layers) -> Verdict:
                 sentence += "..." if rule.text.endswith("...") else "."
                 (refused if rule.refused else said).append(sentence)
     return Verdict(tuple(refused), tuple(said))
+
+
+def unknown_words(verb: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each word that TRL would stumble over after the first completions are written, or never notice."""
+    for name, known in WORDS.get(verb, {}).items():
+        value = values.get(name)
+        if isinstance(value, str) and value not in (*known, "True", "False"):  # a union of str and bool
+            near = did_you_mean(value, known)
+            yield f"trainer.{name}={value}: no such choice.{near} There is: {', '.join(known)}."
 
 
 def impossible_numbers(values: Mapping[str, Any]) -> Iterator[str]:

@@ -71,6 +71,75 @@ def test_cells_of_one_task_and_model_share_a_start_whatever_their_credit_and_see
     assert models == {("chain", "model.hidden=64,task=chain"), ("doors", "model.hidden=64,task=doors")}
 
 
+def test_rates_at_equal_ratios_have_the_ends_that_were_given():
+    (axis,) = sweep.parse(["trainer.learning_rate=log(1e-5,1e-3,5)"]).axes
+    assert [float(value) for value in axis.values] == [1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3]
+    assert [float(v) for v in sweep.parse(["trainer.beta=log(0.5,8,5)"]).axes[0].values] == [0.5, 1, 2, 4, 8]
+
+
+def rates_of(*arguments):
+    """arm -> its learning rates, as the cells are given them."""
+    found: dict[str, list[str]] = {}
+    for cell in cells_of(*arguments):
+        credit, rate = (next(o for o in cell.overrides if o.startswith(key)) for key in ("credit=", "trainer."))
+        found.setdefault(credit[7:], []).append(rate.partition("=")[2])
+    return found
+
+
+def test_each_strategy_may_have_rates_of_its_own():
+    rates = "trainer.learning_rate={uniform:1e-4,dr_grpo:[3e-4,1e-3]}"
+    cells = cells_of("credit=uniform,dr_grpo", rates, "seed=0,1")
+    assert [cell.arm for cell in cells[:3]] == [
+        "uniform",
+        "dr_grpo,learning_rate=0.0003",
+        "dr_grpo,learning_rate=0.001",
+    ]
+    assert [cell.seed for cell in cells] == [0, 0, 0, 1, 1, 1] and len({cell.id for cell in cells}) == 6
+    assert rates_of(rates, "credit=uniform,dr_grpo") == {"uniform": ["0.0001"], "dr_grpo": ["0.0003", "0.001"]}
+    rest = rates_of("credit=uniform,value,spans", "trainer.learning_rate={value:log(1e-4,1e-2,3),*:3e-4}")
+    assert rest == {"uniform": ["0.0003"], "value": ["0.0001", "0.001", "0.01"], "spans": ["0.0003"]}
+
+
+def test_mapping_that_names_no_value_of_another_axis_is_a_mapping():
+    cells = cells_of("credit=uniform,dr_grpo", "trainer.chat_template_kwargs={enable_thinking:false}")
+    assert [cell.overrides[1] for cell in cells] == ["trainer.chat_template_kwargs={enable_thinking:false}"] * 2
+
+
+def test_file_of_arms_gives_each_a_name_and_settings_of_its_own(tmp_path):
+    file = tmp_path / "arms.yaml"
+    file.write_text(
+        "plain: credit=uniform trainer.learning_rate=1e-4\n"
+        "long: {credit: dr_grpo, credit/weight: seq_mean, trainer.learning_rate: '1e-4,3e-4', trainer.bf16: false}\n"
+    )
+    parsed = sweep.parse([f"arms={file}", "seed=0,1", "task=chain"])
+    cells = sweep.cells_of(parsed)
+    assert [(c.arm, c.seed) for c in cells] == [
+        (arm, seed) for seed in (0, 1) for arm in ("plain", "long,learning_rate=0.0001", "long,learning_rate=0.0003")
+    ]
+    assert cells[0].overrides == ("credit=uniform", "trainer.learning_rate=1e-4", "seed=0", "task=chain")
+    assert "trainer.bf16=false" in cells[1].overrides and "credit/weight=seq_mean" in cells[1].overrides
+    before = parsed.folder.path
+    file.write_text(file.read_text().replace("3e-4", "1e-3"))
+    assert sweep.parse([f"arms={file}", "seed=0,1", "task=chain"]).folder.path != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plain: credit=unifrom", "plain: credit=unifrom.*Did you mean `uniform`"),
+        ("plain: 3", "written as on a command line"),
+        ("[credit=uniform]", "a line for each arm"),
+        ("plain: credit=uniform seed=0", "given twice .arm plain"),
+        ("plain: [", "cannot be read"),
+    ],
+)
+def test_file_of_arms_that_cannot_work_is_refused_by_arm(text, message, tmp_path):
+    (tmp_path / "arms.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        cells = sweep.parse([f"arms={tmp_path / 'arms.yaml'}", "seed=0,1"])
+        sweep.cells_of(cells)
+
+
 def test_own_config_folder_adds_choices(tmp_path):
     (tmp_path / "credit").mkdir()
     (tmp_path / "credit" / "mine.yaml").write_text("# mine\n")
@@ -82,6 +151,17 @@ def test_own_config_folder_adds_choices(tmp_path):
     ("arguments", "message"),
     [
         (["credit=unifrom"], "There is: .*uniform"),
+        (["credit=uniform,seqnorm"], "Did you mean `seq_norm`"),
+        (["jbos=2", "seed=0,1"], "neither the sweep nor train_grpo.py.*Did you mean `jobs`"),
+        (["seeds=0,1"], "Did you mean `seed`"),
+        (["trainr.max_steps=1,2"], "Did you mean `trainer`"),
+        (["arms=nowhere.yaml"], "no such file"),
+        (["trainer.learning_rate=log(1e-3,1e-5,5)"], "0 < low < high"),
+        (["trainer.learning_rate=log(0,1e-5,5)"], "0 < low < high"),
+        (["credit=uniform,value", "trainer.learning_rate={uniform:1e-4}"], "Add `value:...`"),
+        (["credit=uniform,value", "trainer.learning_rate={uniform:1e-4,valeu:1}"], "Did you mean `value`"),
+        (["credit=uniform,value", "trainer.learning_rate={unifrm:1e-4,vlue:1}"], "Did you mean `uniform`"),
+        (["credit=uniform,value", "trainer.learning_rate={uniform:[1e-4,0.0001],*:1}"], "are the same"),
         (["credit=glob(zzz*)"], "matches nothing"),
         (["credit=uniform", "credit=dr_grpo"], "given twice"),
         (["seed=a,b"], "whole numbers"),
@@ -164,14 +244,3 @@ def test_launch_options_reach_accelerate_and_cells_side_by_side_get_ports_of_the
 def test_gpus_are_dealt_out_to_the_jobs():
     launch = Launch(devices=("0", "1", "2", "3"))
     assert [launch.environment(slot, 2, [0])["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "2,3"]
-
-
-def test_broken_state_of_a_neighbouring_sweep_stops_no_estimate(tmp_path):
-    from compare.sweep.check import _seconds_per_cell
-    from compare.sweep.folder import SweepFolder
-
-    for name, text in {"cut": '{"state": "fin', "list": "[]", "words": '{"state": "finished", "seconds": "x"}',
-                       "good": '{"state": "finished", "seconds": 7}'}.items():  # fmt: skip
-        (tmp_path / name / "state").mkdir(parents=True)
-        (tmp_path / name / "state" / "a.json").write_text(text)
-    assert _seconds_per_cell(SweepFolder(tmp_path / "mine")) == (7.0, "cells of neighbouring sweeps")
