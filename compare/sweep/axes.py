@@ -43,7 +43,7 @@ def axes_of(overrides: Sequence[Override], config_dirs: Sequence[str], script: s
 def axis_of(override: Override, config_dirs: Sequence[str]) -> Axis:
     """The values of one override. Globs are over the YAMLs of a config group."""
     key, line = override.get_key_element(), override.input_line or ""
-    choices = choices_of(key, config_dirs)
+    choices = _choices_in(key, config_dirs)
     if not override.is_sweep_override():
         values = (word_of(line).text,)
     elif isinstance(override.value(), Glob):
@@ -128,7 +128,7 @@ def check_name(override: Override, config_dirs: Sequence[str], script: str) -> N
         raise ValueError(f"{override.input_line}: neither the sweep nor {command}.py has a setting `{first}`.{near}")
 
 
-def choices_of(group: str, config_dirs: Sequence[str]) -> list[str]:
+def _choices_in(group: str, config_dirs: Sequence[str]) -> list[str]:
     """The YAMLs of a config group, by name."""
     name = group.lstrip("+~").split("@")[0]
     if "." in name:

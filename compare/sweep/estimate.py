@@ -59,13 +59,13 @@ def estimate(
     if not paces:
         yield f"time: unknown until the first cell of a sweep here has finished{source}"
         return
-    seconds = [seconds_of(paces, count, rows) for count in steps]
+    seconds = [cell_seconds(paces, count, rows) for count in steps]
     whole = max(sum(seconds) / min(jobs, len(todo)), *seconds)
     by = "" if least > 0 else ", whatever its number of steps"
     yield f"time: about {duration(whole)}, {duration(fmean(seconds))} a cell{by}, by the pace of {source}"
 
 
-def seconds_of(paces: Sequence[Pace], steps: int, rows: int) -> float:
+def cell_seconds(paces: Sequence[Pace], steps: int, rows: int) -> float:
     """What a cell of so many steps may take: the mean start, and so much a step, in proportion to its completions. steps
     0, not known: as many as those had."""
     each = [pace.step * (rows / pace.rows if rows and pace.rows else 1.0) for pace in paces]

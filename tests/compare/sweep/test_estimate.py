@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare.sweep.cells import Cell
-from compare.sweep.estimate import Pace, known_paces, seconds_of
+from compare.sweep.estimate import Pace, cell_seconds, known_paces
 from compare.sweep.folder import SweepFolder
 
 
@@ -31,9 +31,9 @@ def test_time_grows_with_the_steps_and_the_completions_and_not_with_the_start(tm
     write_sweep(tmp_path / "short", seconds=14, steps=2, trained=4)
     paces, source = known_paces(SweepFolder(tmp_path / "mine"), todo())
     assert paces == [Pace(10, 2, 2, 8)] and source == "cells of neighbouring sweeps"
-    assert seconds_of(paces, 80, 8) == 10 + 80 * 2
-    assert seconds_of(paces, 80, 16) == 10 + 80 * 4
-    assert seconds_of(paces, 0, 8) == 14, "as many steps as there, where they are not known"
+    assert cell_seconds(paces, 80, 8) == 10 + 80 * 2
+    assert cell_seconds(paces, 80, 16) == 10 + 80 * 4
+    assert cell_seconds(paces, 0, 8) == 14, "as many steps as there, where they are not known"
 
 
 def test_cells_of_this_sweep_count_before_neighbours_and_those_of_another_task_not_at_all(tmp_path):
