@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
+from configs.command_line.members import nodes_in
 from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
@@ -180,15 +181,14 @@ def make_strategy(node: DictConfig | None) -> Strategy:
     if isinstance(made := locate(whole["_target_"]), Strategy):
         return made  # my_credit.py:mine, which its file has made already
     check_keys("credit", whole, whose)
-    for axis, child in whole.items():
-        if is_in_file(child) and f"credit.{axis}" in MEMBERS:
-            child = whole[axis] = {"_target_": child}
-        if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
-            raise ConfigError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.{whose}")
-        if isinstance(child, dict) and "_target_" in child:
-            check_keys(f"credit.{axis}", child, whose)
-            if inspect.isroutine(locate(child["_target_"])):
-                child["_partial_"] = True
+    try:
+        nodes = list(nodes_in(whole))
+    except ValueError as error:
+        raise ConfigError(f"{error}{whose}") from None
+    for place, child in nodes:
+        check_keys(place, child, whose)
+        if inspect.isroutine(locate(child["_target_"])):
+            child["_partial_"] = True
     strategy = _instantiated("credit", OmegaConf.create(whole), wrapped=(Exception,))
     if not isinstance(strategy, Strategy):
         raise ConfigError(

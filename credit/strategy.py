@@ -1,15 +1,14 @@
 """A credit strategy = baseline + spread + weight + ratio. What Hydra instantiates and the trainer executes.
 
-Members are plain callables; what each needs is read off its parameter names (`credit.batch.SIGNALS`), so a new member
+Members are plain callables; what each needs is read off its parameter names (`credit.signals.SIGNALS`), so a new member
 is one function and touches nothing else. Every other parameter must have a default or be bound (YAML keys next to
 `_target_` bind them).
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,13 +20,15 @@ from torch import Tensor
 from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
-from credit.batch import SIGNALS, Credit, Rollout
+from credit.batch import Credit, Rollout
 from credit.checks import Doubts, Hands, member_name
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
 from credit.requires import check_requires
 from credit.returns import last_token_rewards
 from credit.settings import check_types
+from credit.signals import Signal, catalogue_of, makers_of
+from credit.signals.catalogue import signal_hint
 
 Member = Callable[..., Tensor]
 
@@ -66,6 +67,9 @@ class Strategy:
     its sum over the row joins `rewards_B`, as in RLOO."""
     requires: Mapping[str, Any] = field(default_factory=dict)
     """Settings that the trainer must have, as in `{beta: "> 0"}`; see credit/requires.py."""
+    signals: Sequence[Any] | Mapping[str, Any] = ()
+    """Providers of signals of your own, which members then ask for by name: a list, or a mapping whose names are free. A built-in
+    signal needs none: who asks for it gets it."""
 
     def __post_init__(self):
         if isinstance(self.critic, Mapping):  # configs/credit/critic/none.yaml, and what a strategy sets of its critic
@@ -75,16 +79,19 @@ class Strategy:
                 f"critic must be a specification of credit/critic/spec.py, got {self.critic!r}; credit/critic=head (with a slash) "
                 "chooses one."
             )
+        given = self.signals.values() if isinstance(self.signals, Mapping) else self.signals or ()
+        self.signals = tuple(_unwrapped(provider) for provider in given)
+        self._catalogue = catalogue_of(self.signals)
         for axis in _STAGES:
             setattr(self, axis, _unwrapped(getattr(self, axis)))
-        self._needs = {axis: _signals_of(axis, getattr(self, axis)) for axis in _STAGES}
+        self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in _STAGES}
         if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
             raise ValueError(
                 f"{self._called('baseline')} asks for {made_of_itself[0]}, which is made of what it returns. Ask for rewards_B."
             )
-        self.is_live = any(SIGNALS[name].stage == "loss" for name in self._needs["spread"])
+        self.is_live = any(self._catalogue[name].stage == "loss" for name in self._needs["spread"])
         for axis, stage in (_STAGES | {"spread": "loss" if self.is_live else "scoring"}).items():
-            _check_stage(self._called(axis), self._needs[axis], stage)
+            _check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
         self._check_penalty()
         check_types(self)
         check_requires(self.requires)
@@ -97,6 +104,19 @@ class Strategy:
     def needs(self) -> frozenset[str]:
         """Names of all signals any member asks for."""
         return frozenset().union(*self._needs.values())
+
+    @property
+    def live_needs(self) -> frozenset[str]:
+        """Names of the signals that members in the loss ask for."""
+        return frozenset(self._needs["ratio"]) | (frozenset(self._needs["spread"]) if self.is_live else frozenset())
+
+    def makers(self, more: frozenset[str] = frozenset()) -> list[tuple[Any, frozenset[str]]]:
+        """(provider, signals it is to make) for what the members ask for, and `more`."""
+        return makers_of(self.needs | more, tuple(self.signals))
+
+    def meaning_of(self, name: str) -> Signal:
+        """What is said of a signal."""
+        return self._catalogue[name]
 
     @property
     def needs_values(self) -> bool:
@@ -242,7 +262,7 @@ class Strategy:
         if missing:
             raise ValueError(
                 f"{who} needs {', '.join(missing)}, which this run does not "
-                f"collect. {'; '.join(f'{name}: {SIGNALS[name].meaning}' for name in missing)}."
+                f"collect. {'; '.join(f'{name}: {self._catalogue[name].meaning}' for name in missing)}."
             )
         arguments = {name: signals[name] for name in self._needs[axis]}
         hands = Hands(arguments)
@@ -269,27 +289,26 @@ _KL_BY_TOKEN = frozenset(["token_rewards_BT", "kl_rewards_BT"])
 _STAGES = {"baseline": "scoring", "spread": "scoring", "weight": "scoring", "ratio": "loss"}
 
 
-def _signals_of(axis: str, member: Member) -> tuple[str, ...]:
+def _signals_of(axis: str, member: Member, known: Mapping[str, Signal]) -> tuple[str, ...]:
     if not callable(member):
         raise ValueError(f"The {axis} must be a function or a callable object, got {type(member).__name__}.")
     wanted = []
     for parameter in inspect.signature(member).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if parameter.name in SIGNALS:
+        if parameter.name in known:
             wanted.append(parameter.name)
         elif parameter.default is parameter.empty:
-            near = difflib.get_close_matches(parameter.name, SIGNALS, n=1)
             raise ValueError(
-                f"The {axis} {member_name(member)} asks for {parameter.name!r}, which is no signal"
-                + (f"; did you mean {near[0]!r}?" if near else ".")
-                + f" Signals: {', '.join(SIGNALS)}. Anything else needs a default or a value in the YAML."
+                f"The {axis} {member_name(member)} asks for {parameter.name!r}, which is no signal{signal_hint(parameter.name, known)} "
+                f"Signals: {', '.join(known)}. Anything else needs a default or a value in the YAML; a signal of your own needs a "
+                "provider (`signals` in the YAML, docs/credit/signals.md)."
             )
     return tuple(wanted)
 
 
-def _check_stage(who: str, needs: tuple[str, ...], stage: str) -> None:
-    blind = [name for name in needs if SIGNALS[name].stage not in (stage, "both")]
+def _check_stage(who: str, needs: tuple[str, ...], stage: str, known: Mapping[str, Signal]) -> None:
+    blind = [name for name in needs if known[name].stage not in (stage, "both")]
     if blind:
         where = (
             "runs in the loss, where rows of other micro-batches are out of sight"

@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from configs.compose import CONFIG_DIR, ConfigError
-from credit.batch import SIGNALS
 from credit.declare import declaration_of
+from credit.signals import SIGNALS
 from credit.strategy import Strategy
 from lab.bench.jobs import BenchJob, Spec, run_jobs, specs_of, split_arguments
 from lab.bench.summary import YARDSTICK

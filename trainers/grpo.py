@@ -7,8 +7,9 @@ the code where they happen. What is known only during one of TRL's calls stands 
     _generate_and_score_completions      once a batch of rollouts: the facts that need all its rows, on all ranks
         [Step 1]  a `Scoring` begins; TRL samples
         [Step 2]  what every reward function gave is kept                              _calculate_rewards
-        [Step 3]  the policy that sampled: KL penalty, a critic's values               trainers/seam/sampler_pass.py
-        [Step 4]  baseline, weights, and spreads that need no forward pass             _score
+        [Step 3]  the policy that sampled: KL penalty, a critic's values, statistics   trainers/seam/sampler_pass.py
+        [Step 4]  providers make signals; baseline, weights, and spreads that need no  trainers/signals/, _score
+                  forward pass
 
     _compute_loss                        once a micro-batch: facts of single rows, of the live policy
         [Step 5]  a `Visit` begins; TRL's loss reads a copy of the batch dict
@@ -53,6 +54,7 @@ from trainers.seam.sampler_pass import SamplerPass
 from trainers.seam.token_spans import local_span_rewards
 from trainers.seam.trl_weight import advantages_for_trl
 from trainers.seam.visit import Pass, Scoring, Visit, learning_mask
+from trainers.signals.seam import SignalSeam
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,9 @@ _ROW_LOCAL = {
 }
 
 
-class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, CriticSeam, GRPOTrainer):
+class CreditGRPOTrainer(
+    ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, SignalSeam, CriticSeam, GRPOTrainer
+):
     """GRPOTrainer plus `credit`.
 
     Args:
@@ -148,6 +152,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         check_failures(self.reward_funcs, gather_object)
         # [Step 2] TRL will sum them; a strategy may want each.
         scoring.rewards_BK = rewards_BK
+        scoring.prompts, scoring.completions = prompts, completions
         if self.credit is not None and "span_rewards_BT" in self.credit.needs:
             scoring.span_rewards_BT = local_span_rewards(self, rewards_BK, *arguments)
         return rewards_BK
@@ -176,6 +181,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
             keys.GROUP_B: rollout.group_B,  # for records only, as the next
             keys.ROW_B: torch.arange(len(rollout.group_B), device=rollout.group_B.device),
             keys.REWARDS_BK: rollout.rewards_BK,
+            **self._riding(rollout.provided),
             **self._critic_columns(rollout, steps),
         }
         local = {key: value[mine] for key, value in shared.items() if value is not None}
@@ -186,8 +192,8 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         rewards_BK = scoring.rewards_BK
         weights_K = self.reward_weights.to(rewards_BK.device, rewards_BK.dtype)
         rewards_B = (rewards_BK * weights_K).nansum(dim=1).masked_fill(rewards_BK.isnan().all(dim=1), torch.nan)
-        needs = self.credit.needs
-        reads_tokens = "token_ids_BT" in needs or (self.critic is not None and self.critic.at_scoring)
+        # Signals of this rank's rows become signals of all rows.
+        provided = self._provided(output, scoring, rewards_B, num_generations)
         return Rollout(
             rewards_B=rewards_B,
             rewards_BK=rewards_BK,
@@ -195,25 +201,18 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
             group_B=torch.arange(len(rewards_B), device=rewards_B.device) // num_generations,
             mask_BT=self._gather_tokens(learning_mask(output)),
             max_length=self.max_completion_length,
-            token_ids_BT=self._gather_tokens(output["completion_ids"]) if reads_tokens else None,
-            span_rewards_BT=self._gather_spans(output, scoring) if "span_rewards_BT" in needs else None,
             scoring_values_BT=self._gather_tokens(output[keys.VALUES_BT]) if keys.VALUES_BT in output else None,
             kl_rewards_BT=self._gather_tokens(output[keys.KL_REWARDS_BT]) if keys.KL_REWARDS_BT in output else None,
-        )
+        ).with_provided(provided)
 
     def _gather_tokens(self, values_BT: Tensor) -> Tensor:
-        """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0)."""
+        """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0). (B_local,) -> (B,)."""
         if self.accelerator.num_processes == 1:
             return values_BT
         numbers_BT = values_BT if values_BT.is_floating_point() else values_BT.long()
-        padded_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=0)
-        return self.accelerator.gather(padded_BT).to(values_BT.dtype)
-
-    def _gather_spans(self, output: dict, scoring: Scoring) -> Tensor:
-        """(B, T) of all ranks, as wide as the completions (TRL may pad them to a multiple)."""
-        earned_BT, ids_BT = scoring.span_rewards_BT, output["completion_ids"]
-        padding = (0, ids_BT.shape[1] - earned_BT.shape[1])
-        return self._gather_tokens(torch.nn.functional.pad(earned_BT, padding).to(ids_BT.device))
+        if values_BT.dim() > 1:
+            numbers_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=0)
+        return self.accelerator.gather(numbers_BT.contiguous()).to(values_BT.dtype)
 
     def _compute_loss(self, model, inputs):
         if self.credit is None:
@@ -248,7 +247,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
         else:
             watching = nullcontext([])
         # [Step 6] TRL's own forward pass, with what it makes on the way.
-        with watching as caught:
+        with watching as caught, self._catching_statistics(model, scoring, logits_to_keep, kwargs) as sums:
             result = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -256,7 +255,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(visit, result[0].detach(), result[1], caught)
         elif scoring is not None:
-            scoring.passes.append(Pass(result[0], caught))
+            scoring.passes.append(Pass(result[0], caught, result[1], torch.cat(sums) if sums else None))
         return result
 
     def _write_credit(
@@ -298,6 +297,7 @@ class CreditGRPOTrainer(ResumesExactly, ChatPrompts, ReferenceReward, SamplerPas
             "sampler_logps_BT": inputs.get("old_per_token_logps", policy_logps_BT),
             "entropies_BT": None if entropies_BT is None else entropies_BT.detach(),
             **{name: inputs.get(key) for key, name in _ROW_LOCAL.items()},
+            **self._ridden(inputs),
         }
         if self.credit.kl_in_reward:
             signals["kl_rewards_BT"] = self._kl_of(inputs, signals["sampler_logps_BT"], mask_BT)

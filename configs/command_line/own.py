@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from configs.command_line.layers import MEMBERS
 from configs.command_line.overrides import parse_overrides, quoted
-from credit.batch import SIGNALS
+from credit.signals import SIGNALS, is_signal_name
 from credit.strategy import Strategy
 from userio.own_files import importable, is_in_file
 
@@ -132,7 +132,7 @@ def _signals(thing: Any) -> list[str]:
     is_called = inspect.isclass(thing) and any("__call__" in vars(base) for base in thing.__mro__)
     call = thing.__call__ if is_called else thing
     try:
-        return [name for name in inspect.signature(call).parameters if name in SIGNALS]
+        return [name for name in inspect.signature(call).parameters if name in SIGNALS or is_signal_name(name)]
     except (TypeError, ValueError):
         return []
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from configs.command_line.layers import MEMBERS, Layers
 from configs.command_line.overrides import as_one_text
 from configs.fields.declared import Field, fields_of, is_ours
-from credit.batch import SIGNALS
+from credit.signals import SIGNALS, is_signal_name
 
 COMMANDS = {
     "train_grpo": "TrainGrpo",
@@ -58,7 +58,7 @@ def fields_of_place(place: str, target: str | None) -> tuple[Field, ...] | None:
     if fields is None or any(field.name == "completions" for field in fields):
         return None  # a reward function gets its columns by name
     if place in MEMBERS:
-        fields = tuple(field for field in fields if field.name not in SIGNALS)
+        fields = tuple(field for field in fields if field.name not in SIGNALS and not is_signal_name(field.name))
     return tuple(field for field in fields if f"{place}.{field.name}" not in MEMBERS)
 
 

@@ -179,6 +179,11 @@ class Exact:
         entropy_NT = torch.special.entr(self.action_logps_NTA.exp()).sum(dim=-1)
         return entropy_NT.masked_fill(~self.tree.mask_NT, 0.0)
 
+    @cached_property
+    def sum_sq_NT(self) -> Tensor:
+        """Sum of the squared probabilities of the policy before each token."""
+        return self.action_logps_NTA.exp().square().sum(dim=-1).masked_fill(~self.tree.mask_NT, 0.0)
+
     def _log_softmax(self, theta: Tensor) -> Tensor:
         return self.policy.logits(theta).log_softmax(dim=-1)
 

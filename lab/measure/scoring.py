@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from credit.batch import SIGNALS, Rollout
+from credit.batch import Rollout
+from credit.signals import FACTS, ask
 from credit.strategy import Strategy
 from lab.exact.quantities import Exact
 from lab.measure.critics import CRITICS
+from lab.measure.rows import LabRows
 from lab.measure.surrogates import SURROGATES
 
 # What two texts may share and still look the same to a strategy.
@@ -27,7 +29,8 @@ TYPE_SIGNALS = frozenset(
     ]
 )
 LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])
-SUPPLIED = TYPE_SIGNALS | LIVE_SIGNALS | {"token_ids_BT", "span_rewards_BT", "scoring_values_BT"}
+# Beside what providers of signals make (lab/measure/rows.py).
+SUPPLIED = TYPE_SIGNALS | LIVE_SIGNALS | {"scoring_values_BT"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Scorer:
         for name, known in ((self.critic, CRITICS), (self.surrogate, SURROGATES)):
             if name not in known:
                 raise ValueError(f"{name!r} is not one of {', '.join(known)}.")
-        if lacking := sorted(self.strategy.needs - SUPPLIED):
+        if lacking := sorted((self.strategy.needs & set(FACTS)) - SUPPLIED):
             raise ValueError(f"Strategy {self.strategy.name!r} needs {', '.join(lacking)}, which the lab has not.")
         tree = self.learner.tree
         self._source = self.sampler or self.learner
@@ -78,7 +81,8 @@ class Scorer:
     @property
     def sees_texts(self) -> bool:
         """Whether the strategy can tell texts apart that agree in reward and mask."""
-        extra = {name for name in self.strategy.needs if SIGNALS[name].stage != "loss"} - TYPE_SIGNALS
+        needs = self.strategy.needs
+        extra = {name for name in needs if self.strategy.meaning_of(name).stage != "loss"} - TYPE_SIGNALS
         return self.strategy.is_live or self.sampler is not None or bool(extra)
 
     def rows(self, texts_R: Tensor, group_R: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,21 +107,26 @@ class Scorer:
     def rollout(self, texts_R: Tensor, group_R: Tensor) -> Rollout:
         """What the strategy sees at scoring time."""
         tree = self.learner.tree
-        return Rollout(
+        bare = Rollout(
             rewards_B=tree.rewards_N[texts_R],
             rewards_BK=tree.rewards_NK[texts_R],
             reward_weights_K=self._reward_weights_K,
             group_B=group_R,
             mask_BT=tree.mask_NT[texts_R],
             max_length=tree.world.max_length,
-            token_ids_BT=tree.token_ids_NT[texts_R],
-            span_rewards_BT=tree.span_rewards_NT[texts_R],
             scoring_values_BT=None if self._values_NT is None else self._values_NT[texts_R],
         )
+        rows, made = LabRows(self._source, bare, texts_R), {}
+        # Always there, whoever asks: they cost nothing here, and what is measured changes them (lab/measure/invariances.py).
+        for provider, wanted in self.strategy.makers(frozenset(["token_ids_BT", "span_rewards_BT"])):
+            rows.wanted = wanted
+            made |= ask(provider, rows, wanted)
+        return bare.with_provided(made)
 
     def live_signals(self, rollout: Rollout, advantages_R: Tensor, texts_R: Tensor) -> dict[str, Tensor | int]:
         """What the strategy sees in the loss; rows only, no groups, as in the trainer."""
-        signals = {name: value for name, value in rollout.signals().items() if SIGNALS[name].stage != "scoring"}
+        stage_of = {name: self.strategy.meaning_of(name).stage for name in rollout.signals()}
+        signals = {name: value for name, value in rollout.signals().items() if stage_of[name] != "scoring"}
         signals |= {
             "advantages_B": advantages_R,
             "policy_logps_BT": self.learner.logps_NT[texts_R],

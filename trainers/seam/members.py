@@ -1,6 +1,10 @@
-"""Members of a strategy that remember: their state goes into checkpoints, and evaluation leaves it alone.
+"""Members of a strategy and providers of its signals that remember: their state goes into checkpoints, and evaluation leaves it
+alone.
 
-    strategy_state.pt     {"states": {axis: state_dict()}, "lost": {axis: why}}     written by the main process
+    strategy_state.pt     {"states": {part: state_dict()}, "lost": {part: why}}     written by the main process
+
+A part is an axis of the strategy, or a provider, called by the first signal that it makes. Of a provider only `state_dict` and
+`load_state_dict` count: it may hold models and the like, which nobody looks into.
 
 Only plain values and tensors are kept, so that reading a checkpoint runs no code. The state is that of the main process: a
 member at scoring time sees the rows of all ranks, so all ranks have it.
@@ -98,8 +102,7 @@ class MemberStates:
             keeper.load_state_dict(found["states"][axis])
 
     def _keepers(self) -> dict[str, Any]:
-        found = {axis: holder(getattr(self._strategy, axis)) for axis in AXES}
-        return {axis: keeper for axis, keeper in found.items() if keeper is not None}
+        return keepers_of(self._strategy)
 
     def _mute(self) -> dict[str, Any]:
         return {axis: getattr(self._strategy, axis) for axis in AXES if holder(getattr(self._strategy, axis)) is None}
@@ -121,13 +124,12 @@ def untouched(strategy: Strategy) -> Iterator[None]:
     Raises:
         ValueError: a member changed and cannot be put back.
     """
-    kept = {}
-    for axis in AXES:
-        keeper = holder(getattr(strategy, axis))
-        kept[axis] = copy.deepcopy(keeper.state_dict()) if keeper else Visible(getattr(strategy, axis), copied=True)
+    keepers = {part: one for part, one in keepers_of(strategy).items() if not _is_still(one)}
+    kept = {part: copy.deepcopy(keeper.state_dict()) for part, keeper in keepers.items()}
+    kept |= {axis: Visible(getattr(strategy, axis), copied=True) for axis in AXES if axis not in keepers_of(strategy)}
     yield
     for axis, before in kept.items():
-        keeper = holder(getattr(strategy, axis))
+        keeper = keepers.get(axis)
         if keeper is not None:
             keeper.load_state_dict(before)
         elif before.changed():
@@ -137,6 +139,18 @@ def untouched(strategy: Strategy) -> Iterator[None]:
                 raise ValueError(
                     f"The {axis} of credit strategy {strategy.name!r} keeps state, and evaluation has changed it: {error}. {REMEDY}"
                 ) from error
+
+
+def keepers_of(strategy: Strategy) -> dict[str, Any]:
+    """Part of a strategy -> the object in it that has `state_dict` and `load_state_dict`, where there is one."""
+    found = {axis: holder(getattr(strategy, axis)) for axis in AXES}
+    found |= {f"provider of {min(wanted)}": holder(provider) for provider, wanted in strategy.makers()}
+    return {part: keeper for part, keeper in found.items() if keeper is not None}
+
+
+def _is_still(keeper: Any) -> bool:
+    """Whether it says itself that it learns nothing where `rows.training` is False, so that no copy has to be kept."""
+    return bool(getattr(keeper, "stands_still_in_evaluation", False))
 
 
 def refuse_lost(folder: Path) -> None:

@@ -23,6 +23,7 @@ GROUP_B = "credit_group_B"
 ROW_B = "credit_row_B"  # place in the generation batch of all ranks, in prompt order
 VALUES_BT = "credit_values_BT"
 KL_REWARDS_BT = "credit_kl_rewards_BT"
+SIGNAL = "credit_signal_"  # and the name of a signal that a provider made
 
 
 class Pass(NamedTuple):
@@ -30,10 +31,17 @@ class Pass(NamedTuple):
 
     logps_BT: of the sampled tokens.
     caught: what the critic made of the hidden states, chunk by chunk of rows; empty where it catches none.
+    entropies_BT, sum_sq_BT: of the same tokens, where somebody asked for them (credit/signals/statistics.py).
     """
 
     logps_BT: Tensor
     caught: list[Tensor]
+    entropies_BT: Tensor | None = None
+    sum_sq_BT: Tensor | None = None
+
+    def has(self, statistics: frozenset[str]) -> bool:
+        """Whether it yields all of "logps", "entropies", "sum_sq" that are named."""
+        return all(getattr(self, f"{name}_BT") is not None for name in statistics)
 
 
 @dataclass
@@ -46,6 +54,11 @@ class Scoring:
         span_rewards_BT: (B_local, T_local) where this rank's rows earned it, if the strategy asks.
         rows: of the data set, one for each completion of this rank, as TRL sampled for them.
         completion_ids: what was sampled for each, tool text with it, padding without.
+        prompts, completions: of this rank, as the reward functions get them.
+        sampler: the pass of the policy that sampled, once it is known which one that was.
+        asked: statistics that a provider has asked for without having said so before.
+        looked_at: whether the policy has made a pass, which had all that was asked for until then.
+        seconds: what a forward pass cost that nobody but a provider or a critic needed.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -53,6 +66,12 @@ class Scoring:
     span_rewards_BT: Tensor | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     completion_ids: list[list[int]] = field(default_factory=list)
+    prompts: list[Any] = field(default_factory=list)
+    completions: list[Any] = field(default_factory=list)
+    sampler: Pass | None = None
+    asked: frozenset[str] = frozenset()
+    looked_at: bool = False
+    seconds: float = 0.0
 
 
 @dataclass

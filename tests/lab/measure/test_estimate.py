@@ -224,7 +224,7 @@ def test_a_fitted_critic_knows_nothing_but_prompt_position_and_last_token():
 
 
 def test_a_signal_the_lab_does_not_have_is_named(monkeypatch):
-    from credit.batch import SIGNALS, Signal
+    from credit.signals import SIGNALS, Signal
 
     monkeypatch.setitem(SIGNALS, "dreams_B", Signal("(B,)", "scoring", "nothing real"))
 

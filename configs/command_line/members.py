@@ -1,0 +1,42 @@
+"""What a strategy's YAML or the command line names to be made: its members, and providers of signals in a list or a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from configs.command_line.layers import MEMBERS
+from userio.own_files import is_in_file
+
+
+def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, node with a `_target_`) of each. A name in a file, my_file.py:surprise, is put into such a node.
+
+    Raises:
+        ValueError: a name stands where a node should, or `signals` is neither a list nor a mapping of nodes.
+    """
+    for axis, child in strategy.items():
+        if is_in_file(child) and f"credit.{axis}" in MEMBERS:
+            child = strategy[axis] = {"_target_": child}
+        if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
+            raise ValueError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.")
+        if isinstance(child, dict) and "_target_" in child:
+            yield f"credit.{axis}", child
+    yield from _providers_in(strategy.get("signals") or {})
+
+
+def _providers_in(given: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(given, (list, dict)):
+        raise ValueError(
+            f"credit.signals={given}: must be a list or a mapping of providers, as [{{_target_: my_file.surprise}}]; "
+            "credit/signals=... (with a slash) chooses from configs/credit/signals/ and folders of your own."
+        )
+    for key, node in enumerate(given) if isinstance(given, list) else given.items():
+        place = f"credit.signals.{key}"
+        if is_in_file(node):
+            node = given[key] = {"_target_": node}
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise ValueError(
+                f"{place}: a provider of signals is a node with a `_target_`, as {{_target_: my_file.surprise}}."
+            )
+        yield place, node

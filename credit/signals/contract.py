@@ -1,0 +1,205 @@
+"""What a provider of signals is: an object that is asked before scoring, for some rows, and returns named tensors.
+
+    @provides(surprise_BT="minus the log-prob of each token when it was sampled")
+    def surprise(rows):
+        return {"surprise_BT": -rows.policy_pass("logps").logps_BT}
+
+A provider is anything that can be called with `Rows` and has `provides`, a mapping from names to `Signal`s. What its names say
+of their shape is their shape: `_B` one value a completion, `_BT` one a token, `_BC` any other number a completion. It may have
+`state_dict()` and `load_state_dict(state)`; then its state is part of every checkpoint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from credit.checks import member_name
+
+STAGES = ("scoring", "loss", "both")
+STATISTICS = ("logps", "entropies", "sum_sq")
+_NAME = re.compile(r"[a-z]\w*_(B|BT|BC)")
+_SHAPES = {"B": "(B,)", "BT": "(B, T)", "BC": "(B, C)"}
+AnyProvider = TypeVar("AnyProvider", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One thing a strategy member may ask for by naming a parameter after it."""
+
+    shape: str
+    stage: str  # "scoring": whole batch, all ranks | "loss": live forward, this rank's rows | "both"
+    meaning: str
+
+
+class TokenStatistics(NamedTuple):
+    """Of each completion token under a policy, at the sampling temperature; None where it was not asked for. Arbitrary where
+    nothing was written.
+
+    logps_BT: its log-prob. entropies_BT: nats, of the distribution it was drawn from. sum_sq_BT: sum of squared
+    probabilities of that distribution.
+    """
+
+    logps_BT: Tensor | None = None
+    entropies_BT: Tensor | None = None
+    sum_sq_BT: Tensor | None = None
+
+
+class Rows:
+    """The rows a provider is asked for: those of this rank, of one generation batch, before any update. Not to be written into.
+
+    Attributes:
+        training: False in evaluation.
+        wanted: names of the signals that some member asks for; a provider may leave out others.
+        mask_BT: bool, tokens that learn. written_BT: bool, all tokens of the completion, those of tools included.
+        token_ids_BT: int64. prompt_ids: token ids of each prompt, lists.
+        max_length: L_max.
+        rewards_B, rewards_BK: of these rows, NaN where a function gave none.
+        group_B: int64, prompt group of each row, counted over all ranks.
+        prompts, completions: texts or lists of messages, as reward functions get them.
+        columns: the data set's other columns, name -> one value for each row.
+
+    The methods are for providers to call; each is refused with a sentence where a place (the lab, for one) has not got it. One
+    that runs a model is to be called on every rank equally often.
+    """
+
+    training: bool = True
+    wanted: frozenset[str] = frozenset()
+    max_length: int
+    mask_BT: Tensor
+    written_BT: Tensor
+    token_ids_BT: Tensor
+    rewards_B: Tensor
+    rewards_BK: Tensor
+    group_B: Tensor
+    prompt_ids: Sequence[Sequence[int]]
+    prompts: Sequence[Any]
+    completions: Sequence[Any]
+    columns: Mapping[str, Sequence[Any]]
+
+    def policy_pass(self, *statistics: str) -> TokenStatistics:
+        """Of these rows under the policy that sampled: "logps", "entropies", "sum_sq". One pass without gradient for all
+        providers that say in an attribute `statistics` which of them they will ask for."""
+        raise self._lacking("policy_pass")
+
+    def span_rewards(self) -> Tensor:
+        """(B, T) reward that these rows earned at each token, of the functions that say where."""
+        raise self._lacking("span_rewards")
+
+    def gather(self, values: Sequence[Any]) -> list[Any]:
+        """One value for each row -> those of the rows of all ranks, in the order of `group_B`. Call it on every rank."""
+        raise self._lacking("gather")
+
+    def _lacking(self, what: str) -> ValueError:
+        return ValueError(f"rows.{what} is not to be had in {type(self).__name__}: it needs a run of the trainer.")
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """Anything that makes signals. `statistics` (optional): what it will ask `rows.policy_pass` for."""
+
+    provides: Mapping[str, Signal]
+
+    def __call__(self, rows: Rows) -> Mapping[str, Tensor]: ...
+
+
+def provides(*, stage: str = "both", **meanings: str) -> Callable[[AnyProvider], AnyProvider]:
+    """Says of a function or class which signals it makes, and what each means.
+
+    Args:
+        stage: who may read them: "scoring", where all rows of all ranks are in sight; "loss", where a micro-batch is; "both".
+
+    Raises:
+        ValueError: a name that does not say its shape, or a stage that there is not.
+    """
+    found = {name: signal(name, stage, meaning) for name, meaning in meanings.items()}
+
+    def attach(provider: AnyProvider) -> AnyProvider:
+        provider.provides = found  # type: ignore[attr-defined]
+        return provider
+
+    return attach
+
+
+def signal(name: str, stage: str, meaning: str) -> Signal:
+    """Raises ValueError: see `provides`."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a signal: the name says its shape, by ending in _B (one value a completion), _BT (one a token) "
+            "or _BC (another number a completion), as in surprise_BT."
+        )
+    if stage not in STAGES:
+        raise ValueError(f"stage={stage!r} of signal {name} is not one of {', '.join(STAGES)}.")
+    return Signal(_SHAPES[name.rsplit("_", 1)[1]], stage, meaning)
+
+
+def is_signal_name(name: str) -> bool:
+    """Whether a parameter of that name asks for a signal, made by whomever."""
+    return _NAME.fullmatch(name) is not None
+
+
+def provided_by(provider: Any) -> dict[str, Signal]:
+    """What a provider makes.
+
+    Raises:
+        ValueError: it is no provider, or names a signal that there cannot be.
+    """
+    source = provider
+    while isinstance(source, partial):
+        source = source.func
+    found = getattr(source, "provides", None)
+    if not callable(provider) or not isinstance(found, Mapping) or not found:
+        raise ValueError(
+            f"{member_name(provider)} is no provider of signals: it needs to be callable with the rows, and to say what it makes, as "
+            'by `@provides(surprise_BT="what it means")` from credit.signals.'
+        )
+    for name, one in found.items():
+        stage, meaning = (one.stage, one.meaning) if isinstance(one, Signal) else ("both", str(one))
+        signal(name, stage, meaning)
+    return {
+        name: signal(name, one.stage, one.meaning) if isinstance(one, Signal) else signal(name, "both", str(one))
+        for name, one in found.items()
+    }
+
+
+def ask(provider: Any, rows: Rows, wanted: frozenset[str]) -> dict[str, Tensor]:
+    """What a provider made of the rows: the wanted signals, checked, without gradient.
+
+    Raises:
+        ValueError: it left one out, made one that it does not name, or one of another shape; it wrote into the rows' masks.
+    """
+    who, promised = f"The provider {member_name(provider)}", provided_by(provider)
+    before = rows.mask_BT.clone()
+    made = provider(rows)
+    if not isinstance(made, Mapping):
+        raise ValueError(f"{who} returned {type(made).__name__}, expected a mapping from names to tensors.")
+    if strange := sorted(set(made) - set(promised)):
+        raise ValueError(f"{who} returned {', '.join(strange)}, which it does not name in `provides`.")
+    if missing := sorted((wanted & set(promised)) - set(made)):
+        raise ValueError(f"{who} did not return {', '.join(missing)}, which the strategy asks for.")
+    if not torch.equal(before, rows.mask_BT):
+        raise ValueError(f"{who} wrote into mask_BT, which is the batch itself. Let it work on a copy.")
+    return {name: _checked(who, name, made[name], rows) for name in promised if name in made and name in wanted}
+
+
+def _checked(who: str, name: str, value: Any, rows: Rows) -> Tensor:
+    kind, (size, width) = name.rsplit("_", 1)[1], rows.mask_BT.shape
+    expected = {"B": f"({size},)", "BT": f"({size}, {width})", "BC": f"({size}, any)"}[kind]
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{who} returned {type(value).__name__} for {name}, expected a tensor {expected}.")
+    fits = {
+        "B": value.shape == (size,),
+        "BT": value.shape == (size, width),
+        "BC": value.dim() == 2 and len(value) == size,
+    }[kind]
+    if not fits:
+        raise ValueError(f"{who} returned {tuple(value.shape)} for {name}, expected {expected}.")
+    if value.is_complex():
+        raise ValueError(f"{who} returned {value.dtype} for {name}; use floats, whole numbers or bools.")
+    return value.detach().to(rows.mask_BT.device)
