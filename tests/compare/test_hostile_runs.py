@@ -222,8 +222,10 @@ def test_tasks_whose_names_look_alike_as_files_get_pictures_of_their_own(tmp_pat
 
 
 def test_completions_act_in_no_terminal(capsys):
+    from rich.console import Console
+
     from trainers.run.generations import Probe
-    from trainers.run.results import print_learnt, sample_lines
+    from trainers.run.results import print_written, sample_lines
 
     text = "\x1b[2J\x1b]0;title\x07[bold]\u202ehello\x9b1m"
     trainer = type("T", (), {"_logs": {"prompt": [text], "completion": [text], "rewards": {"f": [1.0]}}})
@@ -231,9 +233,7 @@ def test_completions_act_in_no_terminal(capsys):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", line)
     probe = object.__new__(Probe)
     object.__setattr__(probe, "texts", [(text, text)])
-    summary = {"credit": "a", "task": "t", "seed": 0, "eval_loss_after": None, "written": None, "initial_loss": 1.0,
-               "final_loss": 1.0, "seconds_per_step": 1.0, "seconds": 1.0}  # fmt: skip
-    print_learnt(summary, probe, 1)
+    print_written(Console(), probe, 1)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", capsys.readouterr().out)
 
 

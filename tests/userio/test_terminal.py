@@ -119,3 +119,25 @@ def test_help_into_a_pipe_nobody_reads_is_no_traceback(command, nobody):
         timeout=300,
     )
     assert done.returncode == 0 and not done.stderr
+
+
+def test_what_was_said_is_logged_line_by_line(tmp_path):
+    """Of a bar its last state, of colours none; and what the logger of a library says, whose stream is older than the log."""
+    code = """
+        import logging, sys
+        from userio.terminal import log_line, log_output, steady_output
+        steady_output()
+        print("before", flush=True)
+        logging.basicConfig(format="%(message)s")
+        log_output(sys.argv[1])
+        print("one", end=" "); print("\\x1b[1;34mtwo\\x1b[0m ✓")
+        for i in range(3): print(f"\\r{i} of 3", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr); logging.warning("three"); log_line("four")
+    """
+    log = tmp_path / "log.txt"
+    script = "\n".join(line[8:] for line in code.splitlines())
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", script.replace("sys.argv[1]", f"__import__('pathlib').Path({str(log)!r})")],
+                          env=environment, capture_output=True, text=True, encoding="utf-8")  # fmt: skip
+    assert done.returncode == 0 and "before" in done.stdout and "two" in done.stdout, done.stderr
+    assert sorted(log.read_text(encoding="utf-8").splitlines()) == ["2 of 3", "four", "one two ✓", "three"]

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError
+
+# Where a tracker's package has another name.
+_PACKAGES = {"azure_ml": "azureml-mlflow", "comet_ml": "comet_ml", "flyte": "flytekit"}
 
 
 def check_length(args: Any) -> None:
@@ -99,17 +104,25 @@ def check_evaluation(args: Any) -> None:
 
 
 def check_trackers(args: Any) -> None:
-    """Whether every tracker of `report_to` is installed.
+    """Whether every tracker of `report_to` is known and installed.
 
     Raises:
-        ConfigError: with what to install.
+        ConfigError: with the nearest name, or with what to install.
     """
     for name in args.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            near = did_you_mean(name, INTEGRATION_TO_CALLBACK)
+            known = ", ".join(INTEGRATION_TO_CALLBACK)
+            raise ConfigError(f"trainer.report_to={name}: no such tracker.{near} There is: {known}, all, none.")
         try:
             for tracker in get_reporting_integration_callbacks([name]):
                 tracker()
         except Exception as error:  # each integration has its own
-            raise ConfigError(f"trainer.report_to={name}: {str(error) or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            if isinstance(error, (RuntimeError, ImportError)) and "install" in reason:
+                package = _PACKAGES.get(name, name)
+                raise ConfigError(f"trainer.report_to={name} needs a package: pip install {package}") from error
+            raise ConfigError(f"trainer.report_to={name}: {reason}") from error
 
 
 def check_disk(path: Path, model: Any) -> str | None:

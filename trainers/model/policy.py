@@ -36,3 +36,19 @@ class Policy:
 def count_parameters(model: PreTrainedModel) -> int:
     """Parameters of the whole model; ZeRO-3 leaves a rank with empty tensors that know their true number."""
     return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
+
+
+def parameters_of(model: PreTrainedModel) -> dict[str, int]:
+    """`parameters`, all of them, and `trainable_parameters`."""
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return {
+        "parameters": count_parameters(model),
+        "trainable_parameters": sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained),
+    }
+
+
+def parameters_in_words(model: PreTrainedModel) -> str:
+    """`494.03 M parameters, 4.40 M of them trained (0.89 %)`"""
+    whole, trained = parameters_of(model).values()
+    part = "all trained" if trained == whole else f"{trained / 1e6:.2f} M of them trained ({trained / whole:.2%})"
+    return f"{whole / 1e6:.2f} M parameters, {part.replace('%', ' %')}"

@@ -5,20 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
+from rich.console import Console
+from rich.table import Table
 from transformers import PrinterCallback, ProgressCallback
 
 from trainers.command.before import check_disk
 from trainers.command.job import Job
-from trainers.model.policy import Policy, count_parameters
+from trainers.model.policy import Policy, parameters_in_words, parameters_of
 from trainers.run.ending import Ending
 from trainers.run.files import write_json
 from trainers.run.folder import start_folder
+from trainers.run.outputs import without_secret
 from trainers.run.start import check_start, keep_start
+from trainers.run.tell.facts import facts_of, write_start
+from trainers.run.tell.trackers import Trackers, name_project
+from userio.terminal import log_output
 
 LAST_STEPS = 10  # what a final number is the mean over
 
@@ -33,6 +38,8 @@ class Begun:
         checkpoint: to resume from; None: step 0.
         start: what is to be said of the model that the run starts from.
         warning: what is to be said of the room on the disk.
+        facts: which run this is (trainers/run/tell/facts.py).
+        trackers: what tells the trackers of it.
     """
 
     trainer: Any
@@ -40,6 +47,8 @@ class Begun:
     checkpoint: str | None
     start: str | None
     warning: str | None
+    facts: dict[str, Any]
+    trackers: Trackers
 
 
 def begin(job: Job, policy: Policy, make: Callable[[Any, Policy], tuple[Any, str]]) -> Begun:
@@ -56,12 +65,20 @@ def begin(job: Job, policy: Policy, make: Callable[[Any, Policy], tuple[Any, str
         start = keep_start(policy, job.folder, state, with_reference=job.loads_reference)
         if checkpoint:
             job.args.eval_on_start = False  # the first evaluation is in metrics.jsonl already
+        name_project(job.args)
+        job.args.run_name = job.args.run_name or job.folder.name
         set_seed(job.args.seed)  # an adapter's first weights are random; trl 1.8 draws them before it sets the seed
         trainer, data = make(job, policy)
         warning = check_disk(job.folder.path, trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    return Begun(trainer, data, checkpoint, start, warning)
+    facts = facts_of(job, trainer.accelerator.num_processes)
+    trackers = Trackers(facts)
+    trackers.attach(trainer, job.folder.path)
+    if state.is_main_process:
+        log_output(job.folder.log)
+        write_start(job.folder.started, facts, int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0)
+    return Begun(trainer, data, checkpoint, start, warning, facts, trackers)
 
 
 def announce(
@@ -73,7 +90,7 @@ def announce(
     lines = [
         *what,
         f"task     {choices['task']}: {begun.data}",
-        f"model    {choices['model']}: {count_parameters(begun.trainer.model) / 1e6:.2f} M parameters",
+        f"model    {choices['model']}: {parameters_in_words(begun.trainer.model)}",
         begun.start,
         f"batch    {rows_per_step(begun.trainer)} {unit} a step = {ranks} process(es) x {accumulated} micro-batch(es) x "
         f"{micro}{group}",
@@ -94,28 +111,43 @@ def train(job: Job, begun: Begun) -> tuple[Ending, float]:
     return ending, seconds
 
 
-def identity(job: Job, trainer: Any, **more: Any) -> dict[str, Any]:
+def identity(job: Job, begun: Begun, **more: Any) -> dict[str, Any]:
     """The head of a summary: which run it is of."""
-    command = job.command
+    command, facts = job.command, begun.facts
     return {
         "task": command.choices["task"],
         "credit": job.credit,
         **more,
         "choices": command.choices,
-        "overrides": list(command.overrides),
+        "overrides": [without_secret(word) for word in command.overrides],
         "seed": command.config.seed,
-        "steps": trainer.state.global_step,
+        "steps": begun.trainer.state.global_step,
+        **{key: facts[key] for key in ("commit", "commit_dirty", "project", "project_dirty", "versions")},
+        **parameters_of(begun.trainer.model),
     }
 
 
 def conclude(
-    job: Job, ending: Ending, summary: dict[str, Any], draw: Callable[[], None], show: Callable[[], None], files: str
+    job: Job,
+    begun: Begun,
+    ending: Ending,
+    summary: dict[str, Any],
+    draw: Callable[[], None],
+    table: Callable[[], Table],
+    show: Callable[[Console], None],
+    files: str,
 ) -> None:
-    """Pictures, the table on the terminal, and summary.json last: it says that the run is whole. files: their names."""
+    """Pictures, the table for the terminal and the trackers, who are then told of the end, and summary.json last: it says
+    that the run is whole. show: what the terminal has below the table; files: their names."""
     with ending.part("curves.png"):
         draw()
     with ending.part("the table of results"):
-        show()
+        results, console = table(), Console(highlight=False)
+        console.print(results)
+        show(console)
+        columns = [list(column.cells) for column in results.columns]
+        begun.trackers.finish(summary, [str(c.header) for c in results.columns], list(zip(*columns, strict=True)))
+    ending.release()
     write_json(job.folder.summary, summary | ending.note())
     print(f"\n{job.folder.path}: {files}")
 
@@ -131,10 +163,6 @@ def rows_per_step(trainer: Any) -> int:
     """Rows of an optimiser step, on all ranks."""
     args = trainer.args
     return args.per_device_train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
-
-
-def versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers", "trl", "accelerate", "peft")}
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -11,11 +11,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Reward, its parts, lengths and entropy against optimiser steps; faint raw values, a running mean on top."""
+    """Reward, its parts, lengths, entropy and, where there is one, the KL to the reference against optimiser steps; faint raw
+    values, a running mean on top."""
     train = [row for row in rows if "reward" in row]
     evals = [row for row in rows if "eval_reward" in row]
     parts = sorted({key for row in train for key in row if key.startswith("rewards/") and key.endswith("/mean")})
-    figure, axes = _page()
+    has_kl = any(row.get("kl") is not None for row in train)
+    figure, axes = _page(columns=3 if has_kl else 2)
     _panel(axes[0, 0], train, {"reward (sampled)": "reward"}, "Reward")
     if evals:
         axes[0, 0].plot(
@@ -35,6 +37,9 @@ def draw_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None:
         "Completion length (tokens)",
     )
     _panel(axes[1, 1], train, {"entropy": "entropy"}, "Policy entropy (nats per token)")
+    if has_kl:
+        _panel(axes[0, 2], train, {"KL": "kl"}, "KL to the reference (nats per token)")
+        _panel(axes[1, 2], train, {"norm": "grad_norm"}, "Gradient norm")
     _save(figure, axes, title, path)
 
 
@@ -61,14 +66,14 @@ def draw_loss_curves(rows: list[dict[str, Any]], title: str, path: Path) -> None
     _save(figure, axes, title, path)
 
 
-def _page() -> tuple[Any, Any]:
-    """A figure and its four axes."""
+def _page(columns: int = 2) -> tuple[Any, Any]:
+    """A figure and its axes, in two rows."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    return plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    return plt.subplots(2, columns, figsize=(5.5 * columns, 7), layout="constrained")
 
 
 def _save(figure, axes, title: str, path: Path) -> None:

@@ -25,6 +25,7 @@ class Ending:
         ending.evaluate()
         with ending.part("curves.png"):
             ...
+        ending.release()
         ending.close()
 
     Attributes:
@@ -68,9 +69,12 @@ class Ending:
             self._together("push to the hub", lambda: self._trainer.push_to_hub(commit_message="Model save"))
 
     def evaluate(self, is_wanted: bool = True) -> None:
-        """The last evaluation, with the trackers still open; then they hear of the end."""
+        """The last evaluation, with the trackers still open."""
         if is_wanted and not self._apart and self._trainer.eval_dataset is not None:
             self._together("the last evaluation", self._trainer.evaluate)
+
+    def release(self) -> None:
+        """Tells the callbacks, the trackers among them, that training has ended; once."""
         self._handler.release(self._trainer)
 
     @contextmanager
@@ -92,6 +96,7 @@ class Ending:
         Raises:
             SystemExit: with 1, in that last case.
         """
+        self.release()
         with self.part("old checkpoints"):
             self._trainer.rotate(Path(self._trainer.args.output_dir))
         if not self._apart:
@@ -139,6 +144,8 @@ class PatientHandler(CallbackHandler):
 
     def release(self, trainer: Any) -> None:
         """Tells the callbacks that training has ended."""
+        if not self._holds:
+            return
         self._holds = False
         self.on_train_end(trainer.args, trainer.state, trainer.control)
 

@@ -21,6 +21,8 @@ MODEL = "model"
 CURVES = "curves.png"
 RECORDS = "records"
 WRITTEN = "written.jsonl"
+OUTPUT = "log.txt"
+STARTED = "started.jsonl"
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 runs/<task>/<credit>[--<changes>]/seed<k>/
     config.yaml     the composed configuration
+    started.jsonl   command, commit and versions of each start
+    log.txt         what the main process has said
     metrics.jsonl   one object per optimiser step, TRL's names
     checkpoints/    what resume=true continues from
     model/          the final model, in Hugging Face layout
@@ -26,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
 from trainers.run import files
-from trainers.run.outputs import is_about_output
+from trainers.run.outputs import is_about_output, without_secrets
 from trainers.seam.checkpoints import last_complete_checkpoint, refuse_unresumable
 from userio.folder_names import folder_name
 from userio.words import word_of
@@ -35,6 +37,7 @@ from userio.words import word_of
 @dataclass(frozen=True)
 class RunFolder:
     path: Path
+    name: str = ""  # what the run is called: <task>/<credit>[--<changes>]/seed<k>, wherever it stands
 
     @property
     def config(self) -> Path:
@@ -67,6 +70,14 @@ class RunFolder:
     @property
     def written(self) -> Path:
         return self.path / files.WRITTEN
+
+    @property
+    def log(self) -> Path:
+        return self.path / files.OUTPUT
+
+    @property
+    def started(self) -> Path:
+        return self.path / files.STARTED
 
     @property
     def is_finished(self) -> bool:
@@ -205,13 +216,11 @@ def run_folder(
     config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], unnamed: Collection[str] = ()
 ) -> RunFolder:
     """`run_dir` if given, else the folder the choices name. unnamed: further keys that `choices` speak for."""
-    if config.run_dir:
-        return RunFolder(Path(config.run_dir).expanduser())
     words = [word_of(override) for override in overrides]
     spoken_for = {"task", "credit", "seed", *unnamed}
     changes = sorted((w.name, w.text) for w in words if w.name not in spoken_for and not is_about_output(w.name))
-    label = folder_name(choices["credit"], changes)
-    return RunFolder(Path(config.runs).expanduser() / folder_name(choices["task"]) / label / f"seed{config.seed}")
+    name = Path(folder_name(choices["task"]), folder_name(choices["credit"], changes), f"seed{config.seed}")
+    return RunFolder(Path(config.run_dir or Path(config.runs, name)).expanduser(), name.as_posix())
 
 
 def _lasting(config: DictConfig) -> DictConfig:
@@ -219,4 +228,4 @@ def _lasting(config: DictConfig) -> DictConfig:
     plain = OmegaConf.to_container(config, resolve=True)
     for key in ("resume", "overwrite", "processes", "build_only", "show", "run_dir", "runs"):
         plain.pop(key, None)
-    return OmegaConf.create(plain)
+    return OmegaConf.create(without_secrets(plain))

@@ -16,7 +16,7 @@ from trainers.command.prepare import prepare_grpo
 from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset
 from trainers.grpo import CreditGRPOTrainer
-from trainers.model.policy import Policy, count_parameters
+from trainers.model.policy import Policy
 from trainers.plan.dry_run import show_plan
 from trainers.run.common import (
     LAST_STEPS,
@@ -29,7 +29,6 @@ from trainers.run.common import (
     mean,
     rows_per_step,
     train,
-    versions,
 )
 from trainers.run.curves import draw_curves
 from trainers.run.ending import Ending
@@ -37,7 +36,7 @@ from trainers.run.files import read_metrics
 from trainers.run.progress import MetricsFile, Progress
 from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
-from trainers.run.results import print_results
+from trainers.run.results import print_samples, results_table
 from trainers.run.start import reference_options
 from trainers.seam.reference_reward import note_of_target
 
@@ -70,13 +69,14 @@ def run_grpo(command: Command) -> None:
     ending, seconds = train(job, begun)
     ending.evaluate()
     if PartialState().is_main_process:
-        _finish(job, begun.trainer, seconds, ending)
+        _finish(job, begun, seconds, ending)
     ending.close()
 
 
 def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
     if job.loads_reference and not job.args.model_init_kwargs:
         job.args.model_init_kwargs = reference_options(policy)
+    metrics = MetricsFile(job.folder.metrics)
     trainer = CreditGRPOTrainer(
         model=policy.model,
         reward_funcs=job.rewards.funcs,
@@ -85,9 +85,10 @@ def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
         eval_dataset=as_dataset(job.task.evaluation) if job.task.evaluation else None,
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
-        callbacks=[MetricsFile(job.folder.metrics), Progress(job.rewards.names)],
+        callbacks=[metrics, Progress(job.rewards.names)],
         credit=job.strategy,
     )
+    metrics.put_first(trainer)
     return trainer, job.data
 
 
@@ -109,28 +110,30 @@ def _announce(job: GRPOJob, begun: Begun, policy: Policy) -> None:
     announce(job, begun, [credit], "completions", group, notes=[target, *tags, begun.warning])
 
 
-def _finish(job: GRPOJob, trainer: CreditGRPOTrainer, seconds: float, ending: Ending) -> None:
-    rows, command = read_metrics(job.folder.metrics), job.command
-    summary = _summary(rows, job, trainer, seconds)
+def _finish(job: GRPOJob, begun: Begun, seconds: float, ending: Ending) -> None:
+    rows, command, names = read_metrics(job.folder.metrics), job.command, job.rewards.names
+    summary = _summary(rows, job, begun, seconds)
     title = f"{command.choices['task']}, credit={job.credit}, seed {command.config.seed}"
     conclude(
         job,
+        begun,
         ending,
         summary,
         draw=lambda: draw_curves(rows, title, job.folder.curves),
-        show=lambda: print_results(rows, summary, trainer, job.rewards.names, command.config.show),
+        table=lambda: results_table(rows, summary, names),
+        show=lambda console: print_samples(console, begun.trainer, names, command.config.show),
         files="summary.json, metrics.jsonl, curves.png, config.yaml, model/",
     )
 
 
-def _summary(rows: list[dict], job: GRPOJob, trainer: CreditGRPOTrainer, seconds: float) -> dict[str, Any]:
+def _summary(rows: list[dict], job: GRPOJob, begun: Begun, seconds: float) -> dict[str, Any]:
     """The numbers a report needs. `seconds` counts training of this process, without evaluation of the end."""
-    logged = [row for row in rows if row.get("reward") is not None]
+    trainer, logged = begun.trainer, [row for row in rows if row.get("reward") is not None]
     before, after = before_and_after(rows, "eval_reward", trainer.state.global_step)
     rewards = [row["reward"] for row in logged]
     times = [row["step_time"] for row in logged if row.get("step_time") is not None]
     return {
-        **identity(job, trainer),
+        **identity(job, begun),
         "initial_reward": mean(rewards[:1]),
         "final_reward": mean(rewards[-LAST_STEPS:]),
         "eval_reward_before": before,
@@ -140,6 +143,4 @@ def _summary(rows: list[dict], job: GRPOJob, trainer: CreditGRPOTrainer, seconds
         "seconds_per_step": mean(times),
         "world_size": trainer.accelerator.num_processes,
         "completions_per_step": rows_per_step(trainer),
-        "parameters": count_parameters(trainer.model),
-        "versions": versions(),
     }

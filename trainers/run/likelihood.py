@@ -16,11 +16,12 @@ from trainers.command.job import LikelihoodJob
 from trainers.command.prepare import prepare_lhts, prepare_sft
 from trainers.command.rows import as_table
 from trainers.model.lengths import positions_of
-from trainers.model.policy import Policy, count_parameters
+from trainers.model.policy import Policy
 from trainers.model.turns import is_marked, masked_rows
 from trainers.plan.dry_run import show_plan
 from trainers.run.common import (
     LAST_STEPS,
+    Begun,
     announce,
     before_and_after,
     begin,
@@ -34,7 +35,7 @@ from trainers.run.ending import Ending
 from trainers.run.files import read_metrics, write_rows
 from trainers.run.generations import Probe, probe
 from trainers.run.progress import LossProgress, MetricsFile
-from trainers.run.results import print_learnt
+from trainers.run.results import learnt_table, print_written
 
 
 def register_schema() -> None:
@@ -70,7 +71,7 @@ def _run(job: LikelihoodJob | None) -> None:
     with ending.part("the probe of what the model writes"):
         after = _probe(job, begun.trainer)
     if PartialState().is_main_process:
-        _finish(job, begun.trainer, seconds, ending, before, after)
+        _finish(job, begun, seconds, ending, before, after)
     ending.close()
 
 
@@ -79,6 +80,7 @@ def _trainer(job: LikelihoodJob, policy: Policy) -> tuple[Any, str]:
     if job.args.assistant_only_loss and not is_marked(policy.tokenizer):
         train, evaluation = (masked_rows(rows, policy.tokenizer) for rows in (train, evaluation))
         job.args.assistant_only_loss = False  # the rows say it
+    metrics = MetricsFile(job.folder.metrics)
     trainer = job.trainer(
         model=policy.model,
         args=job.args,
@@ -86,11 +88,12 @@ def _trainer(job: LikelihoodJob, policy: Policy) -> tuple[Any, str]:
         eval_dataset=as_table(evaluation) if evaluation else None,
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
-        callbacks=[MetricsFile(job.folder.metrics), LossProgress()],
+        callbacks=[metrics, LossProgress()],
         weight=job.strategy,
         **job.options,
     )
     _check_texts_fit(trainer)
+    metrics.put_first(trainer)
     texts, kept = len(job.train), _rows_that_learn(trainer)
     left_out = texts_left_out(job.args, kept, job.command.choices["task"])
     made = "" if kept == texts else f", packed into {kept} rows" if job.args.packing else f", {kept} of which fit"
@@ -148,32 +151,35 @@ def _probe(job: LikelihoodJob, trainer: Any) -> Probe | None:
 
 
 def _finish(
-    job: LikelihoodJob, trainer: Any, seconds: float, ending: Ending, before: Probe | None, after: Probe | None
+    job: LikelihoodJob, begun: Begun, seconds: float, ending: Ending, before: Probe | None, after: Probe | None
 ) -> None:
     rows, command = read_metrics(job.folder.metrics), job.command
-    summary = _summary(rows, job, trainer, seconds, before, after)
+    summary = _summary(rows, job, begun, seconds, before, after)
     title = f"{command.choices['task']}, {job.credit}, seed {command.config.seed}"
     if after:
         write_rows(job.folder.written, after.rows())
     conclude(
         job,
+        begun,
         ending,
         summary,
         draw=lambda: draw_loss_curves(rows, title, job.folder.curves),
-        show=lambda: print_learnt(summary, after, command.config.show),
+        table=lambda: learnt_table(summary, rows),
+        show=lambda console: print_written(console, after, command.config.show),
         files="summary.json, written.jsonl, metrics.jsonl, curves.png, config.yaml, model/",
     )
 
 
 def _summary(
-    rows: list[dict], job: LikelihoodJob, trainer: Any, seconds: float, before: Probe | None, after: Probe | None
+    rows: list[dict], job: LikelihoodJob, begun: Begun, seconds: float, before: Probe | None, after: Probe | None
 ) -> dict[str, Any]:
+    trainer = begun.trainer
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
     eval_before, eval_after = before_and_after(rows, "eval_loss", trainer.state.global_step)
     sample = [row["completion"] for row in job.train[:2000] if isinstance(row.get("completion"), str)]
     lengths = [len(ids) + 1 for ids in trainer.processing_class(sample)["input_ids"]] if sample else []
     return {
-        **identity(job, trainer, weight=job.strategy.name),
+        **identity(job, begun, weight=job.strategy.name),
         "initial_loss": losses[0] if losses else None,
         "final_loss": mean(losses[-LAST_STEPS:]),
         "eval_loss_before": eval_before,
@@ -184,5 +190,4 @@ def _summary(
         "seconds": round(seconds, 3),
         "seconds_per_step": seconds / max(1, trainer.state.global_step),
         "world_size": trainer.accelerator.num_processes,
-        "parameters": count_parameters(trainer.model),
     }

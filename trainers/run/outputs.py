@@ -1,10 +1,15 @@
 """Settings that say where and how a run is told of, and not what it trains: they do not name its folder, and a run that goes
-on may have others."""
+on may have others. Those that are secret are written nowhere."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from userio.words import word_of
+
+_SECRET = re.compile(r"(.*[._])?(hub_token|api_?key|access_token|password|secret)")
+_HIDDEN = "<hidden>"
 _TOP = ("run_dir", "runs", "resume", "overwrite", "processes", "build_only", "show", "record", "probe")
 _TRAINER = (
     *("report_to", "run_name", "project", "disable_tqdm", "include_num_input_tokens_seen", "skip_memory_metrics"),
@@ -17,3 +22,18 @@ _PATTERN = re.compile(rf"(?:{'|'.join(_TOP)})(?:\..*)?|trainer\.(?:{'|'.join(_TR
 def is_about_output(key: str) -> bool:
     """Whether a setting, by its dotted name, leaves every weight as it is."""
     return _PATTERN.fullmatch(key) is not None
+
+
+def without_secret(word: str) -> str:
+    """An override, with its value hidden where it is a secret."""
+    key, value = word_of(word)
+    return f"{key}={_HIDDEN}" if value and _SECRET.fullmatch(key.lstrip("+~")) else word
+
+
+def without_secrets(value: Any, key: str = "") -> Any:
+    """The same data, with secrets hidden."""
+    if isinstance(value, dict):
+        return {str(name): without_secrets(one, str(name)) for name, one in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(one) for one in value]
+    return _HIDDEN if value and _SECRET.fullmatch(key) else value

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from trainers.run.files import read_metrics
+from userio.terminal import log_line
 
 LINES_WITHOUT_TERMINAL = 20
 
@@ -26,7 +27,7 @@ class MetricsFile(TrainerCallback):
 
     Adds `generated_tokens` to rows of online training: all tokens sampled so far on all ranks, completions that TRL masks
     as truncated and `EXTRA_TOKENS` included, prompts not. From TRL's mean length, a float32: exact up to 8 million
-    tokens a generation batch.
+    tokens a generation batch. Trackers get it, too, once `put_first` was called.
     """
 
     def __init__(self, path: Path):
@@ -39,17 +40,25 @@ class MetricsFile(TrainerCallback):
         # Where a row stands for several steps, those since the last row are counted with the next.
         self._generated, self._counted = last["generated_tokens"], last["step"]
 
+    def put_first(self, trainer: Any) -> None:
+        """Before the trackers, who read what it adds."""
+        handler = trainer.callback_handler
+        handler.callbacks.remove(self)
+        handler.callbacks.insert(0, self)
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        row = {"step": state.global_step, **{key: _finite(value) for key, value in logs.items()}}
         if "completions/mean_length" in logs:
             batches = generation_batches(args, self._counted, state.global_step)
             per_batch = logs["completions/mean_length"] * args.generation_batch_size + logs.get(EXTRA_TOKENS, 0.0)
             self._generated, self._counted = self._generated + round(batches * per_batch), state.global_step
-            row["generated_tokens"] = self._generated
+            logs["generated_tokens"] = self._generated  # the trackers, who come later, read the same dict
+        row = {"step": state.global_step, **{key: _finite(value) for key, value in logs.items()}}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        for key in [key for key, value in logs.items() if value is None]:
+            del logs[key]  # trackers complain of a number that is none
 
 
 class Progress(TrainerCallback):
@@ -73,6 +82,7 @@ class Progress(TrainerCallback):
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
             self._bar.set_postfix_str(shown)
+            log_line(f"step {state.global_step:>4}/{state.max_steps}  {shown}")
         elif state.global_step % self._line_every == 0 or state.global_step in (1, state.max_steps):
             print(f"step {state.global_step:>4}/{state.max_steps}  {shown}", flush=True)
 
@@ -110,13 +120,15 @@ def generation_batches(args: Any, after: int, until: int) -> int:
 
 
 def headline(logs: dict[str, Any], reward_names: list[str]) -> str:
-    """`reward 0.62  format 0.90  answer 0.55  length 31`"""
+    """`reward 0.62  format 0.90  answer 0.55  length 31  KL 0.0123`"""
     values = {"reward": logs.get("reward")}
     if len(reward_names) > 1:
         values |= {name: logs.get(f"rewards/{name}/mean") for name in reward_names}
     words = [f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, (int, float))]
-    length = logs.get("completions/mean_length")
-    return "  ".join(words + ([f"length {length:.1f}"] if isinstance(length, (int, float)) else []))
+    for name, key, digits in (("length", "completions/mean_length", 1), ("KL", "kl", 4)):
+        if isinstance(logs.get(key), (int, float)):
+            words.append(f"{name} {logs[key]:.{digits}f}")
+    return "  ".join(words)
 
 
 def _finite(value: Any) -> Any:

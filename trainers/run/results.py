@@ -14,9 +14,8 @@ from userio.visible import visible
 EDGE = 10
 
 
-def print_results(rows: list[dict], summary: dict[str, Any], trainer, reward_names: list[str], show: int) -> None:
-    console = Console(highlight=False)
-    console.print(results_table(rows, summary, reward_names))
+def print_samples(console: Console, trainer, reward_names: list[str], show: int) -> None:
+    """Up to `show` completions of the last batch."""
     for line in sample_lines(trainer, reward_names, show):
         console.print(line)
 
@@ -31,6 +30,8 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
         table.add_column(name, justify=justify)
     keys = {"reward": "reward", **{name: f"rewards/{name}/mean" for name in reward_names}}
     keys |= {"length (tokens)": "completions/mean_length", "entropy (nats)": "entropy"}
+    if any(row.get("kl") is not None for row in train):
+        keys["KL to the reference (nats)"] = "kl"
     for label, key in keys.items():
         table.add_row(label, _number(_mean(train[:1], key)), _number(_mean(train[-EDGE:], key)))
     held_out = summary["eval_reward_before"], summary["eval_reward_after"]
@@ -44,16 +45,14 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
     return table
 
 
-def print_learnt(summary: dict[str, Any], after: Probe | None, show: int) -> None:
-    """As `print_results`, for likelihood training. after: what the model writes now."""
-    console = Console(highlight=False)
-    console.print(learnt_table(summary))
+def print_written(console: Console, after: Probe | None, show: int) -> None:
+    """Up to `show` of what the model writes now."""
     for prompt, text in (after.texts if after else [])[:show]:
         console.print(f"\n[bold]{escape(visible(prompt))}[/bold]\n  {escape(visible(text))}")
 
 
-def learnt_table(summary: dict[str, Any]) -> Table:
-    """Losses, and what the model writes, before and after."""
+def learnt_table(summary: dict[str, Any], rows: list[dict]) -> Table:
+    """Losses, and what the model writes, before and after. rows: of metrics.jsonl."""
     title = f"{summary['credit']}  task={summary['task']}  seed={summary['seed']}"
     table = Table(title=title, title_justify="left")
     for name, justify in (("", "left"), ("before", "right"), ("after", "right")):
@@ -61,6 +60,9 @@ def learnt_table(summary: dict[str, Any]) -> Table:
     table.add_row("loss", _number(summary["initial_loss"]), _number(summary["final_loss"]))
     if summary["eval_loss_after"] is not None:
         table.add_row("held-out loss", _number(summary["eval_loss_before"]), _number(summary["eval_loss_after"]))
+    if kl := [row["lhts/kl"] for row in rows if row.get("lhts/kl") is not None]:
+        last = kl[-EDGE:]
+        table.add_row("KL to the frozen model", _number(kl[0]), _number(sum(last) / len(last)))
     if summary["written"]:
         table.add_section()
         before = summary["written_before"] or {}

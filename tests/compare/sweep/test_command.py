@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from compare.sweep import command
-from compare.sweep.facts import commit
 from support.runs import ROOT
 
 
@@ -68,22 +66,3 @@ def test_processes_of_a_launcher_find_our_packages_before_files_where_they_stand
         command.run_elsewhere(sweep, sweep.folder, cells, cells)
     if sys.version_info >= (3, 11):
         assert found[0].stdout.strip() == str(ROOT / "compare" / "__init__.py"), found[0].stderr
-
-
-def test_the_commit_is_that_of_the_file_and_not_of_a_project_around_it(tmp_path):
-    def git(*arguments: str):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    mine, installed = tmp_path / "mine.py", tmp_path / "venv" / "facts.py"
-    installed.parent.mkdir()
-    for file in (mine, installed):
-        file.touch()
-    assert commit(mine) is None
-    git("init")
-    git("add", "mine.py")
-    git("commit", "-m", "one")
-    assert len(commit(mine) or "") == 12 and commit(installed) is None
-    mine.write_text("changed")
-    assert (commit(mine) or "").endswith(" with uncommitted changes")
-    assert commit(Path(command.__file__)), "of a checkout"

@@ -33,7 +33,7 @@ elif failing and where.startswith("evaluation"):
         fails() if self.state.global_step == 2 else generate(self, inputs)
     )
 elif failing:
-    run.print_results = fails
+    run.results_table = fails
 
 run.register_schema()
 given = [*SMALL, "trainer.per_device_train_batch_size=4", "trainer.max_steps=2", "trainer.use_cpu=true"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,9 +61,21 @@ def spoilt(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "fussy", Tracker)
         patch.setattr("trainers.run.grpo.draw_curves", fails)
-        patch.setattr("trainers.run.grpo.print_results", fails)
+        patch.setattr("trainers.run.grpo.results_table", fails)
         Tracker.heard.clear()
         return folder, run(folder, "trainer.report_to=[fussy]"), list(Tracker.heard)
+
+
+def test_a_run_says_what_it_was_started_with(spoilt):
+    folder, summary, _ = spoilt
+    (start,) = map(json.loads, (folder / "started.jsonl").read_text().splitlines())
+    assert start["strategy"] == "seq_norm" and start["members"]["weight"] == "seq_mean" and start["after_step"] == 0
+    assert {key: start[key] for key in ("commit", "commit_dirty", "versions")} == {
+        key: summary[key] for key in ("commit", "commit_dirty", "versions")
+    }
+    assert len(start["commit"]) == 12 and start["commit_dirty"] in (True, False)
+    assert re.fullmatch(r"chain/seq_norm--[\w.-]+/seed0", start["run"])
+    assert summary["trainable_parameters"] == summary["parameters"] > 0
 
 
 def test_a_run_whose_end_fails_is_whole_and_says_what_failed(spoilt):
