@@ -57,7 +57,7 @@ def axis_of(override: Override, config_dirs: Sequence[str]) -> Axis:
             f"{line}: an interval has no end of values, so only lists, ranges and globs can be swept; five values at equal "
             f"ratios: {key}='log(1e-5,1e-3,5)'."
         )
-    plain = tuple(value.strip("'\"") for value in values)
+    plain = tuple(re.sub(r"\\(\W)", r"\1", value.strip("'\"")) for value in values)  # Hydra escapes a colon
     for value in plain:
         if choices and re.fullmatch(r"[\w\-]+", value) and value not in (*choices, "null"):
             near = did_you_mean(value, choices)

@@ -116,6 +116,12 @@ def _set(settings: DictConfig, override: Override, key: str) -> None:
         raise ValueError(f"`{key}` is no setting of the sweep; there is {known}.") from None
 
 
+def _said_of(words: Sequence[str]) -> str:
+    """What training says to options that nobody has."""
+    done = subprocess.run([sys.executable, "-m", "apportion.train_grpo", *words], capture_output=True, text=True)
+    return done.stderr[done.stderr.find("train_grpo.py: ") :].removeprefix("train_grpo.py: ").strip()
+
+
 def _script(given: str | None) -> str:
     """What a cell runs: a file of the user's, or ours, wherever the sweep is started. Installed, ours stand in apportion/."""
     if given and Path(given).is_file():
@@ -297,18 +303,20 @@ def main() -> int:
     """The exit code: 2 for a refusal, 1 where a cell failed."""
     steady_output()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is treated as Ctrl-C
-    parser = argparse.ArgumentParser("sweep.py", add_help=False)
+    parser = argparse.ArgumentParser("sweep.py", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     parser.add_argument("--multirun", "-m", action="store_true", help="accepted and needless: a sweep always sweeps")
-    given = parser.parse_intermixed_args()
+    given, strange = parser.parse_known_intermixed_args()
     console = Console(highlight=False)
     try:
         if given.help or not given.overrides:
             print(help_text())
             return 0
+        if strange:
+            raise ValueError(_said_of(sys.argv[1:]))
         sweep = parse(given.overrides, given.config_dir)
         return dry_run(sweep, console) if given.dry_run else run(sweep, console)
     except ValueError as error:

@@ -6,6 +6,7 @@ Nothing is guessed at: a command that has such words is refused, with the right 
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Callable, Collection, Sequence
@@ -26,13 +27,14 @@ class Vocabulary:
     Args:
         own: settings of the command and the groups it chooses from.
         trainer: fields of TRL's config; none: it does not train.
-        model: settings of model=hf.
+        model, task: settings of model=hf, and of tables of one's own.
         has_choice: (group, choice) -> whether there is a YAML of that name.
     """
 
     own: Collection[str]
     trainer: Collection[str]
     model: Collection[str]
+    task: Collection[str]
     has_choice: Callable[[str, str], bool]
 
 
@@ -79,13 +81,15 @@ def spelled(option: str, value: str | None, known: Vocabulary) -> list[str]:
     if words := _special(name, value, known):
         return words
     if name in _WORDS:
-        return [word.replace("{}", _value(name, value)) for word in _WORDS[name].split()]
+        words = [word.replace("{}", _value(name, value)) for word in _WORDS[name].split()]
+        return words if re.split("[./=]", words[0])[0] in known.own else []
     if name in known.own and name != "trainer":
         return [_word(name, value)] if option.startswith("-") else []
-    if name in known.model and name not in known.trainer:
-        return [_word(f"model.{name}", value)]
     if name in known.trainer:
         return [f"trainer.{name}={_value(name, value)}"]
+    for group, names in (("model", known.model), ("task", known.task)):
+        if name in names and name != "name":
+            return [_word(f"{group}.{name}", value)]
     if name.startswith("no_") and name[3:] in known.trainer:
         return [f"trainer.{name[3:]}=false"]
     return []
@@ -93,7 +97,7 @@ def spelled(option: str, value: str | None, known: Vocabulary) -> list[str]:
 
 def _special(name: str, value: str | None, known: Vocabulary) -> list[str]:
     """Options whose words depend on the value or the command."""
-    if name in ("dataset", "dataset_name"):
+    if name in ("dataset", "dataset_name") and "task" in known.own:
         text = value or _OPEN
         is_table = Path(text).suffix in _TABLES or Path(text).exists()
         return ["task=jsonl", _word("task.path", text)] if is_table else ["task=hub", _word("task.dataset", text)]
@@ -102,7 +106,9 @@ def _special(name: str, value: str | None, known: Vocabulary) -> list[str]:
         return [f"reward.funcs=[{','.join(funcs)}]"]
     if name in ("output_dir", "resume_from_checkpoint") and "resume" in known.own:
         return [_word("run_dir", value)] if name == "output_dir" else ["resume=true"]
-    if name == "use_peft":
+    if name == "temperature" and "tau" in known.own and name not in known.trainer:
+        return [_word("tau", value)]
+    if name == "use_peft" and "model" in known.own:
         return ["model/peft=null" if value in ("false", "False") else "model/peft=lora"]
     if name in ("push_to_hub", "hub_model_id") and "push" in known.own:
         return [_word("push", value if name == "hub_model_id" else _OPEN)]
@@ -134,7 +140,11 @@ def dashed(words: Sequence[str], strange: Collection[str], known: Vocabulary) ->
     if ours:
         said.append(f"{', '.join(f'`{one}`' for one in given)}: settings are written key=value. Write {' '.join(ours)}")
     if unknown:
-        said.append(f"{', '.join(f'`{one}`' for one in unknown)}: there is no such option; see --help.")
+        names = [word_of(one.split()[0]).key.lstrip("-") for one in unknown]
+        places = {name: name for name in known.own} | {name: f"trainer.{name}" for name in known.trainer}
+        near = [places[found[0]] for name in names if (found := difflib.get_close_matches(name, places, 1, 0.7))]
+        hint = f" Did you mean {', '.join(f'`{one}=...`' for one in near)}?" if near else ""
+        said.append(f"{', '.join(f'`{one}`' for one in unknown)}: there is no such option; see --help.{hint}")
     return "\n".join(said)
 
 
@@ -150,7 +160,8 @@ def bare(words: Sequence[str], known: Vocabulary) -> str:
 
 
 def _is_place(value: str) -> bool:
-    return re.fullmatch(r"[\w.~/-]+", value) is not None and ("/" in value or Path(value).exists())
+    is_path = "/" in value or Path(value).suffix in _TABLES or Path(value).exists()
+    return is_path and re.fullmatch(r"[\w.~/-]+", value) is not None
 
 
 def _word(key: str, value: str | None) -> str:

@@ -23,17 +23,7 @@ _ELSEWHERE = {
     "environment_factory": "environments are given in Python: CreditGRPOTrainer(..., environment_factory=...)",
     "rollout_func": "rollouts of your own are given in Python: CreditGRPOTrainer(..., rollout_func=...)",
     "callbacks": "callbacks are given in Python: CreditGRPOTrainer(..., callbacks=[...])",
-    "reward_funcs": "set reward.funcs=[file.py:function]",
-    "reward_weights": "set reward.weights=[...]",
-    "peft": "set model/peft=lora",
-    "peft_config": "set model/peft=lora and model.peft.r=... and the like",
-    "model_name": "set model=hf model.name=...",
-    "model_name_or_path": "set model=hf model.name=...",
-    "dataset": "set task=hub task.dataset=... or task=jsonl task.path=...",
-    "dataset_name": "set task=hub task.dataset=...",
-    "output_dir": "set run_dir=...",
     "dry_run": "write --dry-run",
-    "resume_from_checkpoint": "set resume=true",
 }
 
 

@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from pkgutil import resolve_name
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from configs.command_line.habits import Vocabulary, bare, dashed
 from configs.command_line.unread import complaints
-from configs.compose import CONFIG_DIR, ConfigError, compose_layers
+from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_layers
+from configs.fields.declared import fields_of
 from configs.fields.help import help_of
 from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, is_main_process, world_size
@@ -55,7 +58,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     """
     steady_output()
     script = f"{name}.py"
-    parser = argparse.ArgumentParser(script, add_help=False)
+    parser = argparse.ArgumentParser(script, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
@@ -63,7 +66,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     parser.add_argument("--multirun", "-m", action="store_true")
     if name.startswith("train"):
         parser.add_argument("--dry-run", action="store_true")
-    given = parser.parse_intermixed_args()
+    given, strange = parser.parse_known_intermixed_args()
     try:
         if given.multirun:
             raise ConfigError(
@@ -75,6 +78,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
             return
         if register:
             resolve_name(register)()
+        if strange:
+            raise ConfigError(dashed(sys.argv[1:], strange, vocabulary(name, given.config_dir)))
         command = compose_command(name, given.overrides, given.config_dir)
         if given.cfg:
             print(OmegaConf.to_yaml(command.config))
@@ -117,7 +122,10 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
     Raises:
         ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
     """
-    config, choices, layers = compose_layers(name, overrides, config_dirs)
+    try:
+        config, choices, layers = compose_layers(name, overrides, config_dirs)
+    except ConfigError as error:
+        raise (ConfigError(said) if (said := bare(overrides, vocabulary(name, config_dirs))) else error) from None
     said: list[str] = []
     try:
         for complaint in complaints(name, config, _groups_of(name), layers):
@@ -135,6 +143,19 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
 def help_text(name: str, config_dirs: Sequence[str] = (), words: Sequence[str] = ()) -> str:
     """Every choice with its meaning, every setting with its default and its sentence; of `words`, as task=jsonl, that one alone."""
     return as_installed(help_of(name, EXAMPLES[name], words, config_dirs))
+
+
+def vocabulary(name: str, config_dirs: Sequence[str] = ()) -> Vocabulary:
+    """What a command knows, for words that it does not."""
+    folders = [CONFIG_DIR, *(Path(folder).expanduser() for folder in config_dirs)]
+    config = compose_config(name)
+    return Vocabulary(
+        own=[*map(str, config), *_groups_of(name)],
+        trainer=[str(key) for key in config.get("trainer") or ()],
+        model=[field.name for field in fields_of("trainers.model.pretrained.hf") or ()] if "model" in config else (),
+        task=[field.name for field in fields_of("tasks.hub.hub") or ()] if "task" in config else (),
+        has_choice=lambda group, choice: any((folder / group / f"{choice}.yaml").is_file() for folder in folders),
+    )
 
 
 def _groups_of(name: str) -> set[str]:
