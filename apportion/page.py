@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import apportion
 from configs.fields.declared import fields_of
+from userio.commands import asks_for_help
 from userio.terminal import steady_output
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,5 +140,8 @@ def _has_source(thing: Any) -> bool:
 
 if __name__ == "__main__":
     steady_output()
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    if asks_for_help(sys.argv[1:]):
+        print(__doc__)
+    else:
+        PAGE.write_text(page(), encoding="utf-8")
+        print(PAGE)

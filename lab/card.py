@@ -24,12 +24,13 @@ from configs.compose import CONFIG_DIR, ConfigError
 from credit.declare import declaration_of
 from credit.signals import SIGNALS
 from credit.strategy import Strategy
-from lab.bench.jobs import BenchJob, Spec, run_jobs, specs_of, split_arguments
+from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
 from lab.bench.summary import YARDSTICK
 from lab.measure.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
 from lab.measure.estimate import Budget
 from lab.measure.invariances import invariances
 from lab.measure.metrics import nothing_learned
+from userio.commands import asks_for_help
 from userio.tracebacks import tell
 from userio.words import word_of
 
@@ -69,13 +70,23 @@ COSTS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the pages; 1 if a declaration was found wrong, 2 on bad input."""
     parser = argparse.ArgumentParser(
-        prog="python -m lab.card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m lab.card",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="credit=..., out=docs/strategies, jobs=2")
     parser.add_argument("--all", action="store_true", help="every strategy in configs/credit/")
+    parser.add_argument(
+        "--help", "-h", action="store_true", help="this; --help credit=value: the settings of one choice"
+    )
     parser.add_argument("--config-dir", action="append", default=[], help="a folder of your own with credit/*.yaml")
-    given = parser.parse_intermixed_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if asks_for_help(arguments):
+            print(help_with_choices(parser, arguments))
+            return 0
+        given = parser.parse_intermixed_args(arguments)
         settings, overrides = split_arguments(given.overrides)
         if given.all == bool(overrides):
             raise ValueError("say either credit=<name> or --all.")

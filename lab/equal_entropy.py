@@ -234,7 +234,11 @@ def rounded(rows: list[dict]) -> list[dict]:
 
 
 if __name__ == "__main__":
+    from userio.commands import asks_for_help
     from userio.terminal import steady_output
 
     steady_output()
-    main(sys.argv[1:])
+    if asks_for_help(sys.argv[1:]):
+        print(__doc__)
+    else:
+        main(sys.argv[1:])

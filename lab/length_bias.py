@@ -2,6 +2,10 @@
 
     python -m lab.length_bias [weight=seq_mean ...] [out=FOLDER]
 
+    weight=NAME     a weight of configs/credit/weight, "length_power gamma=0.5" with its settings; several may be given;
+                    left out: all of them. `--help weight=length_power` shows its settings
+    out=FOLDER      for length_bias.md and length_bias.json
+
 The optimum of a weighted likelihood over all conditionals is q(v|h) proportional to sum over texts x that continue hv
 of p(x) w[x, t]. With w the same for every token it is the data's own conditional. With w = 1 / length it over-weights
 what ends soon: q(v|h) is proportional to p(v|h) E[1 / length | h, v].
@@ -179,7 +183,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    from userio.commands import asks_for_help
     from userio.terminal import steady_output
 
     steady_output()
-    main(sys.argv[1:])
+    if asks_for_help(sys.argv[1:]):
+        from configs.fields.help import help_of_choices
+
+        print(help_of_choices("train_sft", sys.argv[1:]) or __doc__)
+    else:
+        main(sys.argv[1:])

@@ -3,6 +3,15 @@
     python -m lab.temperature        an enumerable world: exact curves, and every sampler's distance and cost
     python -m lab.temperature model=embedded task=chain [tau=0.9,0.7,0.5] [sampler=smc,mh] [out=FOLDER]
 
+    tau=1.0,0.8,0.6,0.5,0.4     temperatures
+    sampler=token,smc,mh        of a model: those of `python sample.py --help`
+    samples=32 prompts=8        texts for each prompt, and prompts (of a model)
+    max_length=64               longest text in tokens; left out: what the task suggests
+    out=runs/temperature        where the picture and the table go
+    seed=0                      of the texts
+
+With a model, every setting of `sample.py` may be given; `--help task=jsonl` shows those of one choice.
+
 The picture: mean log-probability of a text (its likelihood) against the entropy of what is written (its diversity),
 both in nats. Among all ways to write with a given entropy, sequence temperature has the highest mean log-probability
 (it maximises E[log p] + H / alpha), so its curve is the upper edge of what is possible; how far token temperature
@@ -352,7 +361,13 @@ def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]
 
 
 if __name__ == "__main__":
+    from userio.commands import asks_for_help
     from userio.terminal import steady_output
 
     steady_output()
-    main(sys.argv[1:])
+    if asks_for_help(sys.argv[1:]):
+        from configs.fields.help import help_of_choices
+
+        print(help_of_choices("sample", sys.argv[1:]) or __doc__)
+    else:
+        main(sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent.parent
@@ -18,3 +19,7 @@ def as_installed(text: str) -> str:
     text = re.sub(rf"\bpython {_SCRIPT}", r"apportion \1", text)
     text = re.sub(rf"((?:accelerate launch|torchrun)\b[^`\n]*? ){_SCRIPT}", r"\1-m apportion.\2", text)
     return re.sub(r"(?<![\w/])configs/accelerate\b", '"$(apportion configs)"/accelerate', text)
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)

@@ -32,7 +32,7 @@ from compare.sweep.launch import REFUSED, Launch
 from configs.command_line.overrides import parse_overrides, with_paths
 from configs.compose import CONFIG_DIR
 from configs.fields.defaults import defaults_in, fields_of_command, wrong_types
-from configs.fields.help import lines_of
+from configs.fields.help import help_of_choices, lines_of
 from configs.fields.listing import settings_of_command
 from userio.commands import as_installed
 from userio.terminal import steady_output
@@ -294,7 +294,8 @@ def help_text() -> str:
         "The same command resumes a sweep. Every other key=value goes to the training command of each cell.",
         "docs/compare/sweeps.md has more. Settings of the sweep itself:", "",
         *lines_of(settings_of_command("sweep")), "",
-        "  --config-dir DIR   a folder of your own YAMLs, laid out like configs/",
+        "  --config-dir DIR     a folder of your own YAMLs, laid out like configs/",
+        "  --help GROUP=CHOICE  the settings of one choice of the training command, as in --help task=jsonl",
     ]  # fmt: skip
     return as_installed("\n".join(lines))
 
@@ -313,7 +314,8 @@ def main() -> int:
     console = Console(highlight=False)
     try:
         if given.help or not given.overrides:
-            print(help_text())
+            asked = help_of_choices("train_grpo", given.overrides, given.config_dir) if given.help else ""
+            print(asked or help_text())
             return 0
         if strange:
             raise ValueError(_said_of(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Stands between the sweep and one cell: nothing of the cell outlives the sweep.
 
-    python guard.py LOCK LOG -- COMMAND...        (started by compare/sweep/engine.py with a pipe as its standard input)
+    python supervisor.py LOCK LOG -- COMMAND...        (started by compare/sweep/engine.py with a pipe as its standard input)
 
 Holds the cell's lock, sends the command's output to the log, and returns the command's exit code. When the pipe closes,
 because the sweep closed it or because it was killed in whatever way, the command and all its descendants are stopped:
@@ -83,4 +83,6 @@ def _default_signals() -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv[1:2]):
+        raise SystemExit(print(__doc__))
     raise SystemExit(main(sys.argv[1:]))

@@ -36,24 +36,48 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
     Raises:
         ConfigError: no such choice.
     """
+    if asked := help_of_choices(name, words, config_dirs):
+        return asked
     folders = [Path(folder).expanduser() for folder in config_dirs]
     groups = groups_of(name)
-    asked = [(word.key, word.text) for word in map(word_of, words) if word.key in groups]
-    if asked:
-        return "\n\n".join(_of_one(name, group, choice, folders) for group, choice in asked)
     lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", "", f"  {example} [key=value ...]", ""]
-    lines += ["Choices (group=choice):"]
-    for group, default in groups.items():
-        choices = choices_of(name, group, folders)
-        width = max(map(len, choices), default=0)
-        lines += ["", f"  {group}=" + (f"    (default: {default})" if default else "")]
-        lines += [f"    {choice:<{width}}  {meaning}" for choice, meaning in choices.items()]
-    lines += ["", "Settings of the command (key=default):", "", *lines_of(settings_of_command(name))]
+    lines += [
+        list_of_choices(name, config_dirs),
+        "",
+        "Settings of the command (key=default):",
+        "",
+        *lines_of(settings_of_command(name)),
+    ]
     lines += ["", "Settings that come with the choices (key=default):"]
     for group in groups:
         for who, settings in blocks(group, list(choices_of(name, group, folders)), folders):
             lines += ["", f"  {group}={'|'.join(who)}", *lines_of(settings, "    ")]
     return "\n".join([*lines, "", *WAYS])
+
+
+def help_of_choices(name: str, words: Sequence[str], config_dirs: Sequence[str] = ()) -> str:
+    """The settings of those choices alone that stand beside `--help`, as task=jsonl; "" where none does.
+
+    Raises:
+        ConfigError: no such choice.
+    """
+    folders = [Path(folder).expanduser() for folder in config_dirs]
+    groups = groups_of(name)
+    asked = [
+        (word.key, choice) for word in map(word_of, words) if word.key in groups for choice in word.text.split(",")
+    ]
+    return "\n\n".join(_of_one(name, group, choice, folders) for group, choice in asked)
+
+
+def list_of_choices(name: str, config_dirs: Sequence[str] = ()) -> str:
+    """Every group of a command with what can be chosen there."""
+    lines = ["Choices (group=choice):"]
+    for group, default in groups_of(name).items():
+        choices = choices_of(name, group, [Path(folder).expanduser() for folder in config_dirs])
+        width = max(map(len, choices), default=0)
+        lines += ["", f"  {group}=" + (f"    (default: {default})" if default else "")]
+        lines += [f"    {choice:<{width}}  {meaning}" for choice, meaning in choices.items()]
+    return "\n".join(lines)
 
 
 def groups_of(name: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ A table in another page stands between `<!-- settings: task=jsonl -->` and `<!--
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -87,9 +88,13 @@ def _at_place(place: str) -> list[Setting]:
 
 
 if __name__ == "__main__":
+    from userio.commands import asks_for_help
     from userio.terminal import steady_output
 
     steady_output()
+    if asks_for_help(sys.argv[1:]):
+        print(__doc__)
+        raise SystemExit
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
         print(path)

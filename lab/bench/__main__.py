@@ -24,12 +24,13 @@ from pathlib import Path
 
 import torch
 
-from lab.bench.jobs import BenchJob, Spec, run_jobs, specs_of, split_arguments
+from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
 from lab.bench.picture import draw
 from lab.bench.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
 from lab.exact.worlds import CATALOGUE, world
 from lab.measure.declarations import ROUNDING_BIAS
 from lab.measure.metrics import WORST_BIAS, nothing_learned
+from userio.commands import asks_for_help
 from userio.tracebacks import tell
 
 SMALL = ("tiny", "tiny_turn")
@@ -41,15 +42,25 @@ FULL_LAG = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench; 1 if a declaration was found wrong, 2 on bad input."""
     parser = argparse.ArgumentParser(
-        prog="python -m lab.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m lab.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="credit=..., worlds=a,b, group=4, out=lab_out, ..."
     )
     parser.add_argument("--full", action="store_true", help="all worlds, both policies, large samples, off-policy too")
+    parser.add_argument(
+        "--help", "-h", action="store_true", help="this; --help credit=value: the settings of one choice"
+    )
     parser.add_argument("--config-dir", action="append", default=[], help="a folder of your own with credit/*.yaml")
-    given = parser.parse_intermixed_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if asks_for_help(arguments):
+            print(help_with_choices(parser, arguments))
+            return 0
+        given = parser.parse_intermixed_args(arguments)
         return bench(given.overrides, given.config_dir, given.full)
     except ValueError as error:
         return tell("lab.bench", error)

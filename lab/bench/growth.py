@@ -6,6 +6,7 @@ Prints the tables of docs/credit/lab.md. One thread; a few minutes.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Callable
 
@@ -87,7 +88,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from userio.commands import asks_for_help
     from userio.terminal import steady_output
 
     steady_output()
-    main()
+    if asks_for_help(sys.argv[1:]):
+        print(__doc__)
+    else:
+        main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import itertools
 import multiprocessing
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from configs.compose import compose_strategy, config_choices
+from configs.fields.help import help_of_choices, list_of_choices
 from credit.strategy import Strategy
 from lab.exact.quantities import climb
 from lab.measure.critics import CRITICS
@@ -78,6 +80,15 @@ def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise ValueError(f"`{key}` is no setting.{hint} There is: credit, {', '.join(SETTINGS)}.")
     return settings, overrides
+
+
+def help_with_choices(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
+    """The help of a lab command: all of it with the strategies there are, or, of `--help credit=value`, that one alone."""
+    folders = parser.parse_known_args([word for word in arguments if word not in ("-h", "--help")])[0].config_dir
+    words = [word for word in arguments if word_of(word).value is not None]
+    return (
+        help_of_choices("strategy", words, folders) or f"{parser.format_help()}\n{list_of_choices('strategy', folders)}"
+    )
 
 
 def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), critics: str = "") -> list[Spec]:
