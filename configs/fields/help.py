@@ -28,6 +28,12 @@ WAYS = [
     "  --dry-run            say what a training command would do (steps, tokens, memory), and stop",
     "  --cfg job            print the whole configuration, composed, and stop",
 ]
+# What the loop refuses although its groups have it: group -> choices; and settings by how they begin.
+_NOT_IN_LOOP = {
+    "credit/critic": ("adapter", "separate"),
+    "reward": ("judge", "own_likelihood"),
+}
+_NOT_SET_IN_LOOP = ("reward.guard.", "model.peft", "model.merge_adapter")
 
 
 def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> str:
@@ -51,8 +57,9 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
     lines += ["", "Settings that come with the choices (key=default):"]
     for group in groups:
         for who, settings in blocks(group, list(choices_of(name, group, folders)), folders):
-            lines += ["", f"  {group}={'|'.join(who)}", *lines_of(settings, "    ")]
-    return "\n".join([*lines, "", *WAYS])
+            lines += ["", f"  {group}={'|'.join(who)}", *lines_of(_taken(name, settings), "    ")]
+    ways = [way for way in WAYS if "--dry-run" not in way or name.startswith("train")]
+    return "\n".join([*lines, "", *ways])
 
 
 def help_of_choices(name: str, words: Sequence[str], config_dirs: Sequence[str] = ()) -> str:
@@ -85,7 +92,8 @@ def groups_of(name: str) -> dict[str, str]:
     pairs = _pairs(yaml_of("", name))
     inner = [str(path.relative_to(CONFIG_DIR)) for path in sorted(CONFIG_DIR.rglob("*")) if path.is_dir()]
     tops = {group: choice for group, choice in pairs.items() if "/" not in group}
-    return {group: pairs.get(group) or "" for group in inner if group.split("/")[0] in tops}
+    groups = {group: pairs.get(group) or "" for group in inner if group.split("/")[0] in tops}
+    return {group: choice for group, choice in groups.items() if name != "loop" or group != "model/peft"}
 
 
 def choices_of(name: str, group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
@@ -95,7 +103,16 @@ def choices_of(name: str, group: str, folders: Sequence[Path] = ()) -> dict[str,
         shipped = {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")} - {_pairs(yaml_of("", name))[group]}
         choices = {choice: meaning for choice, meaning in choices.items() if choice not in shipped}
     others = {f"{command}.py" for command in COMMANDS if command != name}
-    return {choice: meaning for choice, meaning in choices.items() if meaning.split(":")[0] not in others}
+    refused = _NOT_IN_LOOP.get(group, ()) if name == "loop" else ()
+    return {
+        choice: meaning
+        for choice, meaning in choices.items()
+        if meaning.split(":")[0] not in others and choice not in refused
+    }
+
+
+def _taken(name: str, settings: Iterable[Setting]) -> list[Setting]:
+    return [one for one in settings if name != "loop" or not one.key.startswith(_NOT_SET_IN_LOOP)]
 
 
 def lines_of(settings: Iterable[Setting], indent: str = "  ") -> list[str]:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from configs.compose import CONFIG_DIR, ConfigError, compose_config, config_choices
 from configs.fields.declared import OPAQUE, REQUIRED, fields_of
 from configs.fields.defaults import COMMANDS, PLACES, fields_of_command, fields_of_place
-from configs.fields.help import choices_of, groups_of, help_of
+from configs.fields.help import choices_of, groups_of, help_of, help_of_choices, list_of_choices
 from configs.fields.listing import settings_of_choice, settings_of_command, shown
 from configs.fields.page import pages
 from trainers.command.cli import compose_command, help_text
@@ -247,6 +247,8 @@ def test_help_has_every_setting_once_with_its_default_and_its_sentence(verb):
     for group in groups_of(verb):
         for choice in choices_of(verb, group):
             wanted |= {(one.key, one.text, "") for one in settings_of_choice(group, choice)}
+    if verb == "loop":  # see below
+        wanted = {one for one in wanted if not one[0].startswith(("reward.guard", "model.peft", "model.merge"))}
     assert len(wanted) > 20
     for key, sentence, default in wanted:
         line = rf"(?<!\S){re.escape(f'{key}={default}')}\S*(?: \([^()]*\))* {re.escape(sentence)}"
@@ -260,6 +262,22 @@ def test_help_shows_no_list_of_hydras_and_no_choice_that_the_command_refuses():
     assert "lhts " not in help_text("train_sft").split("trainer=")[1].split("Settings")[0]
     assert "length_bias" not in help_text("train_grpo") and "doors" in choices_of("train_grpo", "experiment")
     assert not choices_of("train_lhts", "experiment")
+
+
+def test_the_loop_shows_nothing_that_it_refuses():
+    text = help_text("loop")
+    assert "reward.guard" not in text and "model.peft" not in text and "--dry-run" not in text
+    refused = {"judge", "own_likelihood", "adapter", "separate"}
+    shown = {choice for group in groups_of("loop") for choice in choices_of("loop", group)}
+    there = {choice for group in ("reward", "credit/critic") for choice in choices_of("train_grpo", group)}
+    assert refused <= there and not refused & shown and {"head", "ridge", "math"} <= shown
+
+
+def test_a_strategy_alone_is_helped_with_as_the_lab_needs_it():
+    assert "credit.spread.lambda_=1.0" in help_of_choices("strategy", ["worlds=tiny", "credit=value,rloo"])
+    assert help_of_choices("strategy", ["worlds=tiny"]) == "" and "  credit/critic=" in list_of_choices("strategy")
+    with pytest.raises(ConfigError, match="Did you mean `rloo`"):
+        help_of_choices("strategy", ["credit=rlo"])
 
 
 def test_help_of_one_choice_shows_it_alone():

@@ -75,7 +75,7 @@ def test_a_word_that_is_no_setting_is_told_how_settings_are_written(word):
         ("train_grpo", ["+foo=1"], "There is seed, runs"),
         ("train_grpo", ["++sed=1"], "Did you mean `seed`"),
         ("train_grpo", ["+learning_rate=1"], "Did you mean `trainer.learning_rate`"),
-        ("train_grpo", ["learning_rate=1"], "Did you mean `trainer.learning_rate`"),
+        ("train_grpo", ["learning_rate=1"], "Write trainer.learning_rate=1"),
         ("train_grpo", ["output_dir=x"], "run_dir"),
         ("train_grpo", ["++record.evry=1"], "Did you mean `record.every`"),
         ("train_grpo", ["+reward.func=[a.py:f]"], "Did you mean `reward.funcs`"),

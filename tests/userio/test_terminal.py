@@ -107,6 +107,40 @@ def test_every_command_steadies_its_output_first():
         assert "steady_output()" in code or "run_verb(" in code or verbs, path  # both steady it themselves
 
 
+def _modules() -> list[str]:
+    """What `python -m` takes: commands of the packages."""
+    names = [
+        path.relative_to(ROOT).with_suffix("") for path in commands_of_the_house() if "/" in str(path.relative_to(ROOT))
+    ]
+    return [".".join(name.parts).removesuffix(".__main__") for name in names if name.parts[0] != "benchmarks"]
+
+
+def test_every_module_that_is_a_command_looks_for_help():
+    assert len(_modules()) > 15
+    for name in _modules():
+        place = ROOT.joinpath(*name.split("."))
+        text = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text(encoding="utf-8")
+        assert any(way in text for way in ("asks_for_help", "argparse", '"--help"', "run_verb(", "apportion.verbs")), (
+            name
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [*_modules(), "train_grpo.py", "train_sft.py", "train_lhts.py", "sample.py", "sweep.py"]
+)
+def test_help_of_every_command_runs_nothing(name, tmp_path):
+    """A second or two on an idle core; text on standard output, nothing on standard error, no file."""
+    command = [str(ROOT / name)] if name.endswith(".py") else ["-m", name]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for flag in ("--help", "-h"):
+        done = subprocess.run(
+            [sys.executable, *command, flag], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and not done.stderr and len(done.stdout) > 100, done.stderr
+        assert "defaults:" not in done.stdout and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.slow if c[0] == "-m" else ()) for c in COMMANDS])
 def test_help_into_a_pipe_nobody_reads_is_no_traceback(command, nobody):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
