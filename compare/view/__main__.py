@@ -2,15 +2,16 @@
 
     python -m compare.view runs/chain/uniform/seed0
     python -m compare.view runs/chain/uniform/seed0 credit=seq_norm,dr_grpo steps=last out=credit.html
+    python -m compare.view runs/chain/uniform/seed0 runs/chain/value/seed0    # two runs, on the prompts that both saw
     python -m compare.view runs/chain/uniform/seed0 --terminal rows=8
 
 Options (key=value):
     credit   strategies computed on the same completions, next to the recorded one (default: uniform, seq_norm, dr_grpo,
              less the run's own);
              one with changes of its own in quotes: credit='dr_grpo credit/weight=seq_mean,uniform'
-    steps    all, last, or numbers: steps=1,51 (default: at most 12, spread over the run)
+    steps    all, last, or numbers: steps=1,51 (default: at most 50, spread over the run)
     rows     at most so many completions in the terminal
-    out      the page (default: <run>/credit.html)
+    out      the page (default: credit.html in the run, the first of two)
     --config-dir DIR   your own YAMLs, as for training
 The run folder is read as data: nothing that its files name is imported, called or looked up. Code runs for the strategies
 of this command line only (credit=, --config-dir).
@@ -21,7 +22,7 @@ sample, the same factor for every completion. docs/compare/viewer.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from compare.untrusted import read_object, write_file
-from compare.view.data import RecordRow, find_records, read_record, view_of_step
+from compare.view.data import RecordRow, find_records, read_record
 from compare.view.page import page
+from compare.view.run import curves_of, facts_of
+from compare.view.steps import view_of_step
 from configs.compose import compose_config, make_strategy
 from credit import Strategy
 from userio.visible import visible
 from userio.words import check_option, is_path, word_of
 
 DEFAULT_CREDIT = ("uniform", "seq_norm", "dr_grpo")
-DEFAULT_STEPS = 12
+DEFAULT_STEPS = 50
 _KEYS = ("credit", "steps", "rows", "out")
 
 
@@ -46,6 +49,7 @@ class Request:
     """A parsed command line."""
 
     run: Path
+    other: Path | None = None  # compared with
     credit: list[str] | None = None
     steps: str = "some"
     rows: int | None = None
@@ -71,11 +75,11 @@ def parse(arguments: Sequence[str]) -> Request:
             chosen[key] = value
         else:
             folders.append(Path(argument))
-    if len(folders) != 1:
-        raise ValueError("Give one run folder: python -m compare.view runs/chain/uniform/seed0")
+    if len(folders) not in (1, 2):
+        raise ValueError("Give one run folder, or two to compare: python -m compare.view runs/chain/uniform/seed0")
     if "rows" in chosen and not (chosen["rows"].isdigit() and int(chosen["rows"]) > 0):
         raise ValueError(f"rows={chosen['rows']} must be a whole number from 1 on.")
-    request = Request(folders[0], terminal=terminal, config_dirs=dirs, steps=chosen.get("steps", "some"))
+    request = Request(folders[0], *folders[1:], terminal=terminal, config_dirs=dirs, steps=chosen.get("steps", "some"))
     if "credit" in chosen:
         request.credit = [name.strip() for name in chosen["credit"].split(",") if name.strip()]
     request.rows = int(chosen["rows"]) if "rows" in chosen else None
@@ -84,26 +88,53 @@ def parse(arguments: Sequence[str]) -> Request:
 
 
 def build_view(request: Request) -> dict[str, Any]:
-    """Everything the page or the terminal shows, ready for JSON.
+    """Everything the page or the terminal shows, ready for JSON: title, facts and curves of the run, and "steps", made one at
+    a time as they are asked for: hundreds need not fit into memory. "other" is the same of the run it is compared with.
 
     Raises:
         ValueError: no records, no such step, or no such strategy.
     """
-    files = find_records(request.run)
-    steps = _readable({step: files[step] for step in choose_steps(list(files), request.steps)})
-    own = {row.get("strategy") for rows in steps.values() for row in rows}
-    names = [name for name in DEFAULT_CREDIT if name not in own] if request.credit is None else request.credit
-    critic = critic_of(request.run)
-    strategies = {name: _maker(name, request.config_dirs, critic) for name in names}
-    parts = request.run.resolve().parts
+    view, *others = [_view_of_run(run, request) for run in (request.run, request.other) if run is not None]
+    return view | {"other": others[0] if others else None}
+
+
+def _view_of_run(run: Path, request: Request) -> dict[str, Any]:
+    files = find_records(run)
+    wanted = choose_steps(list(files), request.steps)
+    critic = critic_of(run)
+    names = DEFAULT_CREDIT if request.credit is None else request.credit
+    makers = {name: _maker(name, request.config_dirs, critic) for name in names}
+    parts = run.resolve().parts
     return {
         "title": visible("/".join(parts[-3:] if parts[-1].startswith("seed") else parts[-1:])),
-        "steps": [view_of_step(step, rows, strategies) for step, rows in steps.items()],
+        "facts": facts_of(run),
+        "curves": curves_of(run),
+        "steps": _steps({step: files[step] for step in wanted}, makers, request.credit is None),
     }
 
 
+def _steps(
+    files: dict[int, Path], makers: dict[str, Callable[[], Strategy]], skip_own: bool
+) -> Iterator[dict[str, Any]]:
+    """The view of each file that can be read; broken ones are named and left out, unless all are."""
+    broken, shown = [], 0
+    for step, path in files.items():
+        try:
+            rows: list[RecordRow] = read_record(path)
+        except ValueError as error:
+            broken.append(str(error))
+            continue
+        own = {row.get("strategy") for row in rows} if skip_own else set()
+        shown += 1
+        yield view_of_step(step, rows, {name: make for name, make in makers.items() if name not in own})
+    if broken and not shown:
+        raise ValueError(broken[0])
+    for line in broken:
+        print(f"compare.view: {visible(line)}", file=sys.stderr)
+
+
 def choose_steps(recorded: list[int], wanted: str) -> list[int]:
-    """`all`, `last`, `some` (at most twelve, evenly spread, first and last among them), or a list of numbers."""
+    """`all`, `last`, `some` (at most fifty, evenly spread, first and last among them), or a list of numbers."""
     if wanted == "all":
         return recorded
     if wanted == "last":
@@ -118,21 +149,6 @@ def choose_steps(recorded: list[int], wanted: str) -> list[int]:
         raise ValueError(f"steps={wanted}: all, last, or numbers like steps=1,51.") from None
     if absent := [step for step in steps if step not in recorded]:
         raise ValueError(f"Step {absent[0]} was not recorded. Recorded: {', '.join(map(str, recorded))}.")
-    return steps
-
-
-def _readable(files: dict[int, Path]) -> dict[int, list[RecordRow]]:
-    """The rows of each file; broken ones are named and left out, unless all are."""
-    steps, broken = {}, []
-    for step, path in files.items():
-        try:
-            steps[step] = read_record(path)
-        except ValueError as error:
-            broken.append(str(error))
-    if broken and not steps:
-        raise ValueError(broken[0])
-    for line in broken:
-        print(f"compare.view: {visible(line)}", file=sys.stderr)
     return steps
 
 
@@ -171,20 +187,16 @@ def main(arguments: Sequence[str]) -> int:
         if request.terminal:
             request.steps = "last" if request.steps == "some" else request.steps
         view = build_view(request)
-    except (ValueError, OSError) as error:
-        print(f"compare.view: {visible(str(error))}", file=sys.stderr)
-        return 2
-    if request.terminal:
-        from rich.console import Console
+        if request.terminal:
+            from rich.console import Console
 
-        from compare.view.terminal import print_view
+            from compare.view.terminal import print_view
 
-        print_view(view, Console(), request.rows)
-        return 0
-    out = request.out or request.run / "credit.html"
-    try:
+            print_view(view, Console(), request.rows)
+            return 0
+        out = request.out or request.run / "credit.html"
         write_file(out, page(view))
-    except OSError as error:
+    except (ValueError, OSError) as error:
         print(f"compare.view: {visible(str(error))}", file=sys.stderr)
         return 2
     print(visible(str(out)))

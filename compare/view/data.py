@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from compare.untrusted import check_folder
 from credit import Credit, Rollout, Strategy
 from trainers.run.records import READABLE, REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
-from userio.visible import visible
 
 RecordRow = dict[str, Any]
 RECORDED = "recorded"
@@ -25,7 +24,6 @@ _LIVE = {
     "entropies_BT": "entropies",
     "values_BT": "values",
 }
-_EXTRAS = {"logp": "policy_logps", "entropy": "entropies", "value": "values"}
 
 
 def find_records(run: str | Path) -> dict[int, Path]:
@@ -90,13 +88,19 @@ def rollout_of(rows: Sequence[RecordRow]) -> Rollout:
     weights = rows[0].get("reward_weights")
     learns = [row.get("learns") or [True] * len(row["tokens"]) for row in rows]
     longest = max((sum(mask) for mask in learns), default=0)
-    has_ids = all(row.get("token_ids") is not None for row in rows)
+    tokens = {name: [row.get(name) for row in rows] for name in ("token_ids", "span_rewards", "kl_rewards")}
+    ids_BT, spans_BT, kl_BT = (
+        _padded(lists, length) if None not in lists else None  # one number a token, of every row or of none
+        for lists in tokens.values()
+    )
     return Rollout(
         rewards_B=torch.tensor([_nan(row.get("reward")) for row in rows], dtype=torch.float64),
         group_B=torch.tensor([row["group"] for row in rows]),
         mask_BT=_padded(learns, length).bool(),
         max_length=max(rows[0].get("max_length") or 0, longest, 1),
-        token_ids_BT=_padded([row["token_ids"] for row in rows], length).long() if has_ids else None,
+        token_ids_BT=None if ids_BT is None else ids_BT.long(),
+        span_rewards_BT=spans_BT,
+        kl_rewards_BT=kl_BT,
         rewards_BK=torch.tensor([[_nan(row[f"reward/{n}"]) for n in reward_names] for row in rows], dtype=torch.float64)
         if reward_names
         else None,
@@ -117,63 +121,12 @@ def credit_of(strategy: Strategy, rows: Sequence[RecordRow]) -> tuple[list[list[
         length = rollout.mask_BT.shape[1]
         signals: dict[str, Any] = rollout.signals() | {"advantages_B": credit.advantages_B}
         for signal, column in _LIVE.items():
-            if all(row.get(column) is not None for row in rows):
-                signals[signal] = _padded([row[column] for row in rows], length)
+            lists = [_filled(row, column) for row in rows]
+            if None not in lists:
+                signals[signal] = _padded(lists, length)
         advantages_BT = strategy.live_advantages(signals)
     sizes = [len(row["tokens"]) for row in rows]
     return _rows(advantages_BT, sizes), _rows(credit.weights_BT, sizes)
-
-
-def view_of_step(
-    step: int, rows: Sequence[RecordRow], strategies: Mapping[str, Callable[[], Strategy]]
-) -> dict[str, Any]:
-    """One recorded step as JSON-ready data, all text made visible by `visible`. Groups in which no strategy gives credit
-    (all completions equally good) come last.
-
-    A strategy that cannot be computed on these rows is left out, with the reason under "failed".
-    """
-    credits: dict[str, tuple[list, list]] = {
-        f"{RECORDED}: {rows[0].get('strategy') or 'this run'}": (
-            [r["credit"] for r in rows],
-            [r["weight"] for r in rows],
-        )
-    }
-    failed = {}
-    for name, make in strategies.items():
-        try:
-            credits[name] = credit_of(make(), rows)
-        except ValueError as error:
-            failed[name] = visible(str(error))
-    groups: dict[int, dict[str, Any]] = {}
-    for i, row in enumerate(rows):
-        group = groups.setdefault(
-            row["group"], {"group": row["group"], "prompt": visible(row.get("prompt") or ""), "rows": []}
-        )
-        group["rows"].append(
-            {
-                "tokens": [visible(token) for token in row["tokens"]],
-                "learns": [int(bool(x)) for x in row.get("learns") or [True] * len(row["tokens"])],
-                "reward": _number(row.get("reward")),
-                "advantage": _number(row.get("advantage")),
-                "rewards": [_number(row[f"reward/{name}"]) for name in reward_columns(rows)],
-                "A": [_numbers(advantages[i]) for advantages, _ in credits.values()],
-                "w": [_numbers(weights[i]) for _, weights in credits.values()],
-                **{key: _numbers(row[column]) for key, column in _EXTRAS.items() if row.get(column) is not None},
-            }
-        )
-    return {
-        "step": step,
-        "strategies": [visible(name) for name in credits],
-        "failed": failed,
-        "rewards": [visible(name) for name in reward_columns(rows)],
-        "batch": {"rows": rows[0].get("batch_rows"), "shown": len(rows)},
-        "groups": sorted(groups.values(), key=lambda group: not _has_credit(group)),
-    }
-
-
-def _has_credit(group: Mapping[str, Any]) -> bool:
-    columns = ((a, w) for row in group["rows"] for a, w in zip(row["A"], row["w"], strict=True))
-    return any(x and y for a, w in columns for x, y in zip(a, w, strict=True))
 
 
 def reward_columns(rows: Sequence[RecordRow]) -> list[str]:
@@ -192,10 +145,7 @@ def _nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _number(value: float | None) -> float | None:
-    """Four significant digits are more than a colour shows; null instead of NaN, which JSON does not have."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
-
-
-def _numbers(values: Iterable[float | None]) -> list[float | None]:
-    return [_number(value) for value in values]
+def _filled(row: RecordRow, column: str) -> Sequence[float] | None:
+    """A row that does not learn has nothing to say of its forward pass, and nothing reads it: 0 there."""
+    hidden = row.get(column) is None and column in row and not any(row.get("learns") or [True])
+    return [0.0] * len(row["tokens"]) if hidden else row.get(column)

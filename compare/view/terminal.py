@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 PLUS, MINUS = (116, 178, 229), (247, 164, 92)
+TOTALS = {"rows": "completions", "groups": "groups", "reward": "mean reward", "reward_sd": "its deviation",
+          "same": "groups without a difference", "length": "mean length", "truncated": "cut at their longest",
+          "entropy": "mean entropy", "gap": "mean |log-prob now - sampled|"}  # fmt: skip
 
 
 def print_view(view: dict[str, Any], console: Console, max_rows: int | None = None) -> None:
-    """Every completion of the last step of `view`, a line for each strategy. Text is never read as markup."""
-    step = view["steps"][-1]
-    console.print(Text(f"{view['title']}, step {step['step']}", style="bold"))
-    console.print(
-        Text.assemble(
-            "A\u00b7w: ", ("less", _style(-1.0)), " nothing ", ("more", _style(1.0)), ", each strategy on its own scale"
-        )
-    )
+    """Every completion of each step of `view`, a line for each strategy; then those of the run it is compared with, and the
+    totals side by side. Text is never read as markup."""
+    sides = []
+    for run in filter(None, (view, view.get("other"))):
+        for step in run["steps"]:
+            _print_step(run["title"], step, console, max_rows)
+            sides.append((f"{run['title']}, step {step['step']}", step["summary"]))
+    table = Table(title="totals" if len(sides) > 1 else None)
+    for name in ("", *(name for name, _ in sides)):
+        table.add_column(Text(name, overflow="fold"))
+    for key, name in TOTALS.items():
+        table.add_row(name, *(_number(summary[key]) for _, summary in sides))
+    console.print()
+    console.print(table)
+
+
+def _print_step(title: str, step: dict[str, Any], console: Console, max_rows: int | None) -> None:
+    console.print(Text(f"{title}, step {step['step']}", style="bold"))
+    legend = ("A\u00b7w: ", ("less likely", _style(-1.0)), " nothing ", ("more likely", _style(1.0)))
+    console.print(Text.assemble(*legend, " after the update; each strategy on its own scale; dim: not learned from"))
     for name, reason in step["failed"].items():
         console.print(Text(f"{name} cannot be shown: {reason}", style="yellow"))
     width = max(map(len, step["strategies"]))
-    limits = [_limit(step, column) for column in range(len(step["strategies"]))]
+    limits = [max(abs(limit["low"]), abs(limit["high"])) for limit in step["limits"]["Aw"]]
     shown = 0
     for group in step["groups"]:
         console.print()
-        console.print(Text(group["prompt"], style="bold"))
+        for line in _head(group):
+            console.print(line)
         for row in group["rows"]:
             if max_rows is not None and shown >= max_rows:
                 console.print(Text("more completions: rows=...", style="dim"))
                 return
             shown += 1
-            facts = [f"reward {_number(row['reward'])}"]
-            facts += [f"{name} {_number(value)}" for name, value in zip(step["rewards"], row["rewards"], strict=True)]
-            console.print(Text("  ".join([*facts, f"{len(row['tokens'])} tokens"]), style="dim"))
+            console.print(Text(_facts(row, step["rewards"]), style="dim"))
             for column, name in enumerate(step["strategies"]):
                 console.print(_line(name.ljust(width), row, column, limits[column]))
+
+
+def _head(group: dict[str, Any]) -> Iterator[Text]:
+    """The prompt, as a conversation where it is one, and the columns of the data set."""
+    for message in group["messages"] or []:
+        yield Text.assemble((f"{message['role']}: ", "bold"), message["text"])
+        for call in message.get("calls", ()):
+            yield Text(f"  {call['name']} {call['arguments']}", style="dim")
+    if not group["messages"]:
+        yield Text(group["prompt"], style="bold")
+    for name, value in group["columns"]:
+        yield Text.assemble((f"{name} ", "dim"), value if len(value) <= 300 else value[:299] + "\u2026")
+
+
+def _facts(row: dict[str, Any], rewards: list[str]) -> str:
+    facts = [f"reward {_number(row['reward'])}"]
+    facts += [f"{name} {_number(value)}" for name, value in zip(rewards, row["rewards"], strict=True)]
+    if row["advantage"] is not None:
+        facts.append(f"advantage {row['advantage']:+.3g}")
+    return "  ".join([*facts, f"{len(row['tokens'])} tokens", *(["cut"] if row["truncated"] else [])])
 
 
 def _line(name: str, row: dict[str, Any], column: int, limit: float) -> Text:
@@ -44,15 +80,9 @@ def _line(name: str, row: dict[str, Any], column: int, limit: float) -> Text:
     body = Text()
     for token, learns, a, w in zip(row["tokens"], row["learns"], row["A"][column], row["w"][column], strict=True):
         share = (a or 0.0) * (w or 0.0) / limit if limit else 0.0
-        body.append(token.replace("\n", "\u23ce"), style=_style(share) if learns else "strike dim")
+        body.append(token.replace("\n", "\u23ce"), style=_style(share) if learns else "dim italic")
     line.end = "\n"
     return Text.assemble(line, body)
-
-
-def _limit(step: dict[str, Any], column: int) -> float:
-    pairs = ((a or 0.0) * (w or 0.0) for g in step["groups"] for r in g["rows"]
-             for a, w in zip(r["A"][column], r["w"][column], strict=True))  # fmt: skip
-    return max((abs(value) for value in pairs), default=0.0)
 
 
 def _style(share: float) -> str:

@@ -17,7 +17,7 @@ from compare.report import __main__ as report
 from compare.untrusted import read_object, read_text, write_file
 from compare.view import __main__ as view
 from compare.view.data import find_records, read_record
-from support.records import HOSTILE, rows, write
+from support.records import HOSTILE, on_page, rows, write
 from support.reports import straight, write_run
 
 LAUGHS = "\n".join(
@@ -133,8 +133,8 @@ def test_broken_record_is_named_and_the_others_are_shown(kind, tmp_path, capsys)
     assert view.main([str(folder), "credit=uniform"]) == 0
     said = capsys.readouterr().err
     assert "step00000001.parquet cannot be shown" in said and said.count("\n") == 1
-    data = json.loads((folder / "credit.html").read_text().split('id="data">')[1].split("</script>")[0])
-    assert [step["step"] for step in data["steps"]] == [2]
+    (run,) = on_page((folder / "credit.html").read_text())
+    assert [step["step"] for step in run["steps"]] == [2]
     (folder / "records" / "step00000002.parquet").unlink()
     assert view.main([str(folder)]) == 2
 

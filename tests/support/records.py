@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +57,18 @@ def rows(tokens: list[list[str]], groups: list[int], rewards: list[float | None]
 def write(folder: Path, columns: dict, step: int = 1) -> Path:
     Recorder(folder / "records", every=1).record(step, columns)
     return folder
+
+
+def on_page(html: str) -> list[dict[str, Any]]:
+    """The runs of a page, each step with its groups, whether it stands there packed or plain."""
+    runs = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])["runs"]
+    for r, run in enumerate(runs):
+        for i, step in enumerate(run["steps"]):
+            kind, block = re.search(rf'type="([a-z/]+)" id="step-{r}-{i}">(.*?)</script>', html, re.S).groups()
+            step["groups"] = json.loads(
+                block if kind == "application/json" else gzip.decompress(base64.b64decode(block))
+            )
+    return runs
 
 
 def browser() -> str:

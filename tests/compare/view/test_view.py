@@ -6,6 +6,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -13,12 +14,17 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from compare.view import __main__ as cli
-from compare.view.data import credit_of, find_records, read_record, view_of_step
+from compare.view import page as view_page
+from compare.view import steps
+from compare.view.chat import columns_of, messages_of
+from compare.view.data import credit_of, find_records, read_record, rollout_of
 from compare.view.page import json_block, page
+from compare.view.run import curves_of
+from compare.view.steps import view_of_step
 from configs.compose import compose_config
 from credit import Strategy, spread, weight
 from credit.declare import declares
-from support.records import HOSTILE, rows, write
+from support.records import HOSTILE, on_page, rows, write
 from userio.visible import visible
 
 
@@ -64,12 +70,13 @@ class Scripts(HTMLParser):
             self.found.append(dict(attrs))
 
 
-def test_page_has_one_script_one_data_block_and_a_policy_that_names_their_hash(tmp_path):
+def test_page_has_one_script_blocks_of_data_and_a_policy_that_names_their_hash(tmp_path):
     folder = write(tmp_path, rows([HOSTILE], [0], [1.0], prompt=["</title><script>alert(1)</script>"]))
     html = page(cli.build_view(cli.Request(folder, credit=["uniform"])))
     parser = Scripts()
     parser.feed(html)
-    assert parser.found == [{"type": "application/json", "id": "data"}, {}]
+    blocks = [{"type": "application/json", "id": "data"}, {"type": "application/json", "id": "step-0-0"}]
+    assert parser.found == [*blocks, {}]
     assert {"img", "svg", "iframe", "form", "link"}.isdisjoint(parser.tags)
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
     assert "default-src 'none'" in policy and "unsafe" not in policy
@@ -85,10 +92,9 @@ def test_data_on_the_page_is_what_was_recorded(tmp_path):
         tmp_path, rows([["x", "</script>"], ["y"]], [3, 3], [0.25, None], **{"reward/f": [0.25, float("nan")]})
     )
     html = page(cli.build_view(cli.Request(folder, credit=[])))
-    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S)[1])
-    group = data["steps"][0]["groups"][0]
+    group = on_page(html)[0]["steps"][0]["groups"][0]
     assert group["rows"][0]["tokens"] == ["x", "</script>"]
-    assert (group["rows"][0]["A"], group["rows"][0]["w"]) == ([[0.5, 0.5]], [[0.25, 0.25]])
+    assert (group["rows"][0]["A"], group["rows"][0]["w"]) == ([0.5], [0.25])
     assert [row["reward"] for row in group["rows"]] == [0.25, None]
     assert [row["rewards"] for row in group["rows"]] == [[0.25], [None]]
 
@@ -162,7 +168,7 @@ def test_whole_batch_recorded_gives_the_recorded_credit_again(tmp_path):
 
 
 def test_some_steps_are_the_first_the_last_and_an_even_spread():
-    assert cli.choose_steps(list(range(1, 101)), "some")[::11] == [1, 100]
+    assert cli.choose_steps(list(range(1, 101)), "some")[:: cli.DEFAULT_STEPS - 1] == [1, 100]
     assert cli.choose_steps([1, 11], "some") == [1, 11]
     assert cli.choose_steps([5], "some") == [5]
     assert cli.choose_steps([1, 11, 21], "21,1") == [1, 21]
@@ -174,7 +180,7 @@ def test_some_steps_are_the_first_the_last_and_an_even_spread():
     ("arguments", "message"),
     [
         ([], "one run folder"),
-        (["a", "b"], "one run folder"),
+        (["a", "b", "c"], "one run folder, or two"),
         (["a", "rows=0"], "whole number"),
         (["a", "colour=red"], "credit, steps"),
         (["a", "--config-dir"], "needs a folder"),
@@ -201,8 +207,8 @@ def test_command_writes_the_page_and_leaves_out_the_runs_own_strategy(tmp_path, 
     columns = some_rows() | {"strategy": ["uniform"] * 4}
     folder = write(tmp_path, columns)
     assert cli.main([str(folder)]) == 0
-    data = json.loads(re.search(r'id="data">(.*?)</script>', (folder / "credit.html").read_text(), re.S)[1])
-    assert data["steps"][0]["strategies"] == ["recorded: uniform", "seq_norm", "dr_grpo"]
+    (run,) = on_page((folder / "credit.html").read_text())
+    assert run["steps"][0]["strategies"] == ["recorded: uniform", "seq_norm", "dr_grpo"]
 
 
 def test_terminal_shows_tokens_without_obeying_them(tmp_path, capsys):
@@ -211,3 +217,167 @@ def test_terminal_shows_tokens_without_obeying_them(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "\x1b[2J" not in out and "\x07" not in out
     assert "[bold]markup[/bold]" in out.replace("\n", "") and "[red]p[/red]" in out
+
+
+# ---- what the data set says, and what a step comes to ---------------------------------------------------------------
+
+CHAT = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "how many?\x1b"}]},
+    {"role": "assistant", "reasoning_content": "hm", "content": None,
+     "tool_calls": [{"function": {"name": "count", "arguments": {"of": "cats"}}}]},
+]  # fmt: skip
+
+
+def test_chat_and_columns_reach_the_page_with_the_answer_first(tmp_path):
+    more = {"messages": [json.dumps(CHAT)], "columns": [json.dumps({"source": "s", "n": 3, "answer": "4\u202e2"})]}
+    folder = write(tmp_path, rows([["a"]], [0], [1.0], **more))
+    (step,) = cli.build_view(cli.Request(folder, credit=[]))["steps"]
+    group = step["groups"][0]
+    assert group["columns"] == [["answer", "4\\u202e2"], ["source", "s"], ["n", "3"]]
+    assert group["messages"] == [
+        {"role": "system", "text": "be brief"},
+        {"role": "user", "text": "<image>\nhow many?\\x1b"},
+        {
+            "role": "assistant",
+            "text": "",
+            "thinking": "hm",
+            "calls": [{"name": "count", "arguments": '{"of": "cats"}'}],
+        },
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    JSON | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(("role", "content", "tool_calls", "name"), JSON)))
+)
+def test_whatever_stands_in_a_strangers_json_is_shown_or_left_out(value):
+    text = json.dumps(value)
+    for shown in (messages_of(text), columns_of(text), messages_of(text[1:]), columns_of("[" * 100_000)):
+        json.dumps(shown, allow_nan=False).encode()
+    for name, each in columns_of(text):
+        assert visible(name) == name and visible(each) == each
+
+
+def test_numbers_of_a_step_are_those_of_its_rows(tmp_path):
+    columns = rows([["a", "b"], ["c"], ["e"], ["g", "h", "i"]], [7, 7, 9, 9], [1.0, 0.0, 0.5, 0.5])
+    columns |= {
+        "learns": [[True, False], [True], [True], [True] * 3],
+        "truncated": [True, False, False, False],
+        "entropies": [[0.5, 9.0], [0.0], [1.0], [0.0, 0.0, 1.5]],
+        "policy_logps": [[-1.0, -9.0], [-2.0], [-1.0], [-1.0] * 3],
+        "sampler_logps": [[-1.5, 9.0], [-1.0], [-1.0], [-1.0] * 3],
+    }
+    (step,) = cli.build_view(cli.Request(write(tmp_path, columns), credit=[]))["steps"]
+    assert step["summary"] == {
+        "rows": 4, "groups": 2, "reward": 0.5, "reward_sd": 0.3536, "same": 0.5, "length": 1.5, "truncated": 0.25,
+        "masked": pytest.approx(1 / 7, abs=1e-4), "entropy": 0.5, "gap": 0.25,
+    }  # fmt: skip
+    assert step["limits"]["entropy"] == [{"low": 0.0, "high": 1.5, "least": 0.0, "most": 1.5}]
+    assert step["limits"]["gap"] == [{"low": -1.0, "high": 0.5, "least": -1.0, "most": 0.5}]
+    assert step["groups"][0]["rows"][0]["gap"] == [0.5, -18.0] and "ref" not in step["limits"]
+
+
+def test_one_far_number_does_not_take_the_scale_from_the_others():
+    from compare.view.totals import limits_of
+
+    row = {"learns": [1] * 1001, "A": [[0.1, -0.1] * 500 + [50.0]], "w": [[1.0] * 1001]}
+    (limit,) = limits_of([{"rows": [row]}], 1, [])["A"]
+    assert (limit["low"], limit["high"], limit["least"], limit["most"]) == (-0.1, 0.1, -0.1, 50.0)
+
+
+@given(st.lists(st.none() | st.floats() | st.floats(-1e3, 1e3), max_size=20))
+def test_numbers_are_shortened_to_four_digits(values):
+    for exact, shown in zip(values, steps.numbers(values), strict=True):
+        if exact is None or not np.isfinite(exact):
+            assert shown is None
+        elif abs(exact) > 1e-290:
+            assert shown == pytest.approx(exact, rel=6e-4) and len(f"{abs(shown):e}".split("e")[0].rstrip("0")) <= 6
+
+
+def test_format_one_is_still_read(tmp_path):
+    path = find_records(write(tmp_path, some_rows()))[1]
+    table = pq.read_table(path).replace_schema_metadata({"apportion_record_format": "1"})
+    pq.write_table(table, path)
+    (step,) = cli.build_view(cli.Request(tmp_path))["steps"]
+    assert step["groups"][0]["messages"] is None and step["groups"][0]["columns"] == []
+    assert step["summary"]["truncated"] is None and len(step["strategies"]) == 4
+
+
+def test_rows_that_trl_hid_cost_no_strategy_its_column(tmp_path):
+    columns = some_rows()
+    columns["policy_logps"] = [[-0.5] * 3, None, [-0.5] * 2, [-0.5] * 2]
+    columns["learns"][1] = [False]
+    rows_ = read_record(find_records(write(tmp_path, columns))[1])
+    advantages, _ = credit_of(Strategy(weight=weight.seq_sum, spread=surprise), rows_)
+    assert advantages[1] == [0.0] and advantages[0] == pytest.approx([-0.25] * 3)
+
+
+def test_span_rewards_are_lent_to_strategies_that_read_them(tmp_path):
+    earned = [[0.0, 1.0], [0.0, 0.0]]
+    columns = rows([["a", "b"], ["c", "d"]], [0, 0], [1.0, 0.0], span_rewards=earned)
+    rows_ = read_record(find_records(write(tmp_path, columns))[1])
+    assert rollout_of(rows_).span_rewards_BT.tolist() == earned
+    columns.pop("span_rewards")
+    assert rollout_of(read_record(find_records(write(tmp_path, columns))[1])).span_rewards_BT is None
+
+
+# ---- pages of many steps, and of two runs ----------------------------------------------------------------------------
+
+
+def test_large_steps_are_packed_and_come_back_whole(tmp_path, monkeypatch):
+    folder = write(tmp_path, rows([HOSTILE, ["x", "y"]], [0, 0], [1.0, 0.0]))
+    plain = on_page(page(cli.build_view(cli.Request(folder))))
+    monkeypatch.setattr(view_page, "PLAIN", 0)
+    html = page(cli.build_view(cli.Request(folder)))
+    assert 'type="text/plain" id="step-0-0"' in html and on_page(html) == plain
+    assert "pwned" not in html.split("<body", 1)[1]
+
+
+def test_steps_are_made_one_at_a_time(tmp_path):
+    """Hundreds of steps need not fit into memory: one that is never asked for is never read."""
+    for step in (1, 2):
+        write(tmp_path, some_rows(), step)
+    steps_ = cli.build_view(cli.Request(tmp_path, steps="all"))["steps"]
+    assert next(steps_)["step"] == 1
+    find_records(tmp_path)[2].write_bytes(b"broken")
+    assert list(steps_) == []
+
+
+def test_two_runs_stand_on_one_page_and_their_common_prompts_are_known(tmp_path, capsys):
+    for name, prompts in (("one", ["p", "q"]), ("two", ["q", "r"])):
+        write(tmp_path / name, rows([["a"], ["b"]], [0, 1], [1.0, 0.0], prompt=prompts))
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n{"step": 2, "reward": NaN}\n{"ste')
+        (tmp_path / name / "summary.json").write_text('{"credit": "mine", "commit": "\\u001b[2J"}')
+    assert cli.main([str(tmp_path / "one"), str(tmp_path / "two"), "credit=uniform"]) == 0
+    assert not (tmp_path / "two" / "credit.html").exists()
+    one, two = on_page((tmp_path / "one" / "credit.html").read_text())
+    assert (one["title"], two["title"]) == ("one", "two")
+    assert len(set(one["steps"][0]["prompts"]) & set(two["steps"][0]["prompts"])) == 1
+    assert one["curves"] == {"steps": [1, 2], "values": {"reward": [0.5, None]}}
+    assert one["facts"] == [["credit", "mine"], ["commit", "\\x1b[2J"]]
+    assert cli.main([str(tmp_path / "one"), str(tmp_path / "two"), "--terminal"]) == 0
+    said = capsys.readouterr().out
+    assert "one, step 1" in said and "two, step 1" in said and "totals" in said
+
+
+def test_long_metrics_are_thinned_to_means(tmp_path):
+    lines = "".join(json.dumps({"step": step, "reward": float(step % 2)}) + "\n" for step in range(1, 4001))
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    curves = curves_of(tmp_path)
+    assert len(curves["steps"]) == 400 and curves["steps"][-1] == 4000 and set(curves["values"]["reward"]) == {0.5}
+
+
+def test_terminal_shows_chat_columns_and_advantages(tmp_path, capsys):
+    more = {"messages": [json.dumps(CHAT)], "columns": [json.dumps({"answer": "42"})], "truncated": [True]}
+    folder = write(tmp_path, rows([["a"]], [0], [1.0], **more))
+    assert cli.main([str(folder), "--terminal", "credit=uniform"]) == 0
+    out = capsys.readouterr().out
+    assert "system: be brief" in out and "answer 42" in out and "advantage +0.5" in out and "cut" in out
+    assert "\x1b]" not in out and 'count {"of": "cats"}' in out
