@@ -48,9 +48,10 @@ def view_of_step(
         except ValueError as error:
             failed[name] = visible(str(error))
     groups: dict[int, dict[str, Any]] = {}
+    seen = {token: visible(token) for token in {token for row in rows for token in row["tokens"]}}
     for i, row in enumerate(rows):
         group = groups.get(row["group"]) or groups.setdefault(row["group"], _group(row))
-        group["rows"].append(_row(row, reward_columns(rows)))
+        group["rows"].append(_row(row, reward_columns(rows), seen))
         for key, place in (("A", 0), ("w", 1)):
             group["rows"][-1][key] = [numbers(lists[place][i]) for lists in credits.values()]
     ordered = sorted(groups.values(), key=lambda group: not _has_credit(group))
@@ -78,9 +79,9 @@ def _group(row: RecordRow) -> dict[str, Any]:
     }
 
 
-def _row(row: RecordRow, rewards: Sequence[str]) -> dict[str, Any]:
+def _row(row: RecordRow, rewards: Sequence[str], seen: Mapping[str, str]) -> dict[str, Any]:
     shown = {
-        "tokens": [visible(token) for token in row["tokens"]],
+        "tokens": [seen[token] for token in row["tokens"]],
         "learns": [int(bool(x)) for x in row.get("learns") or [True] * len(row["tokens"])],
         "reward": _number(row.get("reward")),
         "advantage": _number(row.get("advantage")),
@@ -106,6 +107,8 @@ def _number(value: float | None) -> float | None:
 def numbers(values: Iterable[float | None]) -> list[float | None]:
     """Four significant digits are more than a colour shows; null instead of NaN, which JSON does not have."""
     exact = np.array(list(values), dtype=float)
+    if len(exact) > 1 and (exact == exact[0]).all():
+        return numbers(exact[:1]) * len(exact)  # as credit often is
     fine = np.isfinite(exact)
     size = np.where(fine & (exact != 0), np.abs(exact), 1.0)
     places = np.clip(3 - np.floor(np.log10(size)), -300, 300)
@@ -113,4 +116,6 @@ def numbers(values: Iterable[float | None]) -> list[float | None]:
     with np.errstate(over="ignore", invalid="ignore"):
         short = np.round(np.where(fine, exact, 0.0) / down * up) / up * down
     short = np.where(np.isfinite(short), short, exact)
+    if fine.all():
+        return short.tolist()
     return [value if known else None for value, known in zip(short.tolist(), fine.tolist(), strict=True)]

@@ -137,10 +137,10 @@ function differences(a, b) {
   grid.append(head);
   for (const [key, name, form] of totals) {
     const line = element("tr"), [x, y] = [a.summary[key], b.summary[key]];
-    const change = x === null || y === null ? "" : form === share ? `${Math.round((y - x) * 100)} points` : show(short(y - x), true);
+    const change = x === null || y === null ? "" : form === share ? `${show(Math.round((y - x) * 100), true)} points` : show(short(y - x), true);
     const title = element("th", "", name);
     title.scope = "row";
-    line.append(title, element("td", "", form(x)), element("td", "", form(y)), element("td", "", ["rows", "groups"].includes(key) ? "" : change.replace("-", "\u2212")));
+    line.append(title, element("td", "", form(x)), element("td", "", form(y)), element("td", "", ["rows", "groups"].includes(key) ? "" : change));
     grid.append(line);
   }
   wrap.append(grid);

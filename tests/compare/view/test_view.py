@@ -333,9 +333,9 @@ def test_span_rewards_are_lent_to_strategies_that_read_them(tmp_path):
 
 def test_large_steps_are_packed_and_come_back_whole(tmp_path, monkeypatch):
     folder = write(tmp_path, rows([HOSTILE, ["x", "y"]], [0, 0], [1.0, 0.0]))
-    plain = on_page(page(cli.build_view(cli.Request(folder))))
+    plain = on_page(page(cli.build_view(cli.Request(folder, credit=[]))))
     monkeypatch.setattr(view_page, "PLAIN", 0)
-    html = page(cli.build_view(cli.Request(folder)))
+    html = page(cli.build_view(cli.Request(folder, credit=[])))
     assert 'type="text/plain" id="step-0-0"' in html and on_page(html) == plain
     assert "pwned" not in html.split("<body", 1)[1]
 
