@@ -32,7 +32,7 @@ from omegaconf import OmegaConf
 from compare.untrusted import read_object, write_file
 from compare.view.data import RecordRow, find_records, read_record
 from compare.view.page import page
-from compare.view.run import curves_of, facts_of
+from compare.view.run import run_curves, run_facts
 from compare.view.steps import view_of_step
 from configs.compose import compose_config, make_strategy
 from credit import Strategy
@@ -107,8 +107,8 @@ def _view_of_run(run: Path, request: Request) -> dict[str, Any]:
     parts = run.resolve().parts
     return {
         "title": visible("/".join(parts[-3:] if parts[-1].startswith("seed") else parts[-1:])),
-        "facts": facts_of(run),
-        "curves": curves_of(run),
+        "facts": run_facts(run),
+        "curves": run_curves(run),
         "steps": _steps({step: files[step] for step in wanted}, makers, request.credit is None),
     }
 

@@ -15,7 +15,7 @@ ANSWERS = ("answer", "final_answer", "reference_answer", "reference", "solution"
            "gold", "label", "chosen", "reward_model")  # fmt: skip
 
 
-def messages_of(text: str | None) -> list[dict[str, Any]] | None:
+def shown_messages(text: str | None) -> list[dict[str, Any]] | None:
     """[{"role", "text", "thinking"?, "calls"?: [{"name", "arguments"}]}], all visible; None if there is no such list."""
     messages = _parsed(text)
     if not isinstance(messages, list) or not messages or not all(isinstance(each, Mapping) for each in messages):
@@ -23,7 +23,7 @@ def messages_of(text: str | None) -> list[dict[str, Any]] | None:
     return [_message(message) for message in messages[:MOST]]
 
 
-def columns_of(text: str | None) -> list[list[str]]:
+def shown_columns(text: str | None) -> list[list[str]]:
     """[[name, value], ...], all visible, what looks like the reference answer first."""
     columns = _parsed(text)
     if not isinstance(columns, dict):

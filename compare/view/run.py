@@ -20,7 +20,7 @@ LONGEST = 2_000
 _CONFIG = ("credit", "task", "reward", "model", "trainer", "sampler", "seed")
 
 
-def facts_of(run: Path) -> list[list[str]]:
+def run_facts(run: Path) -> list[list[str]]:
     """[[name, text], ...]: what stands in summary.json and, one line for each part, in config.yaml. A broken file is no fact."""
     facts = []
     for file, names in ((SUMMARY, None), (CONFIG, _CONFIG)):
@@ -35,7 +35,7 @@ def facts_of(run: Path) -> list[list[str]]:
     return facts
 
 
-def curves_of(run: Path) -> dict[str, Any]:
+def run_curves(run: Path) -> dict[str, Any]:
     """{"steps": [...], "values": {name: [...]}} of metrics.jsonl; null where a step did not log a name."""
     try:
         columns = metric_columns(run / METRICS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.view.chat import columns_of, messages_of
+from compare.view.chat import shown_columns, shown_messages
 from compare.view.data import RecordRow, credit_of, reward_columns
 from compare.view.totals import limits_of, summary_of
 from credit import Strategy
@@ -73,8 +73,8 @@ def _group(row: RecordRow) -> dict[str, Any]:
     return {
         "group": row["group"],
         "prompt": visible(row.get("prompt") or ""),
-        "messages": messages_of(row.get("messages")),
-        "columns": columns_of(row.get("columns")),
+        "messages": shown_messages(row.get("messages")),
+        "columns": shown_columns(row.get("columns")),
         "rows": [],
     }
 

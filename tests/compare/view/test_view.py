@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from compare.view import __main__ as cli
 from compare.view import page as view_page
 from compare.view import steps
-from compare.view.chat import columns_of, messages_of
+from compare.view.chat import shown_columns, shown_messages
 from compare.view.data import credit_of, find_records, read_record, rollout_of
 from compare.view.page import json_block, page
-from compare.view.run import curves_of
+from compare.view.run import run_curves
 from compare.view.steps import view_of_step
 from configs.compose import compose_config
 from credit import Strategy, spread, weight
@@ -259,9 +259,9 @@ JSON = st.recursive(
 )
 def test_whatever_stands_in_a_strangers_json_is_shown_or_left_out(value):
     text = json.dumps(value)
-    for shown in (messages_of(text), columns_of(text), messages_of(text[1:]), columns_of("[" * 100_000)):
+    for shown in (shown_messages(text), shown_columns(text), shown_messages(text[1:]), shown_columns("[" * 100_000)):
         json.dumps(shown, allow_nan=False).encode()
-    for name, each in columns_of(text):
+    for name, each in shown_columns(text):
         assert visible(name) == name and visible(each) == each
 
 
@@ -370,7 +370,7 @@ def test_two_runs_stand_on_one_page_and_their_common_prompts_are_known(tmp_path,
 def test_long_metrics_are_thinned_to_means(tmp_path):
     lines = "".join(json.dumps({"step": step, "reward": float(step % 2)}) + "\n" for step in range(1, 4001))
     (tmp_path / "metrics.jsonl").write_text(lines)
-    curves = curves_of(tmp_path)
+    curves = run_curves(tmp_path)
     assert len(curves["steps"]) == 400 and curves["steps"][-1] == 4000 and set(curves["values"]["reward"]) == {0.5}
 
 
