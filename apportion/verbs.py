@@ -44,6 +44,11 @@ VERBS = {
         ("train_lhts", "trainers.run.likelihood:run_lhts", "trainers.run.likelihood:register_schema"),
     ),
     "sample": Verb("write texts", "trainers.command.cli:run_verb", ("sample", "trainers.run.sample:run_sample")),
+    "eval_model": Verb(
+        "measure models on held-out prompts",
+        "trainers.command.cli:run_verb",
+        ("eval_model", "trainers.run.eval_model:run_eval_model"),
+    ),
     "sweep": Verb("train many times and compare", "compare.sweep.command:main"),
     "report": Verb("compare finished runs", "compare.report"),
     "view": Verb("show each token of a run, coloured by its credit", "compare.view"),

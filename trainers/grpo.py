@@ -42,6 +42,7 @@ from credit.checks import Doubts
 from credit.diagnostics import diagnose
 from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
+from rewards.text.opened import COLUMN
 from trainers.critic.seam import CriticSeam
 from trainers.seam import visit as keys
 from trainers.seam.chat import ChatPrompts
@@ -92,7 +93,7 @@ class CreditGRPOTrainer(
                         print(trainer.state.global_step, mass, visit.signals["rewards_B"].tolist())
 
                 trainer.credit_observers.append(watch)
-        scoring_observers: functions that look at a batch of rollouts once it has its credit. Each is called as
+        scoring_observers: functions that look at a batch of rollouts once it has its rewards and credit. Each is called as
             `observe(trainer, scoring)`, in training and in evaluation, on every rank; `scoring` is a
             `trainers.seam.visit.Scoring` and holds this rank's rows of the data set.
         carried, members: of `trainers.seam.resume.ResumesExactly`.
@@ -137,8 +138,8 @@ class CreditGRPOTrainer(
                 self._note_sampler(output, scoring)
                 with self.members.batch(self.model.training):
                     output.update(self._score(output, scoring))
-                for observe in self.scoring_observers:
-                    observe(self, scoring)
+            for observe in self.scoring_observers:
+                observe(self, scoring)
         finally:
             self._scoring = None
         return output
@@ -147,6 +148,7 @@ class CreditGRPOTrainer(
         scoring = self._scoring or Scoring()
         scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
+        scoring.openings = [row.get(COLUMN) or "" for row in inputs]
         arguments = (inputs, prompts, completions, completion_ids_list)
         rewards_BK = super()._calculate_rewards(*arguments)
         check_failures(self.reward_funcs, gather_object)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent.parent
 IN_CHECKOUT = (_HOME / "train_grpo.py").is_file()
-_SCRIPT = r"(train_grpo|train_sft|train_lhts|sample|sweep)\.py\b"
+_SCRIPT = r"(train_grpo|train_sft|train_lhts|sample|eval_model|sweep)\.py\b"
 
 
 def as_installed(text: str) -> str:

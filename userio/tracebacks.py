@@ -23,7 +23,7 @@ SHOWN = 4  # frames of the user's, counted from the error
 _RAISE = dis.opmap["RAISE_VARARGS"]  # the instruction of a `raise` statement
 _HOUSE = Path(__file__).resolve().parent.parent
 _ROOMS = ("userio", "credit", "rewards", "tasks", "sampling", "configs", "trainers", "lab", "compare", "apportion")
-_COMMANDS = ("train_grpo.py", "train_sft.py", "train_lhts.py", "sample.py", "sweep.py")
+_COMMANDS = ("train_grpo.py", "train_sft.py", "train_lhts.py", "sample.py", "eval_model.py", "sweep.py")
 _INTERPRETER = tuple({os.path.realpath(sysconfig.get_path(key)) + os.sep for key in ("stdlib", "platstdlib")})
 
 

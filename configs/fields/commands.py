@@ -119,6 +119,78 @@ class Sample:
 
 
 @dataclass
+class GenerationSettings:
+    """What generation reads of TRL's `GRPOConfig`, by its names."""
+
+    per_device_eval_batch_size: int = 64
+    """Completions at once, on each process."""
+    max_completion_length: int | None = None
+    """In tokens; null: what the task suggests, else 512."""
+    temperature: float = 1.0
+    """Of sampling; 0: the likeliest token each time."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that have this share of the probability together."""
+    top_k: int = 0
+    """Only so many of the likeliest tokens; 0: all."""
+    min_p: float | None = None
+    """Only tokens at least so likely, as a share of the likeliest one."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that have stood before become less likely."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, as in training."""
+    use_vllm: bool = False
+    """Generate with vLLM, which draws by itself: numbers then depend on the batch."""
+    vllm_mode: str = "colocate"
+    """colocate, or server."""
+    vllm_server_base_url: str | None = None
+    """Of the server."""
+    vllm_gpu_memory_utilization: float = 0.3
+    """Share of the GPU's memory that a colocated vLLM takes."""
+    vllm_tensor_parallel_size: int = 1
+    """Processes that share one colocated vLLM."""
+    vllm_max_model_length: int | None = None
+    """Longest prompt and completion of vLLM; null: the model's."""
+
+
+@dataclass
+class EvalModel:
+    """eval_model.py"""
+
+    models: str | list[str] | None = None
+    """More models beside that of model=, each compared with it on the same prompts: run folders, checkpoints, folders with an
+    adapter, hub ids, patterns such as 'runs/chain/*/seed0'."""
+    n: int = 1
+    """Completions of each prompt."""
+    k: int | list[int] | None = None
+    """For pass@k; null: 1, 2, 4, ... and n."""
+    passes: str | None = None
+    """The reward function that says whether a completion passes; null: the one that compares answers, else the one that
+    weighs most."""
+    threshold: float = 1.0
+    """A completion passes if it gives at least this."""
+    split: str = "evaluation"
+    """Which prompts of the task: evaluation (held out) or train."""
+    limit: int | None = None
+    """At most so many prompts; null: all."""
+    level: float = 0.95
+    """Of the intervals."""
+    seed: int = 0
+    """Of the completions."""
+    trainer: GenerationSettings = field(default_factory=GenerationSettings)
+    """How completions are generated, by TRL's names."""
+    evals: str = "evals"
+    """Where evaluations go; the folder below it follows from what is evaluated."""
+    out: str | None = None
+    """Or name the folder yourself."""
+    overwrite: bool = False
+    """Generate again what is there already."""
+    processes: int | None = None
+    """Stop unless exactly this many processes run; null: do not ask."""
+    show: int = 3
+    """Completions shown of each model."""
+
+
+@dataclass
 class LoopTrainerSettings:
     """What trainers/loop.py reads, by the names of TRL's `GRPOConfig`."""
 

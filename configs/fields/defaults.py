@@ -24,6 +24,7 @@ COMMANDS = {
     "train_sft": "TrainSft",
     "train_lhts": "TrainLhts",
     "sample": "Sample",
+    "eval_model": "EvalModel",
     "loop": "LoopSettings",
     "sweep": "SweepSettings",
 }

@@ -28,7 +28,7 @@ def check_references(
         ValueError: no row has a reference, or none of the references can be scored, or it is not known how numbers stand
             for choices. Where some cannot be scored, or some rows have none, a warning says how many.
     """
-    for func in _comparing(funcs):
+    for func in comparing(funcs):
         name = called or f"reward {func.__name__!r}"
         if (doubt := getattr(func, "doubt", lambda rows: None)(rows)) is not None:
             raise ValueError(f"{source}: {name}: {doubt}.")
@@ -61,14 +61,14 @@ def check_references(
             _log.warning("%s", text)
 
 
-def _comparing(funcs: Iterable[Any]) -> list[Any]:
-    """The rewards with `can_score`, inside of guards and compositions."""
+def comparing(funcs: Iterable[Any]) -> list[Any]:
+    """The rewards that compare answers with references (`can_score`), inside of guards and compositions."""
     found: list[Any] = []
     for func in funcs:
         func = getattr(getattr(func, "guard", func), "func", func)
         inner: Callable | list | None = getattr(func, "rewards", None)
         if isinstance(inner, list):
-            found += _comparing(inner)
+            found += comparing(inner)
         elif callable(getattr(func, "can_score", None)):
             found.append(func)
     return found

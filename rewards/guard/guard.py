@@ -95,6 +95,7 @@ class Guard:
 
     Attributes:
         counts: `Counts` over the life of the guard, on this process.
+        last_failed: rows of the last call that failed, and the kind of failure.
         stop_reason: why the run should stop, or None; set under `on_limit="report"`.
         spans: companion method (rewards/text/spans.py), guarded too; only where the function has one.
     """
@@ -112,6 +113,7 @@ class Guard:
     ):
         self.func, self.__name__, self.timeout, self.row_timeout = func, name, timeout, row_timeout
         self.on_limit, self.counts, self.stop_reason = on_limit, Counts(), None
+        self.last_failed: dict[int, str] = {}
         self._limit = limit
         self._pool = WorkerPool(func, name, workers) if workers else None
         self._loop = LoopThread()
@@ -204,6 +206,7 @@ class Guard:
                 sheet.failures.setdefault(row, Failure(row, kind, f"returned {value!r:.80}"))
             scores.append(None if row in sheet.failures else number)
         failed = list(sheet.failures.values())
+        self.last_failed = {row: failure.kind for row, failure in sheet.failures.items()}
         self.counts.rows += sheet.rows
         self.counts.abstained += sum(score is None for score in scores) - len(failed)
         for failure in failed:

@@ -55,6 +55,7 @@ class Scoring:
         rows: of the data set, one for each completion of this rank, as TRL sampled for them.
         completion_ids: what was sampled for each, tool text with it, padding without.
         prompts, completions: of this rank, as the reward functions get them.
+        openings: what each prompt has opened of the answer (rewards/text/opened.py).
         sampler: the pass of the policy that sampled, once it is known which one that was.
         asked: statistics that a provider has asked for without having said so before.
         looked_at: whether the policy has made a pass, which had all that was asked for until then.
@@ -68,6 +69,7 @@ class Scoring:
     completion_ids: list[list[int]] = field(default_factory=list)
     prompts: list[Any] = field(default_factory=list)
     completions: list[Any] = field(default_factory=list)
+    openings: list[str] = field(default_factory=list)
     sampler: Pass | None = None
     asked: frozenset[str] = frozenset()
     looked_at: bool = False
