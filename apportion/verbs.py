@@ -71,7 +71,7 @@ def run(name: str) -> None:
 
 
 def run_command(name: str, overrides: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> None:
-    """Runs `train_grpo`, `train_sft`, `train_lhts` or `sample` in this process, as the command line does, with its overrides:
+    """Runs `train_grpo`, `train_sft`, `train_lhts`, `sample` or `eval_model` in this process, as the command line does, with its overrides:
     `run_command("train_grpo", ["credit=seq_norm", "run_dir=runs/mine"])`.
 
     Args:

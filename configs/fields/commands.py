@@ -125,7 +125,7 @@ class GenerationSettings:
     per_device_eval_batch_size: int = 64
     """Completions at once, on each process."""
     max_completion_length: int | None = None
-    """In tokens; null: what the task suggests, else 512."""
+    """In tokens; null: what the task suggests, at least 64; else 512."""
     temperature: float = 1.0
     """Of sampling; 0: the likeliest token each time."""
     top_p: float = 1.0

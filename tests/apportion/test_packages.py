@@ -268,6 +268,6 @@ def test_a_command_in_a_process_of_the_users_refuses_as_the_command_line_does(tm
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="no such choice"):
         run_command("train_grpo", ["credit=seq_nrom"])
-    with pytest.raises(ValueError, match="there are train_grpo, train_sft, train_lhts, sample"):
+    with pytest.raises(ValueError, match="there are train_grpo, train_sft, train_lhts, sample, eval_model"):
         run_command("report", ["runs"])
     assert not list(tmp_path.iterdir())

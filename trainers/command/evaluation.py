@@ -25,7 +25,7 @@ from trainers.model.policy import Policy
 from trainers.seam.reference_reward import reads_reference
 from userio.read import nearest
 
-_LONGEST = 512
+_LEAST, _LONGEST = 64, 512  # the first as train_grpo.py has it
 _SPLITS = {"evaluation": "held-out", "train": "training"}
 _HF = "trainers.model.pretrained.hf"
 # Settings of generation that change how fast it is, and not what it gives.
@@ -157,7 +157,8 @@ def _facts(command: Command, task: Task, passes: str) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     generation = {key: value for key, value in plain["trainer"].items() if key not in _NO_FACTS}
     if generation["max_completion_length"] is None:
-        generation["max_completion_length"] = task.max_completion_length or _LONGEST
+        suggested = task.max_completion_length
+        generation["max_completion_length"] = max(_LEAST, suggested) if suggested else _LONGEST
     code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
     return {
         "task": task.name,

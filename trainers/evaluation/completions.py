@@ -147,7 +147,9 @@ class Collector:
                 "ended": bool(ids) and ids[-1] in ends,
                 "scores": scores,
                 "failed": {
-                    name: guard.last_failed[row] for name, guard in failures.items() if guard and row in guard.last_failed
+                    name: guard.last_failed[row]
+                    for name, guard in failures.items()
+                    if guard and row in guard.last_failed
                 },
                 "reward": judges.total(scores),
                 "answer": self._answer(scoring.openings[row], text) if self._reads else None,

@@ -116,15 +116,13 @@ def _made(job: Evaluation, named: Named, missing: Sequence[Place], file: Path, s
     template = dict(config.trainer.chat_template_kwargs)
     for line in opening_notes(job.judges.funcs, policy.tokenizer, [row["prompt"] for row in job.rows], template):
         state.print(line)
-    # Like with like, so that little is padded; the longest first, so that memory is enough for all or for none.
-    ordered = sorted(missing, key=lambda place: -len(str(job.rows[place[0]]["prompt"])))
     set_seed(config.seed)  # vLLM's and whatever a reward draws
     trainer = EvaluationTrainer(
         model=policy.model,
         tokenizer=policy.tokenizer,
         args=evaluation_args(job),
         rows=job.rows,
-        places=ordered,
+        places=missing,
         judges=job.judges,
         seed=None if config.trainer.temperature == 0 else config.seed,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 SUMMARY = "summary.json"  # written last: the run is whole
 CHECKPOINTS = "checkpoints"
 MODEL = "model"

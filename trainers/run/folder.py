@@ -5,6 +5,7 @@ runs/<task>/<credit>[--<changes>]/seed<k>/
     started.jsonl   command, commit and versions of each start
     log.txt         what the main process has said
     metrics.jsonl   one object per optimiser step, TRL's names
+    evaluations.jsonl  one object per evaluation, with intervals
     checkpoints/    what resume=true continues from
     model/          the final model, in Hugging Face layout
     base/           the model that an adapter belongs to, where that stands nowhere else
@@ -46,6 +47,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / files.METRICS
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / files.EVALUATIONS
 
     @property
     def summary(self) -> Path:
@@ -158,9 +163,10 @@ class RunFolder:
         checkpoint = last_complete_checkpoint(self.checkpoints, end=max(0, config.trainer.max_steps))
         files.write_text(self.config, OmegaConf.to_yaml(_lasting(config)))
         step = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-        if self.metrics.exists():
-            kept = [row for row in files.read_metrics(self.metrics) if row["step"] <= step] if checkpoint else []
-            files.write_rows(self.metrics, kept)
+        for history in (self.metrics, self.evaluations):
+            if history.exists():
+                kept = [row for row in files.read_metrics(history) if row["step"] <= step] if checkpoint else []
+                files.write_rows(history, kept)
         return checkpoint
 
 

@@ -15,6 +15,7 @@ from trainers.command.job import GRPOJob
 from trainers.command.prepare import prepare_grpo
 from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset
+from trainers.evaluation.history import EvaluationHistory, before_after
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.policy import Policy
 from trainers.plan.dry_run import show_plan
@@ -66,6 +67,9 @@ def run_grpo(command: Command) -> None:
     begun = begin(job, policy, _trainer)
     _record(job, begun.trainer)
     _announce(job, begun, policy)
+    if job.task.evaluation:
+        each = job.args.num_generations_eval or job.args.num_generations
+        EvaluationHistory(job.folder.evaluations, job.rewards, job.task.evaluation, each).attach(begun.trainer)
     ending, seconds = train(job, begun)
     ending.evaluate()
     if PartialState().is_main_process:
@@ -138,6 +142,7 @@ def _summary(rows: list[dict], job: GRPOJob, begun: Begun, seconds: float) -> di
         "final_reward": mean(rewards[-LAST_STEPS:]),
         "eval_reward_before": before,
         "eval_reward_after": after,
+        "evaluation": before_after(job.folder.evaluations, trainer.state.global_step),
         "tokens": int(logged[-1].get("num_tokens") or 0) if logged else 0,
         "seconds": round(seconds, 3),
         "seconds_per_step": mean(times),

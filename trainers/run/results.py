@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trainers.evaluation.page import interval_text
 from trainers.run.generations import Probe
 from userio.visible import visible
 
@@ -35,7 +36,14 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
     for label, key in keys.items():
         table.add_row(label, _number(_mean(train[:1], key)), _number(_mean(train[-EDGE:], key)))
     held_out = summary["eval_reward_before"], summary["eval_reward_after"]
-    if held_out != (None, None):
+    if evaluation := summary.get("evaluation"):
+        table.add_section()
+        table.add_row("held-out prompts", "before", "after")
+        for name in evaluation["after"]:
+            both = (evaluation[when].get(name) for when in ("before", "after"))
+            table.add_row(name, *(interval_text(one, name) for one in both))
+        table.add_row("gain of reward", "", interval_text(evaluation["gain"]["reward"], "reward", sign=True))
+    elif held_out != (None, None):
         table.add_section()
         table.add_row("held-out reward", *map(_number, held_out))
     table.add_section()
