@@ -13,7 +13,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from configs.compose import ConfigError, build_node
-from rewards.load import loaded_files
 from sampling.draws import check_counts
 from tasks.base import Row, Task
 from trainers.command.build import build_policy, build_rewards, build_task
@@ -23,6 +22,7 @@ from trainers.evaluation.measures import ks_for
 from trainers.evaluation.models import Named, model_at, named_models
 from trainers.model.policy import Policy
 from trainers.seam.reference_reward import reads_reference
+from userio.own_files import loaded_files
 from userio.read import nearest
 
 _LEAST, _LONGEST = 64, 512  # the first as train_grpo.py has it

@@ -267,7 +267,9 @@ def test_a_run_leaves_behind_what_the_readme_says(ranks, tmp_path):
     assert {"initial_reward", "final_reward", "tokens", "seconds"} <= summary.keys() and summary["tokens"] > 0
     steps = [row["step"] for row in read_metrics(folder / "metrics.jsonl") if "reward" in row]
     assert steps == [1, 2, 3]
-    assert f"= {ranks} process(es)" in done.stdout and "held-out reward" in done.stdout
+    ends = [summary["evaluation"][when]["reward"]["value"] for when in ("before", "after")]
+    assert ends == pytest.approx([summary["eval_reward_before"], summary["eval_reward_after"]])
+    assert f"= {ranks} process(es)" in done.stdout and "held-out prompts" in done.stdout
     assert (folder / "curves.png").stat().st_size > 10_000
     assert (folder / "model" / "config.json").exists() and (folder / "model" / "tokenizer.json").exists()
     saved = OmegaConf.load(folder / "config.yaml")
