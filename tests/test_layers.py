@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("userio", "credit", "rewards", "tasks", "sampling", "configs", "trainers", "lab", "compare")
 MOST_ENTRIES = 18
-# Not rooms but lists, a file for each strategy; and the top, whose names are given.
-LISTS = (".", "configs/credit", "docs/strategies")
+# Not rooms but lists: a file for each strategy, a YAML for each command and a folder for each of its choices; and the top,
+# whose names are given.
+LISTS = (".", "configs", "configs/credit", "docs/strategies")
 
 
 def tracked(*patterns: str) -> list[Path]:
