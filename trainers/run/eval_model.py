@@ -37,9 +37,9 @@ from trainers.evaluation.measures import Measure, counts_of, differences, measur
 from trainers.evaluation.models import Named
 from trainers.evaluation.page import letters, markdown_of, print_evaluation, print_samples
 from trainers.evaluation.trainer import EvaluationTrainer, Place
-from trainers.run.common import versions
 from trainers.run.files import metric_rows, write_json, write_rows, write_text
 from trainers.run.folder import check_place
+from trainers.run.tell.facts import versions
 
 SETTINGS, NUMBERS, PAGE = "settings.json", "evaluation.json", "evaluation.md"
 _LINES = 20  # of progress, without a terminal
