@@ -104,7 +104,7 @@ def markdown_of(evaluation: Mapping[str, Any], command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def print_samples(evaluation: Mapping[str, Any]) -> None:
+def show_samples(evaluation: Mapping[str, Any]) -> None:
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     for model in evaluation["models"]:
         for sample in model["samples"]:

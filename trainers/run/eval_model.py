@@ -35,7 +35,7 @@ from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.evaluation.completions import Completion
 from trainers.evaluation.measures import Measure, counts_of, differences, measures_of
 from trainers.evaluation.models import Named
-from trainers.evaluation.page import letters, markdown_of, print_evaluation, print_samples
+from trainers.evaluation.page import letters, markdown_of, print_evaluation, show_samples
 from trainers.evaluation.trainer import EvaluationTrainer, Place
 from trainers.run.files import metric_rows, write_json, write_rows, write_text
 from trainers.run.folder import check_place
@@ -55,7 +55,7 @@ def run_eval_model(command: Command) -> None:
         ValueError: with the remedy.
     """
     job, state = prepare_evaluation(command), PartialState()
-    check_folder(job)
+    refuse_other_settings(job)
     state.wait_for_everyone()  # nobody writes before all have looked
     state.print(f"folder   {job.folder}")
     if state.is_main_process:
@@ -72,7 +72,7 @@ def run_eval_model(command: Command) -> None:
     state.destroy_process_group()
 
 
-def check_folder(job: Evaluation) -> None:
+def refuse_other_settings(job: Evaluation) -> None:
     """Raises ConfigError where the folder holds an evaluation of something else, or cannot be written."""
     check_place(job.folder)
     try:
@@ -200,7 +200,7 @@ def _finish(job: Evaluation, found: Sequence[list[Completion]]) -> None:
     command = shlex.join(["python", "eval_model.py", *job.command.overrides])
     write_json(job.folder / NUMBERS, {"command": command, **evaluation})
     write_text(job.folder / PAGE, markdown_of(evaluation, command))
-    print_samples(evaluation)
+    show_samples(evaluation)
     print_evaluation(evaluation)
     print(f"\n{job.folder}: {NUMBERS}, {PAGE}, and the completions")
 

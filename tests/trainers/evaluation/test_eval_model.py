@@ -21,7 +21,7 @@ from trainers.evaluation.history import EvaluationHistory, before_after
 from trainers.evaluation.measures import counts_of, measures_of
 from trainers.evaluation.models import model_at, named_models
 from trainers.model.embedded import byte_tokenizer
-from trainers.run.eval_model import check_folder, read_completions, run_eval_model
+from trainers.run.eval_model import read_completions, refuse_other_settings, run_eval_model
 from trainers.seam.visit import Scoring
 
 REWARD = """
@@ -174,7 +174,7 @@ def test_bad_words_are_refused_before_a_model_is_loaded(place, more, message, mo
 def test_a_folder_with_another_evaluation_is_not_mixed_into(place, done):
     job = prepare_evaluation(compose_command("eval_model", words(place, f"out={done}", "seed=7")))
     with pytest.raises(ValueError, match=r"seed differ.*overwrite=true"):
-        check_folder(job)
+        refuse_other_settings(job)
 
 
 def test_the_folder_follows_what_is_evaluated_and_not_how_it_is_shown(place):
