@@ -125,8 +125,19 @@ class CreditGRPOTrainer(
         self._build_critic()
         report_failures(self.reward_funcs)
         self._note_states(self.credit)
+        for callback in self.callback_handler.callbacks:
+            self._introduce(callback)
         if self.credit is not None:
             self.add_callback(SaveOnGenerationBoundary())
+
+    def add_callback(self, callback):
+        super().add_callback(callback)
+        self._introduce(callback)
+
+    def _introduce(self, callback) -> None:
+        """A callback that wants to know its trainer is told: `CreditRecords`, or yours with a method `attached(trainer)`."""
+        if hasattr(callback, "attached") and not isinstance(callback, type):
+            callback.attached(self)
 
     def _generate_and_score_completions(self, inputs):
         # [Step 1] Until the end of this call TRL's forward passes and rewards are noted in `scoring`.

@@ -100,7 +100,7 @@ def _record(job: GRPOJob, trainer: CreditGRPOTrainer) -> None:
     config = job.command.config
     if config.record.every:
         recorder = Recorder(job.folder.records, config.record.every, config.record.completions, seed=config.seed)
-        CreditRecords(recorder, job.rewards.names).attach(trainer)
+        trainer.add_callback(CreditRecords(recorder, job.rewards.names))
 
 
 def _announce(job: GRPOJob, begun: Begun, policy: Policy) -> None:

@@ -1,11 +1,11 @@
 """Feeds a `Recorder` from a running trainer: watches the loss, keeps the rows of some groups, writes them at step end.
 
-records = CreditRecords(Recorder(folder / "records", every=10))
-records.attach(trainer)
+trainer.add_callback(CreditRecords("my_run"))        # then: python -m compare.view my_run
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from trainers.run.data_columns import other_columns, prompt_messages
+from trainers.run.files import RECORDS
 from trainers.run.records import Recorder, drop_after
 from trainers.seam.visit import GROUP_B, REWARDS_BK, ROW_B, Scoring, Visit
 
@@ -36,12 +37,16 @@ class CreditRecords(TrainerCallback):
     its rows as the first pass saw them, under the number of the last optimiser step of that pass.
 
     Args:
-        recorder: writes on the main process; every rank needs one with the same settings.
-        reward_names: one for each reward function, in TRL's order.
+        recorder: a folder, below which `records/` is written as a run has it, for `python -m compare.view FOLDER`; or a
+            `Recorder` with settings of its own. It writes on the main process; every rank needs the same.
+        reward_names: one for each reward function, in TRL's order; None: TRL's own.
+
+    Raises:
+        ValueError: added to a trainer without credit, when training begins.
     """
 
-    def __init__(self, recorder: Recorder, reward_names: list[str]):
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder | str | Path, reward_names: list[str] | None = None):
+        self._recorder = recorder if isinstance(recorder, Recorder) else Recorder(Path(recorder) / RECORDS)
         self._reward_names = reward_names
         self._trainer: Any = None
         self._rows: list[dict[str, Any]] = []
@@ -49,15 +54,17 @@ class CreditRecords(TrainerCallback):
         self._groups: set[int] | None = None
         self._facts: dict[int, dict[str, Any]] = {}  # of the rows to come, by their place in the generation batch
 
-    def attach(self, trainer: Any) -> None:
-        """Hooks into a `CreditGRPOTrainer`."""
+    def attached(self, trainer: Any) -> None:
+        """Called by the `CreditGRPOTrainer` that it is added to."""
         self._trainer = trainer
+        self._reward_names = self._reward_names or list(trainer.reward_func_names)
         trainer.scoring_observers.append(self.note)
         trainer.credit_observers.append(self.observe)
         trainer.carried["records"] = self._recorder
-        trainer.add_callback(self)
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if self._trainer is None or self._trainer.credit is None:
+            raise ValueError("CreditRecords needs a CreditGRPOTrainer with a credit strategy, whose credit it records.")
         if state.global_step == 0:
             self._recorder.start()
         if state.is_world_process_zero:

@@ -9,6 +9,8 @@ import pytest
 from datasets import Dataset
 from trl import GRPOConfig
 
+from compare.view.__main__ import Request, build_view
+from compare.view.page import page
 from configs.compose import compose_strategy
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
@@ -31,7 +33,7 @@ def text_of(completion):
     return completion if isinstance(completion, str) else completion[0]["content"]
 
 
-def train(folder, every: int, credit: str = "seq_norm", tokenizer=None, data=None, **options):
+def train(folder, every: int, credit: str = "seq_norm", tokenizer=None, data=None, callbacks=None, **options):
     """Returns the logged losses and the strategy's own weights of every optimiser step, by observer."""
     seen = []
     settings = dict(
@@ -59,7 +61,8 @@ def train(folder, every: int, credit: str = "seq_norm", tokenizer=None, data=Non
         args=GRPOConfig(**(settings | options)),
         train_dataset=Dataset.from_dict(data or {"prompt": PROMPTS * 4, "answer": ANSWERS * 4}),
         processing_class=tokenizer or tiny_tokenizer(),
-        credit=compose_strategy([f"credit={credit}"]),
+        callbacks=callbacks,
+        credit=compose_strategy([f"credit={credit}"]) if credit else None,
     )
     trainer.credit_observers.append(
         lambda trainer, visit: seen.append(
@@ -73,7 +76,7 @@ def train(folder, every: int, credit: str = "seq_norm", tokenizer=None, data=Non
     )
     if every:
         recorder = Recorder(folder / "records", every=every, max_rows_per_step=8, seed=3)
-        CreditRecords(recorder, ["letters_a", "short"]).attach(trainer)
+        trainer.add_callback(CreditRecords(recorder, ["letters_a", "short"]))
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return losses, seen
@@ -92,6 +95,23 @@ def recorded(tmp_path_factory):
 def test_recording_does_not_change_the_training(recorded, tmp_path):
     _, losses, _ = recorded
     assert train(tmp_path, every=0)[0] == losses
+
+
+def test_one_line_records_a_trainer_of_ones_own(recorded, tmp_path):
+    """With defaults: the first step and the last, TRL's names of the rewards, and what the viewer asks for."""
+    folder, losses, _ = recorded
+    assert train(tmp_path, every=0, callbacks=[CreditRecords(tmp_path)])[0] == losses
+    rows, others = rows_of(tmp_path), rows_of(folder)
+    assert sorted(rows) == [1, 4] == sorted(others)
+    assert len(rows[1]) == 16 and {"reward/letters_a", "reward/short"} <= set(rows[1][0])
+    for row in others[1]:  # eight of them
+        assert row in rows[1]
+    assert "credit" in page(build_view(Request(tmp_path)))
+
+
+def test_without_credit_there_is_nothing_to_record(tmp_path):
+    with pytest.raises(ValueError, match="needs a CreditGRPOTrainer with a credit strategy"):
+        train(tmp_path, every=0, credit="", callbacks=[CreditRecords(tmp_path)])
 
 
 def test_record_holds_the_credit_and_weight_the_loss_used(recorded):
