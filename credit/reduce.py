@@ -64,6 +64,36 @@ def batch_std(values_B: Tensor) -> Tensor:
     return group_std(values_B, torch.zeros_like(values_B, dtype=torch.long))
 
 
+def less_others(own_BX: Tensor, held_BX: Tensor, counted_B: Tensor, group_B: Tensor) -> Tensor:
+    """(B, X) own[b,x] less the mean of held[j,x] over the other counted rows j of the group.
+
+    0 for rows that do not count and where nobody else counts; exactly 0 where all rows of the group hold what is own.
+
+    Args:
+        own_BX, held_BX: what a row is credited with, and what it lends to the others as a baseline.
+        counted_B: bool, rows that take part. Numbers of the others are not read, NaN included.
+    """
+    index_B, groups = group_index(group_B)
+    counted_B1 = counted_B[:, None]
+    zero = torch.zeros_like(held_BX)
+    held_BX = torch.where(counted_B1, held_BX, zero)
+    # Measured from one row of the group: rows that agree give exactly 0, not a rounding error that Adam blows up.
+    origin_BX = held_BX[_one_counted(counted_B, index_B, groups)]
+    shifted_BX = torch.where(counted_B1, held_BX - origin_BX, zero)
+    count_B1 = sum_by_group(counted_B1.to(held_BX.dtype), index_B, groups)
+    others_BX = (sum_by_group(shifted_BX, index_B, groups) - shifted_BX) / (count_B1 - 1).clamp(min=1)
+    return torch.where((count_B1 > 1) & counted_B1, own_BX - origin_BX - others_BX, zero)
+
+
+def _one_counted(counted_B: Tensor, index_B: Tensor, groups: int) -> Tensor:
+    """(B,) for each row a counted row of its group, the same for all of them; itself where there is none."""
+    rows_B = torch.arange(len(counted_B), device=counted_B.device)
+    last = torch.where(counted_B, rows_B, torch.full_like(rows_B, -1))
+    chosen = torch.full((groups,), -1, device=rows_B.device, dtype=rows_B.dtype)
+    chosen = chosen.scatter_reduce(0, index_B, last, "amax")[index_B]
+    return torch.where(chosen < 0, rows_B, chosen)
+
+
 def _group_is_flat(values_B: Tensor, group_B: Tensor) -> Tensor:
     index_B, groups = group_index(group_B)
     inf = torch.finfo(values_B.dtype).max

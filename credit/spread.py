@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from credit.declare import Declaration, declares
-from credit.reduce import group_index, sum_by_group
+from credit.reduce import less_others
 from credit.returns import adaptive_lambda, first_token, gae
 from credit.settings import check_types
 
@@ -53,14 +53,7 @@ def spans(span_rewards_BT: Tensor, rewards_B: Tensor, group_B: Tensor, mask_BT: 
     earned_BT = torch.where(scorable_B1, span_rewards_BT, torch.zeros_like(span_rewards_BT))
     returns_BT = earned_BT.flip(1).cumsum(1).flip(1)
     held_BT = _held(returns_BT, mask_BT | (earned_BT != 0))
-    index_B, groups = group_index(group_B)
-    # Measured from one row of the group: rows that agree give exactly 0, not a rounding error that Adam blows up.
-    origin_BT = held_BT[_one_scorable(scorable_B1[:, 0], index_B, groups)]
-    held_BT = (held_BT - origin_BT) * scorable_B1
-    count_B = sum_by_group(scorable_B1.to(held_BT.dtype), index_B, groups)
-    others_BT = (sum_by_group(held_BT, index_B, groups) - held_BT) / (count_B - 1).clamp(min=1)
-    credit_BT = returns_BT - origin_BT - others_BT
-    return torch.where((count_B > 1) & scorable_B1, credit_BT, torch.zeros_like(credit_BT))
+    return less_others(returns_BT, held_BT, scorable_B1[:, 0], group_B)
 
 
 @dataclass
@@ -152,12 +145,3 @@ def _held(returns_BT: Tensor, alive_BT: Tensor) -> Tensor:
     last_B = torch.where(alive_BT, positions_T, torch.full_like(positions_T, -1)).amax(dim=1)
     at_last_B1 = returns_BT.gather(1, last_B.clamp(min=0)[:, None])
     return torch.where(positions_T <= last_B[:, None], returns_BT, at_last_B1)
-
-
-def _one_scorable(scorable_B: Tensor, index_B: Tensor, groups: int) -> Tensor:
-    """(B,) for each row a scorable row of its group, the same for all of them; itself where there is none."""
-    rows_B = torch.arange(len(scorable_B), device=scorable_B.device)
-    last = torch.where(scorable_B, rows_B, torch.full_like(rows_B, -1))
-    chosen = torch.full((groups,), -1, device=rows_B.device, dtype=rows_B.dtype)
-    chosen = chosen.scatter_reduce(0, index_B, last, "amax")[index_B]
-    return torch.where(chosen < 0, rows_B, chosen)

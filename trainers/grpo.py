@@ -218,13 +218,13 @@ class CreditGRPOTrainer(
             kl_rewards_BT=self._gather_tokens(output[keys.KL_REWARDS_BT]) if keys.KL_REWARDS_BT in output else None,
         ).with_provided(provided)
 
-    def _gather_tokens(self, values_BT: Tensor) -> Tensor:
+    def _gather_tokens(self, values_BT: Tensor, padding: int = 0) -> Tensor:
         """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0). (B_local,) -> (B,)."""
         if self.accelerator.num_processes == 1:
             return values_BT
         numbers_BT = values_BT if values_BT.is_floating_point() else values_BT.long()
         if values_BT.dim() > 1:
-            numbers_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=0)
+            numbers_BT = self.accelerator.pad_across_processes(numbers_BT, dim=1, pad_index=padding)
         return self.accelerator.gather(numbers_BT.contiguous()).to(values_BT.dtype)
 
     def _compute_loss(self, model, inputs):

@@ -10,9 +10,15 @@ from credit.checks import member_name
 from credit.signals.contract import Signal, provided_by
 from credit.signals.given import span_rewards_of_rows, token_ids
 from credit.signals.statistics import token_statistics
+from credit.signals.turns import finished, states, turn_numbers, turn_rewards, visible
 
 # Asked before scoring, each only if a member asks for what it makes.
-BUILT_IN: tuple[Any, ...] = (token_ids, span_rewards_of_rows, token_statistics)
+BUILT_IN: tuple[Any, ...] = (
+    token_ids,
+    span_rewards_of_rows,
+    *(turn_numbers, turn_rewards, states, finished, visible),
+    token_statistics,
+)
 
 # What there is without a provider: facts of the batch, what the strategy itself makes of them, and what comes of a critic, of
 # the KL penalty and of the live forward pass.

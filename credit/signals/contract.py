@@ -36,6 +36,7 @@ class Signal:
     shape: str
     stage: str  # "scoring": whole batch, all ranks | "loss": live forward, this rank's rows | "both"
     meaning: str
+    padding: int = 0  # what stands at padded tokens
 
 
 class TokenStatistics(NamedTuple):
@@ -92,6 +93,14 @@ class Rows:
         """(B, T) reward that these rows earned at each token, of the functions that say where."""
         raise self._lacking("span_rewards")
 
+    def state_keys(self) -> Sequence[Sequence[int] | None] | None:
+        """For each row the keys that its environment gave when its turns began, None where it gave none."""
+        raise self._lacking("state_keys")
+
+    def finished(self) -> Tensor:
+        """(B,) bool, whether the row ended by itself."""
+        raise self._lacking("finished")
+
     def gather(self, values: Sequence[Any]) -> list[Any]:
         """One value for each row -> those of the rows of all ranks, in the order of `group_B`. Call it on every rank."""
         raise self._lacking("gather")
@@ -109,16 +118,17 @@ class Provider(Protocol):
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]: ...
 
 
-def provides(*, stage: str = "both", **meanings: str) -> Callable[[AnyProvider], AnyProvider]:
+def provides(*, stage: str = "both", padding: int = 0, **meanings: str) -> Callable[[AnyProvider], AnyProvider]:
     """Says of a function or class which signals it makes, and what each means.
 
     Args:
         stage: who may read them: "scoring", where all rows of all ranks are in sight; "loss", where a micro-batch is; "both".
+        padding: what stands at padded tokens where rows of several ranks are put together.
 
     Raises:
         ValueError: a name that does not say its shape, or a stage that there is not.
     """
-    found = {name: signal(name, stage, meaning) for name, meaning in meanings.items()}
+    found = {name: signal(name, stage, meaning, padding) for name, meaning in meanings.items()}
 
     def attach(provider: AnyProvider) -> AnyProvider:
         provider.provides = found  # type: ignore[attr-defined]
@@ -127,7 +137,7 @@ def provides(*, stage: str = "both", **meanings: str) -> Callable[[AnyProvider],
     return attach
 
 
-def signal(name: str, stage: str, meaning: str) -> Signal:
+def signal(name: str, stage: str, meaning: str, padding: int = 0) -> Signal:
     """Raises ValueError: see `provides`."""
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -136,7 +146,7 @@ def signal(name: str, stage: str, meaning: str) -> Signal:
         )
     if stage not in STAGES:
         raise ValueError(f"stage={stage!r} of signal {name} is not one of {', '.join(STAGES)}.")
-    return Signal(_SHAPES[name.rsplit("_", 1)[1]], stage, meaning)
+    return Signal(_SHAPES[name.rsplit("_", 1)[1]], stage, meaning, padding)
 
 
 def is_signal_name(name: str) -> bool:
@@ -163,7 +173,7 @@ def provided_by(provider: Any) -> dict[str, Signal]:
         stage, meaning = (one.stage, one.meaning) if isinstance(one, Signal) else ("both", str(one))
         signal(name, stage, meaning)
     return {
-        name: signal(name, one.stage, one.meaning) if isinstance(one, Signal) else signal(name, "both", str(one))
+        name: signal(name, one.stage, one.meaning, one.padding) if isinstance(one, Signal) else signal(name, "both", str(one))
         for name, one in found.items()
     }
 

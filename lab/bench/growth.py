@@ -15,7 +15,8 @@ import torch
 from credit import baseline, weight
 from credit.strategy import Strategy
 from lab.exact.quantities import exact
-from lab.exact.worlds import END, World, world
+from lab.exact.world import END, World
+from lab.exact.worlds import world
 from lab.measure.batches import count_groups, itemise
 from lab.measure.estimate import FULL, measure, rloo
 

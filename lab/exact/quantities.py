@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab.exact.policies import POLICIES, Tabular, TreePolicy
 from lab.exact.tree import Tree, grow
-from lab.exact.worlds import World
+from lab.exact.world import World
 
 MAX_SCORE_BYTES = 1 << 30
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from credit.batch import Rollout
 from credit.signals import Rows, TokenStatistics
+from credit.turns.index import turn_index, turn_starts
 from lab.exact.quantities import Exact
 
 
@@ -56,6 +57,14 @@ class LabRows(Rows):
 
     def span_rewards(self) -> Tensor:
         return self._policy.tree.span_rewards_NT[self._texts_R]
+
+    def state_keys(self) -> list[list[int]]:
+        tree = self._policy.tree
+        starts_BT = turn_starts(turn_index(self.mask_BT))
+        return [keys_T[starts_T].tolist() for keys_T, starts_T in zip(tree.shown_NT[self._texts_R], starts_BT, strict=True)]
+
+    def finished(self) -> Tensor:
+        return self._policy.tree.finished_N[self._texts_R]
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         return list(values)

@@ -64,7 +64,7 @@ class SignalSeam:
             for provider, wanted in makers:
                 rows.wanted = wanted
                 found |= ask(provider, rows, wanted)
-        found = {name: self._gather_tokens(found[name]) for name in sorted(found)}
+        found = {name: self._gather_tokens(found[name], self.credit.meaning_of(name).padding) for name in sorted(found)}
         if self._statistics or self.credit.signals:
             mode = "train" if self.model.training else "eval"
             self._metrics[mode]["credit/signal_time"].append(time.perf_counter() - started + scoring.seconds)

@@ -9,7 +9,8 @@ import torch
 
 from lab.exact.quantities import exact
 from lab.exact.tree import grow
-from lab.exact.worlds import CATALOGUE, END, brackets, parity, shares, world
+from lab.exact.world import END
+from lab.exact.worlds import CATALOGUE, brackets, parity, shares, world
 
 
 @pytest.fixture(params=CATALOGUE)

@@ -13,7 +13,7 @@ from credit import baseline, ratio, weight
 from credit.declare import declares
 from credit.strategy import Strategy
 from lab.exact.quantities import climb, exact
-from lab.exact.worlds import END, World
+from lab.exact.world import END, World
 from lab.measure.batches import itemise
 from lab.measure.critics import CRITICS
 from lab.measure.declarations import enumerated

@@ -10,7 +10,7 @@ pytest.importorskip("trl")
 from configs.compose import compose_strategy
 from lab.exact.quantities import Exact
 from lab.exact.tree import grow
-from lab.exact.worlds import END, World
+from lab.exact.world import END, World
 from lab.measure.estimate import measure
 from lab.measure.scoring import Scorer
 from support.exact.replay import FixedRollouts, replay_gradient

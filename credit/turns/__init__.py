@@ -1,0 +1,1 @@
+"""Turns: what a conversation of several turns earned where, and credit by turn."""
