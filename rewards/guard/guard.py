@@ -97,7 +97,7 @@ class Guard:
         counts: `Counts` over the life of the guard, on this process.
         last_failed: rows of the last call that failed, and the kind of failure.
         stop_reason: why the run should stop, or None; set under `on_limit="report"`.
-        spans: companion method (rewards/text/spans.py), guarded too; only where the function has one.
+        spans, turn_rewards: companion methods (rewards/text/spans.py, turns.py), guarded too; only where the function has them.
     """
 
     def __init__(
@@ -121,6 +121,8 @@ class Guard:
         self._metrics_seen: set[str] = set()
         if callable(getattr(func, "spans", None)):
             self.spans = self._spans
+        if callable(getattr(func, "turn_rewards", None)):
+            self.turn_rewards = self._turn_rewards
 
     def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:
         """One number or None per completion.
@@ -252,17 +254,25 @@ class Guard:
         self.stop_reason = self.stop_reason or reason
         return [None] * rows
 
-    def _spans(
-        self, prompts: list | None = None, completions: Sequence = (), **columns: Any
-    ) -> list[list[Span] | None]:
+    def _spans(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list:
         """The function's `spans`; None for a row where it failed. Not counted: the rows were, when they were scored."""
+        return self._companion("spans", _checked_spans, prompts, completions, columns)
+
+    def _turn_rewards(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list:
+        """The function's `turn_rewards` as {turn: number}; None for a row where it failed. Not counted either."""
+        return self._companion("turn_rewards", _checked_turns, prompts, completions, columns)
+
+    def _companion(
+        self, method: str, check: Callable, prompts: list | None, completions: Sequence, columns: dict[str, Any]
+    ) -> list:
         sheet = self._sheet(prompts, completions, {k: v for k, v in columns.items() if not k.startswith("log_")})
         for seconds in self._rounds(sheet):
-            sheet.take(self._run(self.func.spans, "spans", sheet.calls(), seconds))
-        result = [_checked_spans(spans) for spans in sheet.result]
-        bad = [row for row, spans in enumerate(result) if spans is None and sheet.result[row] is not None]
+            sheet.take(self._run(getattr(self.func, method), method, sheet.calls(), seconds))
+        result = [check(said) for said in sheet.result]
+        bad = [row for row, said in enumerate(result) if said is None and sheet.result[row] is not None]
         for row in bad:
-            sheet.failures.setdefault(row, Failure(row, "wrong_type", f"spans returned {sheet.result[row]!r:.80}"))
+            detail = f"{method} returned {sheet.result[row]!r:.80}"
+            sheet.failures.setdefault(row, Failure(row, "wrong_type", detail))
         self._tell(list(sheet.failures.values()), sheet.error)
         return result
 
@@ -349,11 +359,27 @@ def _checked_spans(spans: Any) -> list[Span] | None:
     if not isinstance(spans, (list, tuple)):
         return None
     try:
-        result = [Span(int(start), int(end), float(value)) for start, end, value in spans]
+        result = [_span(*each) for each in spans]
     except (TypeError, ValueError, OverflowError):
         return None
     fine = all(0 <= span.start <= span.end and checked(span.value)[1] is None for span in result)
     return result if fine else None
+
+
+def _span(start: Any, end: Any, value: Any, turn: Any = None) -> Span:
+    return Span(int(start), int(end), float(value), None if turn is None else int(turn))
+
+
+def _checked_turns(values: Any) -> dict[int, float] | None:
+    if not isinstance(values, (list, tuple, dict)):
+        return None
+    result = {}
+    for turn, value in values.items() if isinstance(values, dict) else enumerate(values):
+        number, kind = checked(value)
+        if kind is not None:
+            return None
+        result[turn] = number or 0.0
+    return result
 
 
 def _shortest(*limits: float | None) -> float | None:

@@ -22,11 +22,16 @@ def completion_text(completion: Any) -> str:
             return ""
         if all(isinstance(message, dict) for message in completion):
             from_assistant = [message for message in completion if message.get("role") == "assistant"]
-            return _content_text((from_assistant or completion)[-1].get("content"))
+            return content_text((from_assistant or completion)[-1].get("content"))
     raise ValueError(f"A completion must be a string or a list of messages, got {type(completion).__name__}.")
 
 
-def _content_text(content: Any) -> str:
+def content_text(content: Any) -> str:
+    """The text of one message's content: a string, typed blocks (their text parts joined), or None ("").
+
+    Raises:
+        ValueError: anything else.
+    """
     if content is None:
         return ""
     if isinstance(content, str):

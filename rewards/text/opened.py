@@ -41,4 +41,10 @@ def moved(spans: Sequence[Span] | None, characters: int) -> list[Span] | None:
     """Spans of the whole text as spans of the completion; what the opened part has earned stands at its start."""
     if spans is None or not characters:
         return None if spans is None else list(spans)
-    return [Span(max(start - characters, 0), max(end - characters, 0), value) for start, end, value in spans]
+    moved = []
+    for span in (Span(*each) for each in spans):
+        here = span.turn is None  # other turns of a conversation stand where they stood
+        moved.append(
+            span._replace(start=max(span.start - characters, 0), end=max(span.end - characters, 0)) if here else span
+        )
+    return moved

@@ -19,11 +19,14 @@ class Span(NamedTuple):
 
     An empty span (`start == end`) is decided by what was written *at* that place: the next character, or, at the end of
     the text, the decision to stop.
+
+    `turn` says of which assistant message the characters are, from 0; None: of the text that `completion_text` gives, the last.
     """
 
     start: int
     end: int
     value: float
+    turn: int | None = None
 
 
 def span_total(spans: Iterable[Span]) -> float:

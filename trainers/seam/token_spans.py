@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rewards.text.completions import completion_text
 from rewards.text.spans import Span, span_total
+from rewards.text.turns import turn_spans, turns_of
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -32,6 +33,7 @@ def span_rewards(
     completions: list,
     completion_ids: list[list[int]],
     columns: dict[str, list],
+    runs: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> list[list[float]]:
     """What each row earned at each of its tokens, summed over the reward functions with their weights.
 
@@ -41,12 +43,14 @@ def span_rewards(
     Args:
         scores_BK: what the functions gave these rows, NaN where they abstained.
         columns: the dataset columns, as the functions get them.
+        runs: of each row the turns the policy wrote, each the positions of its tokens. None: a row is one turn.
 
     Returns:
         One list of floats per row, as long as its `completion_ids`.
     """
     texts = [completion_text(completion) for completion in completions]
     earned = [[0.0] * len(ids) for ids in completion_ids]
+    runs = runs if runs is not None else [[list(range(len(ids)))] for ids in completion_ids]
     ends: dict[int, list[int] | None] = {}
     for k, (func, weight) in enumerate(zip(reward_funcs, weights_K, strict=True)):
         told = _asked(func, prompts, completions, {**columns, "completion_ids": completion_ids})
@@ -54,10 +58,12 @@ def span_rewards(
             score, ids = float(scores_BK[row][k]), completion_ids[row]
             if math.isnan(score) or not ids:
                 continue
-            spans = list(spans or [])
-            if row not in ends and spans:
+            spans = [Span(*span) for span in spans or []]
+            whole = [span for span in spans if span.turn is None]
+            if row not in ends and whole:
                 ends[row] = character_ends(tokenizer, ids, texts[row])
-            _place(earned[row], spans, ends.get(row), len(texts[row]), weight)
+            _place(earned[row], whole, ends.get(row), len(texts[row]), weight)
+            _place_by_turn(earned[row], spans, completions[row], runs[row], ids, tokenizer, weight)
             rest = score - span_total(spans)
             if spans and abs(rest) > 1e-4 * max(1.0, abs(score)):
                 _say_once(
@@ -126,13 +132,39 @@ def character_ends(tokenizer: Any, ids: list[int], text: str) -> list[int] | Non
 
 
 def _place(earned: list[float], spans: Sequence[Span], ends: list[int] | None, length: int, weight: float) -> None:
-    for start, end, value in spans:
+    for start, end, value, _ in spans:
         character = end - 1 if end > start else end
         if ends is None or character >= length:
             token = len(earned) - 1
         else:
             token = next((t for t, complete in enumerate(ends) if complete > character), len(earned) - 1)
         earned[token] += weight * value
+
+
+def _place_by_turn(
+    earned: list[float],
+    spans: Sequence[Span],
+    completion: Any,
+    runs: Sequence[Sequence[int]],
+    ids: list[int],
+    tokenizer: Any,
+    weight: float,
+) -> None:
+    """Places the spans that name a turn; one that has no tokens (it was cut) gives its value to the row's last token."""
+    named = [span for span in spans if span.turn is not None]
+    texts = [turn.text for turn in turns_of(completion)] if named else []
+    for number in sorted({span.turn for span in named if span.turn is not None}):
+        here = [span for span in named if span.turn == number]
+        if not (number < len(runs) and number < len(texts) and runs[number]):
+            earned[-1] += weight * span_total(here)
+            continue
+        run, text = runs[number], texts[number]
+        inside = any(span.start < len(text) for span in here)  # else each belongs to the turn's last token
+        ends = character_ends(tokenizer, [ids[t] for t in run], text) if inside else None
+        of_run = [0.0] * len(run)
+        _place(of_run, here, ends, len(text), weight)
+        for t, value in zip(run, of_run, strict=True):
+            earned[t] += value
 
 
 def _by_bytes(tokenizer: Any, ids: list[int], decoded: str) -> list[int] | None:
@@ -211,8 +243,12 @@ def _byte_table() -> dict[str, int]:
 
 
 def _asked(func: Callable, prompts: list, completions: list, columns: dict[str, list]) -> list[list[Span] | None]:
-    method = getattr(func, "spans", None)
-    return method(prompts, completions, **columns) if callable(method) else [None] * len(completions)
+    if callable(method := getattr(func, "spans", None)):
+        return method(prompts, completions, **columns)
+    if callable(method := getattr(func, "turn_rewards", None)):
+        said = method(prompts, completions, **columns)
+        return [turn_spans(values, len(turns_of(text))) for values, text in zip(said, completions, strict=True)]
+    return [None] * len(completions)
 
 
 def _name(func: Callable) -> str:

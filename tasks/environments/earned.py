@@ -1,0 +1,123 @@
+"""What each turn of a rollout earned, from what its environment noted."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewards.guard.clock import run_within
+from rewards.guard.failures import report_failure
+from rewards.text.turns import Turn, turns_of
+from tasks.environments.guarded import tool_names
+from tasks.environments.notes import notes_of, spoil
+
+
+class EnvironmentReward:
+    """The reward that environments pay, and what was earned in each turn.
+
+    Without `get_reward` the reward is the sum over the turns. With it, what the turns do not add up to falls on the last turn.
+    A row whose environment went wrong is not scored.
+
+    Args:
+        pays: `f(environments, **columns) -> numbers`; TRL's own function of `get_reward`. None: ask the environments here.
+        name: in the logs.
+        seconds: one environment may take; None: no limit.
+    """
+
+    def __init__(self, pays: Any = None, name: str = "environment", seconds: float | None = 30.0):
+        self.pays, self.__name__, self.seconds = pays, name, seconds
+
+    def __call__(self, prompts: list, completions: list, environments: Sequence[Any] = (), **columns: Any) -> list:
+        if len(environments) != len(completions):
+            raise ValueError("This reward is paid by environments: set task=environment, or give environment_factory.")
+        paid = None if self.pays is None else self.pays(environments=environments, **columns)
+        scores: list[float | None] = []
+        for row, (environment, completion) in enumerate(zip(environments, completions, strict=True)):
+            earned = self._earned(environment, completion)
+            own = paid[row] if paid is not None else _asked(environment)
+            if (fault := notes_of(environment).fault) is not None:
+                report_failure(row, *fault)
+                scores.append(None)
+            else:
+                scores.append(own if own is not None or earned is None else sum(earned.values()))
+        return scores
+
+    def turn_rewards(self, prompts: list, completions: list, environments: Sequence[Any] = (), **columns: Any) -> list:
+        """{turn: number} of each completion, None where its environment does not say."""
+        return [self._earned(*each) for each in zip(environments, completions, strict=True)]
+
+    def _earned(self, environment: Any, completion: Any) -> dict[int, float] | None:
+        try:
+            return run_within(self.seconds, lambda: earned_by_turn(environment, completion))
+        except Exception as error:
+            kind = "timeout" if isinstance(error, TimeoutError) else "wrong_type"
+            spoil(environment, kind, f"rewards by turn: {error}")
+            return None
+
+
+def earned_by_turn(environment: Any, completion: Any) -> dict[int, float] | None:
+    """{turn: number} by the environment's `turn_rewards()` or `rewards`; None: it has neither.
+
+    Raises:
+        ValueError: a wrong number of them, or one that is no finite number.
+    """
+    turns = turns_of(completion)
+    if callable(method := getattr(environment, "turn_rewards", None)):
+        return _by_number(method(), len(turns), "turns")
+    noted = getattr(environment, "rewards", None)
+    if noted is None or callable(noted):
+        return None
+    calls = calls_by_turn(environment, turns)
+    # An environment may note a call that it answers with a ValueError, or not.
+    all_of_them = len(noted) == len(calls) if isinstance(noted, (list, tuple)) else False
+    turn_of_call = [turn for turn, ran in calls if ran or all_of_them]
+    earned: dict[int, float] = {}
+    for call, value in _by_number(noted, len(turn_of_call), "calls that ran", exactly=True).items():
+        earned[turn_of_call[call]] = earned.get(turn_of_call[call], 0.0) + value
+    return earned
+
+
+def calls_by_turn(environment: Any, turns: Sequence[Turn]) -> list[tuple[int, bool]]:
+    """(turn, whether it ran) of every call that reached the environment, in order."""
+    tools, made = set(tool_names(type(environment))), notes_of(environment).calls
+    asked = [turn for turn, said in enumerate(turns) for call in said.calls if call.name in tools]
+    return [(turn, ran) for turn, (_, ran) in zip(asked, made, strict=False)]
+
+
+def states_by_turn(environment: Any, turns: Sequence[Turn]) -> list[int] | None:
+    """The environment's state key when each turn began; None where it has no `state_key()`."""
+    states = notes_of(environment).states
+    if not states:
+        return None
+    before = [sum(turn < k for turn, _ in calls_by_turn(environment, turns)) for k in range(len(turns))]
+    return [states[min(calls, len(states) - 1)] for calls in before]
+
+
+def _by_number(values: Any, number: int, what: str, exactly: bool = False) -> dict[int, float]:
+    if isinstance(values, Mapping):
+        pairs = dict(values)
+    elif isinstance(values, (list, tuple)):
+        pairs = dict(enumerate(values))
+        if len(values) > number or (exactly and len(values) < number):
+            raise ValueError(f"{len(values)} rewards for {number} {what}; does reset() clear them?")
+    else:
+        raise ValueError(f"rewards are {type(values).__name__}; give a list or {{number: value}}.")
+    result = {}
+    for place, value in pairs.items():
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < number:
+            raise ValueError(f"a reward for number {place!r} of {number} {what}.")
+        result[place] = 0.0 if value is None else float(value)
+        if not math.isfinite(result[place]):
+            raise ValueError(f"the reward of number {place} is {value!r}.")
+    return result
+
+
+def _asked(environment: Any) -> float | None:
+    method = getattr(environment, "get_reward", None)
+    if not callable(method):
+        return None
+    if inspect.iscoroutinefunction(method):
+        raise ValueError("get_reward is async; TRL asks such environments itself, leave this reward out.")
+    return method()

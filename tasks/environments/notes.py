@@ -1,0 +1,64 @@
+"""What is kept of one rollout in an environment: which calls it ran, what the policy was shown, what went wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+_log = logging.getLogger("rewards")
+_told: set[tuple[str, str]] = set()
+_ATTRIBUTE = "_apportion_notes"
+
+
+@dataclass
+class Notes:
+    """Of one rollout, from `reset` on.
+
+    Attributes:
+        calls: for every tool call that reached the environment, in order: (name, whether it ran to its end).
+        states: `state_key()` after `reset` and after each of these calls, as int64 keys; empty without such a method.
+        fault: (kind, detail) of what went wrong in the environment, None while nothing did. Such a row is not scored.
+        inside: how many of the environment's own methods are running; only the outermost is guarded.
+    """
+
+    calls: list[tuple[str, bool]] = field(default_factory=list)
+    states: list[int] = field(default_factory=list)
+    fault: tuple[str, str] | None = None
+    inside: int = 0
+
+
+def notes_of(environment: Any) -> Notes:
+    """The notes of an environment; empty ones of its own where it is not guarded."""
+    notes = getattr(environment, _ATTRIBUTE, None)
+    return notes if isinstance(notes, Notes) else fresh_notes(environment)
+
+
+def fresh_notes(environment: Any) -> Notes:
+    """Begins a rollout."""
+    notes = Notes()
+    object.__setattr__(environment, _ATTRIBUTE, notes)
+    return notes
+
+
+def spoil(environment: Any, kind: str, detail: str) -> None:
+    """The rollout went wrong by the environment's doing: its row will not be scored. The first reason is kept, and each kind is
+    said once for a class."""
+    notes, name = notes_of(environment), type(environment).__name__
+    if notes.fault is None:
+        notes.fault = (kind, detail)
+    if (name, kind) not in _told:
+        _told.add((name, kind))
+        _log.warning(
+            "Environment %r went wrong in a rollout (%s: %s); the row is not scored. Further faults of this kind are counted, not "
+            "shown.",
+            *(name, kind, detail),
+        )
+
+
+def state_number(key: Any) -> int:
+    """An int64 that is the same for equal keys, in every process and run."""
+    return int.from_bytes(
+        hashlib.blake2b(repr(key).encode("utf-8", "replace"), digest_size=8).digest(), "big", signed=True
+    )
