@@ -47,12 +47,12 @@ from trainers.critic.seam import CriticSeam
 from trainers.seam import visit as keys
 from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
+from trainers.seam.environments import Environments, guarded_environments
 from trainers.seam.kl_reward import KLReward
 from trainers.seam.reference_reward import ReferenceReward
 from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
 from trainers.seam.sampler_pass import SamplerPass
-from trainers.seam.token_spans import local_span_rewards
 from trainers.seam.trl_weight import advantages_for_trl
 from trainers.seam.visit import Pass, Scoring, Visit, learning_mask
 from trainers.signals.seam import SignalSeam
@@ -69,7 +69,7 @@ _ROW_LOCAL = {
 
 
 class CreditGRPOTrainer(
-    ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, SignalSeam, CriticSeam, GRPOTrainer
+    ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, SignalSeam, CriticSeam, Environments, GRPOTrainer
 ):
     """GRPOTrainer plus `credit`.
 
@@ -78,6 +78,7 @@ class CreditGRPOTrainer(
             "dr_grpo credit/weight=seq_mean"), the path of a YAML of your own ("my_configs/credit/mine.yaml"), or None:
             TRL's own credit, untouched.
         config_dirs: folders of your own YAMLs, laid out like configs/, in which a name is looked up too.
+        environment_timeout: seconds that one call of an environment may take (tasks/environments/guarded.py); None: no limit.
         *args, **kwargs: as `trl.GRPOTrainer`.
 
     Attributes:
@@ -107,7 +108,15 @@ class CreditGRPOTrainer(
     _scoring: Scoring | None = None
     _visit: Visit | None = None
 
-    def __init__(self, *args, credit: Strategy | str | None = None, config_dirs: Sequence[str | Path] = (), **kwargs):
+    def __init__(
+        self,
+        *args,
+        credit: Strategy | str | None = None,
+        config_dirs: Sequence[str | Path] = (),
+        environment_timeout: float | None = 30.0,
+        **kwargs,
+    ):
+        kwargs = guarded_environments(kwargs, environment_timeout)
         self.credit = strategy_of(credit, config_dirs)
         self.credit_observers: list[Callable[[CreditGRPOTrainer, Visit], None]] = []
         self.scoring_observers: list[Callable[[CreditGRPOTrainer, Scoring], None]] = []
@@ -119,6 +128,7 @@ class CreditGRPOTrainer(
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
         super().__init__(*args, **kwargs)
         self._refuse_tools()
+        self._take_environments(environment_timeout)
         if self.credit is not None and self.accelerator.is_main_process:
             warn_of_what_is_lost(self.args, self.credit)
         self._note_beta()
@@ -161,13 +171,11 @@ class CreditGRPOTrainer(
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         scoring.openings = [row.get(COLUMN) or "" for row in inputs]
         arguments = (inputs, prompts, completions, completion_ids_list)
-        rewards_BK = super()._calculate_rewards(*arguments)
+        rewards_BK = self._without_faults(super()._calculate_rewards(*arguments))
         check_failures(self.reward_funcs, gather_object)
         # [Step 2] TRL will sum them; a strategy may want each.
         scoring.rewards_BK = rewards_BK
-        scoring.prompts, scoring.completions = prompts, completions
-        if self.credit is not None and "span_rewards_BT" in self.credit.needs:
-            scoring.span_rewards_BT = local_span_rewards(self, rewards_BK, *arguments)
+        scoring.prompts, scoring.completions, scoring.columns = prompts, completions, inputs
         return rewards_BK
 
     def _score(self, output: dict, scoring: Scoring) -> dict[str, Tensor]:

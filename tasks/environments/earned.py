@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewards.guard.clock import run_within
-from rewards.guard.failures import report_failure
 from rewards.text.turns import Turn, turns_of
 from tasks.environments.guarded import tool_names
 from tasks.environments.notes import notes_of, spoil
@@ -37,9 +36,8 @@ class EnvironmentReward:
         for row, (environment, completion) in enumerate(zip(environments, completions, strict=True)):
             earned = self._earned(environment, completion)
             own = paid[row] if paid is not None else _asked(environment)
-            if (fault := notes_of(environment).fault) is not None:
-                report_failure(row, *fault)
-                scores.append(None)
+            if notes_of(environment).fault is not None:
+                scores.append(None)  # said and counted where it went wrong
             else:
                 scores.append(own if own is not None or earned is None else sum(earned.values()))
         return scores

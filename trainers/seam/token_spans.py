@@ -19,6 +19,7 @@ from torch import Tensor
 from rewards.text.completions import completion_text
 from rewards.text.spans import Span, span_total
 from rewards.text.turns import turn_spans, turns_of
+from trainers.seam.visit import Scoring
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -73,26 +74,39 @@ def span_rewards(
     return earned
 
 
-def local_span_rewards(
-    trainer: Any, rewards_BK: Tensor, inputs: list[dict], prompts: list, completions: list, ids: list
-) -> Tensor:
+def local_span_rewards(trainer: Any, scoring: Scoring, runs: Sequence[Sequence[Sequence[int]]]) -> Tensor:
     """(B_local, T_local) float32: `span_rewards` of this process's rows, right-padded with 0 to their longest.
 
-    To be called in `_calculate_rewards`, with its arguments; `rewards_BK` is what TRL's returned, the rows of all processes.
+    To be called once TRL has scored the rows; `runs` as there.
     """
+    inputs, prompts = scoring.columns, scoring.prompts
     first = trainer.accelerator.process_index * len(prompts)
     columns = {key: [row[key] for row in inputs] for key in inputs[0] if key not in ("prompt", "completion")}
+    if environments := getattr(trainer, "environments", None):
+        columns["environments"] = environments
     earned = span_rewards(
         trainer.reward_funcs,
         trainer.reward_weights.tolist(),
-        rewards_BK[first : first + len(prompts)].tolist(),
+        scoring.rewards_BK[first : first + len(prompts)].tolist(),
         trainer.processing_class,
         prompts,
-        completions,
-        ids,
+        scoring.completions,
+        scoring.completion_ids,
         {**columns, "trainer_state": trainer.state},
+        runs,
     )
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in earned], batch_first=True)
+
+
+def runs_of(mask_T: Sequence[bool]) -> list[list[int]]:
+    """The turns of one row: positions of each unbroken run of learning tokens."""
+    runs: list[list[int]] = []
+    for t, learns in enumerate(mask_T):
+        if learns:
+            if t == 0 or not mask_T[t - 1]:
+                runs.append([])
+            runs[-1].append(t)
+    return runs
 
 
 def token_spans(

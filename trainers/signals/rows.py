@@ -10,6 +10,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from credit.signals import Rows, TokenStatistics
+from rewards.text.turns import turns_of
+from tasks.environments.earned import states_by_turn
+from trainers.seam.token_spans import local_span_rewards, runs_of
 from trainers.seam.visit import Scoring, learning_mask
 
 
@@ -40,9 +43,28 @@ class TrainerRows(Rows):
         return TokenStatistics(found.logps_BT, found.entropies_BT, found.sum_sq_BT)
 
     def span_rewards(self) -> Tensor:
-        earned_BT, width = self._scoring.span_rewards_BT, self.token_ids_BT.shape[1]
-        padding = (0, width - earned_BT.shape[1])  # TRL may pad completions to a multiple
-        return torch.nn.functional.pad(earned_BT, padding).to(self.token_ids_BT.device)
+        scoring = self._scoring
+        if scoring.span_rewards_BT is None:  # reward functions are asked once, whoever reads it
+            runs = [runs_of(mask_T) for mask_T in self.mask_BT.tolist()]
+            earned_BT = local_span_rewards(self._trainer, scoring, runs)
+            padding = (0, self.token_ids_BT.shape[1] - earned_BT.shape[1])  # TRL may pad completions to a multiple
+            scoring.span_rewards_BT = torch.nn.functional.pad(earned_BT, padding).to(self.token_ids_BT.device)
+        return scoring.span_rewards_BT
+
+    def state_keys(self) -> Sequence[Sequence[int] | None] | None:
+        environments = getattr(self._trainer, "environments", None)
+        if not environments:
+            return None
+        pairs = zip(environments, self.completions, strict=True)
+        return [states_by_turn(environment, turns_of(completion)) for environment, completion in pairs]
+
+    def finished(self) -> Tensor:
+        ends = self._trainer.end_tokens()
+        ended = [ids[-1:] and ids[-1] in ends for ids in self._scoring.completion_ids]
+        # A last turn that calls a tool was not answered: the rounds were used up, or the room.
+        answered = [not (turns and turns[-1].calls) for turns in map(turns_of, self.completions)]
+        both = [bool(one) and other for one, other in zip(ended, answered, strict=True)]
+        return torch.tensor(both, device=self.token_ids_BT.device)
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         return gather_object(list(values)) if self._trainer.accelerator.num_processes > 1 else list(values)

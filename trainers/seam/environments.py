@@ -1,0 +1,75 @@
+"""Environments in TRL's tool loop: guarded, asked for what each turn earned, and a row whose environment failed left unscored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+
+from rewards.guard.verdict import FailureLimit, RewardStop
+from tasks.environments.earned import EnvironmentReward
+from tasks.environments.guarded import guarded_factory
+from tasks.environments.notes import notes_of
+
+ARGUMENT = "environment_factory"
+# TRL makes the reward of `get_reward` itself, in its `__init__`; this is what such a function is called.
+_OF_TRL = f"{GRPOTrainer.__name__}.__init__.<locals>.get_reward"
+
+
+def guarded_environments(arguments: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+    """The keyword arguments of the trainer with `environment_factory` guarded.
+
+    Raises:
+        ValueError: this TRL has no environments.
+    """
+    if arguments.get(ARGUMENT) is None:
+        return arguments
+    if not hasattr(GRPOTrainer, "_tool_call_loop") or ARGUMENT not in GRPOTrainer.__init__.__code__.co_varnames:
+        raise ValueError("environment_factory needs a TRL that has it (1.16 does): pip install -U trl.")
+    return {**arguments, ARGUMENT: guarded_factory(arguments[ARGUMENT], seconds)}
+
+
+class Environments:
+    """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
+
+    environments: list[Any] | None
+    _fault_limit: FailureLimit | None = None
+
+    def _take_environments(self, seconds: float | None) -> None:
+        """After TRL's `__init__`: its reward of `get_reward` tells what each turn earned."""
+        for k, func in enumerate(self.reward_funcs):
+            if getattr(func, "__qualname__", "") == _OF_TRL:
+                self.reward_funcs[k] = EnvironmentReward(func, self.reward_func_names[k], seconds)
+        self._fault_limit = FailureLimit(0.5, 64)
+
+    def _without_faults(self, rewards_BK: Tensor) -> Tensor:
+        """`rewards_BK` of the rows of all ranks, NaN where a row's environment went wrong. Counted in the metrics.
+
+        Raises:
+            RewardStop: on all ranks, if environments go wrong in more than half of the last rollouts.
+        """
+        if not getattr(self, "environments", None):
+            return rewards_BK
+        faults = gather_object([notes_of(environment).fault for environment in self.environments])
+        spoilt_B = torch.tensor([fault is not None for fault in faults], device=rewards_BK.device)
+        mode = "train" if self.model.training else "eval"
+        self._metrics[mode]["environments/failed"].append(float(spoilt_B.float().mean()))
+        kinds = Counter(f"{kind}: {detail}" for kind, detail in filter(None, faults))
+        if self._fault_limit is not None and self._fault_limit.exceeded(len(faults), int(spoilt_B.sum())):
+            raise RewardStop(
+                f"Environments went wrong in more than half of the last {len(faults)} rollouts. Most often: {kinds.most_common(1)[0][0]}. "
+                "Mend the environment (task.environment), or give it more time (environment_timeout)."
+            )
+        return rewards_BK.masked_fill(spoilt_B[:, None], torch.nan)
+
+    def end_tokens(self) -> set[int]:
+        """Ids that end a turn: the tokenizer's end of text and padding, and what the model's generation config names."""
+        tokenizer, model = self.processing_class, self.accelerator.unwrap_model(self.model)
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+        of_model = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        ends = [tokenizer.eos_token_id, tokenizer.pad_token_id, *(of_model if isinstance(of_model, list) else [of_model])]
+        return {end for end in ends if end is not None}
