@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.load import GIVEN
+from tasks.environments.dialogue import Dialogue
 
 Row = dict[str, Any]
 # What a reward function is called with besides the columns; a column of such a name would collide.
@@ -35,6 +36,9 @@ class Task:
         places: prompt (as `prompt_key`) -> where it stands ("data.jsonl, line 3"), for messages.
         about: lines that say what was made of which column, for `--dry-run`.
         room: tokens that the run puts behind each prompt; the command sets it, for the model's builder to check.
+        environment: makes what one rollout plays with: its public methods are tools (tasks/environments/guarded.py). None: none.
+        tools: functions that the policy may call, as TRL's `tools`.
+        dialogue: how `vocabulary` holds turns and calls, for the embedded model; None: a plain text.
 
     Raises:
         ValueError: no training rows, weights that do not pair with rewards, rewards of one name, a column
@@ -54,6 +58,9 @@ class Task:
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     about: tuple[str, ...] = ()
     room: int = 0
+    environment: Callable[[], Any] | None = None
+    tools: list[Callable[..., Any]] = field(default_factory=list)
+    dialogue: Dialogue | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -77,7 +84,7 @@ class Task:
             )
         seen = {prompt_key(row["prompt"]) for row in self.train}
         shared = seen & {prompt_key(row["prompt"]) for row in self.evaluation}
-        if shared and len(seen) > 1:
+        if shared and len(seen) > 1 and self.environment is None:  # an environment shows more than the prompt
             raise ValueError(
                 f"task {self.name}: {len(shared)} prompts stand in both train and evaluation, for example "
                 f"{sorted(shared)[0]!r:.200}; remove them from one."

@@ -30,6 +30,7 @@ from transformers import (
 from transformers.utils import logging as logging_of_transformers
 
 from tasks.base import Row, Task
+from tasks.environments.dialogue import UNKNOWN, Dialogue
 from trainers.model.policy import Policy
 from trainers.model.prompts import chat_text
 from trainers.model.warm_start import WarmStart, build_once, cache_folder, constant_seed, pretrain_settings, warm_start
@@ -87,7 +88,7 @@ def embedded(
     if hidden % heads or (position == "rope" and (hidden // heads) % 2):
         raise ValueError(f"model.hidden={hidden} must be model.heads={heads} times an even number.")
     settings = pretrain_settings(pretrain)
-    tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary)
+    tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary, task.dialogue)
     prompts = [_plain(row["prompt"], tokenizer) for row in (*task.train, *task.evaluation)]
     demonstrations = [
         {"prompt": _plain(row["prompt"], tokenizer), "completion": row["completion"]}
@@ -115,6 +116,9 @@ def embedded(
     def build(folder: Path) -> None:
         check_spelling(tokenizer, (row["prompt"] + row["completion"] for row in demonstrations), "demonstration")
         model = initial_model(config, settings.seed)
+        if task.dialogue is not None:  # a call ends the turn, too
+            ends = tokenizer.convert_tokens_to_ids([EOS, *task.dialogue.calls])
+            model.generation_config.eos_token_id = ends
         if demonstrations:
             warm_start(model, tokenizer, demonstrations, settings, label=f"warm start on {task.name}")
         save(model, tokenizer, folder)
@@ -142,8 +146,9 @@ def load(folder: Path) -> Policy:
     return Policy(model=model, tokenizer=tokenizer)
 
 
-def closed_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
-    """One id per entry of `vocabulary` (longest match first), plus end of text, and no unknown token.
+def closed_tokenizer(vocabulary: Iterable[str], dialogue: Dialogue | None = None) -> PreTrainedTokenizerFast:
+    """One id per entry of `vocabulary` (longest match first), plus end of text, and no unknown token but a dialogue's, whose
+    templates TRL tries with words of its own.
 
     Decoding joins the pieces with nothing between, so every text made of vocabulary entries comes back exactly.
 
@@ -153,11 +158,16 @@ def closed_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
     words = list(vocabulary)
     if not words or len(set(words)) < len(words) or {"", EOS} & set(words):
         raise ValueError(f"a vocabulary needs distinct, non-empty entries other than {EOS}, got {words}.")
-    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate([EOS, *words])}))
+    unknown = {} if dialogue is None else {"unk_token": UNKNOWN}
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate([EOS, *words])}, **unknown))
     pattern = "|".join(_escape(word) for word in sorted(words, key=len, reverse=True))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     core.decoder = decoders.Fuse()
-    return _fast(core)
+    if dialogue is None:
+        return _fast(core)
+    tokenizer = _fast(core, unk_token=UNKNOWN)
+    tokenizer.chat_template, tokenizer.response_template = dialogue.chat_template, dialogue.response_template
+    return tokenizer
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -278,9 +288,10 @@ def _quiet() -> Iterator[None]:
             logging_of_transformers.enable_progress_bar()
 
 
-def _fast(core: Tokenizer) -> PreTrainedTokenizerFast:
+def _fast(core: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
+        **special,
         pad_token=EOS,
         eos_token=EOS,
         padding_side="left",
