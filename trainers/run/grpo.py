@@ -91,9 +91,16 @@ def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
         peft_config=policy.peft_config,
         callbacks=[metrics, Progress(job.rewards.names)],
         credit=job.strategy,
+        **_tools(job),
     )
     metrics.put_first(trainer)
     return trainer, job.data
+
+
+def _tools(job: GRPOJob) -> dict[str, Any]:
+    """What the policy may call; nothing where it only writes, so that a TRL without tools is asked for none."""
+    given = {"tools": job.task.tools, "environment_factory": job.task.environment}
+    return {name: value for name, value in given.items() if value}
 
 
 def _record(job: GRPOJob, trainer: CreditGRPOTrainer) -> None:
