@@ -45,6 +45,15 @@ def sum_by_turn(values_BT: Tensor, turn_BT: Tensor) -> Tensor:
     return kept_BT.new_zeros(len(turn_BT), width).scatter_add_(1, turn_BT.clamp(min=0), kept_BT)
 
 
+def earned_by_turn_end(earned_BT: Tensor, turn_BT: Tensor) -> Tensor:
+    """(B, T) what was earned token by token, moved to the last learning token of the turn it stands in or follows (before the
+    first turn: of the first); 0 elsewhere. Rows keep their sums, but for rows without a turn, which keep nothing."""
+    where_BT = turn_BT.cummax(dim=1).values.clamp(min=0) if turn_BT.shape[1] else turn_BT
+    width = max(int(turn_BT.max()) + 1 if turn_BT.numel() else 0, 1)
+    sums_BJ = earned_BT.new_zeros(len(turn_BT), width).scatter_add_(1, where_BT, earned_BT)
+    return spread_over_turns(sums_BJ, turn_BT) * turn_ends(turn_BT)
+
+
 def spread_over_turns(values_BJ: Tensor, turn_BT: Tensor) -> Tensor:
     """(B, T) each learning token gets its turn's value; 0 at masked tokens."""
     return values_BJ.gather(1, turn_BT.clamp(min=0)).masked_fill(turn_BT < 0, 0.0)

@@ -65,6 +65,54 @@ class Turns:
 
 
 @dataclass
+class TurnValue:
+    """Spread: A[b,k] by GAE over turns, from a critic's values V at the first token of each turn.
+
+        delta[b,k] = r[b,k] + gamma V(s_{k+1}) - V(s_k),     A[b,k] = sum_l (gamma lambda)^l delta[b,k+l]
+
+    After the last turn V is 0 where the row ended by itself. Where it was cut and `bootstrap` is on, what would have come is
+    taken to be worth V of its last turn. At gamma = lambda = 1 without bootstrap this is G[b,k] - V(s_k): unbiased for any critic.
+    Brings its own baseline: combine with `baseline: none`. The critic is fitted to what was still to come; with
+    `critic.at=turns` at the first token of each turn only.
+
+    Source: GAE, arXiv 1506.02438, equation 16, over turns as in turn-level PPO, arXiv 2512.17008.
+
+    Raises:
+        ValueError: lambda_ or gamma outside [0, 1].
+    """
+
+    lambda_: float = 1.0
+    """1 is unbiased for any critic; below 1 the critic's errors enter and noise falls."""
+    gamma: float = 1.0
+    """Discount per turn; below 1 the objective is another one."""
+    bootstrap: bool = True
+    """Whether a row that was cut counts as worth V of its last turn beyond the cut."""
+
+    def __post_init__(self):
+        check_types(self, "spread.")
+        _check_fraction("lambda_", self.lambda_)
+        _check_fraction("gamma", self.gamma)
+
+    @property
+    def declaration(self) -> Declaration:
+        exact = self.lambda_ == 1.0 and self.gamma == 1.0 and not self.bootstrap
+        return Declaration(exact, "none", False, "GAE over turns, arXiv 1506.02438, equation 16")
+
+    def __call__(self, turn_rewards_BT: Tensor, turn_BT: Tensor, values_BT: Tensor, finished_B: Tensor) -> Tensor:
+        rewards_BJ, counts_B = sum_by_turn(turn_rewards_BT, turn_BT), turn_counts(turn_BT)
+        values_BT = torch.where(turn_starts(turn_BT), values_BT, torch.zeros_like(values_BT)).to(rewards_BJ.dtype)
+        values_BJ = sum_by_turn(values_BT, turn_BT)
+        next_BJ = torch.nn.functional.pad(values_BJ[:, 1:], (0, 1))
+        if self.bootstrap:
+            last_B1 = (counts_B - 1).clamp(min=0)[:, None]
+            cut_BJ = has_turn(counts_B, values_BJ.shape[1]) & ~has_turn(counts_B - 1, values_BJ.shape[1])
+            cut_BJ &= ~finished_B[:, None]
+            next_BJ = torch.where(cut_BJ, values_BJ.gather(1, last_B1), next_BJ)
+        deltas_BJ = rewards_BJ + self.gamma * next_BJ - values_BJ
+        return spread_over_turns(discounted_suffix_sums(deltas_BJ, self.gamma * self.lambda_), turn_BT)
+
+
+@dataclass
 class TurnDiscount:
     """Spread: a turn's reward is shared with the turns before it, by gamma^distance, and rows keep their total.
 

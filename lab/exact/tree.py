@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from credit.turns.index import turn_index
 from lab.exact.world import END, Text, World
 
 MAX_TEXTS = 600_000
@@ -27,8 +26,7 @@ class Tree:
         chance_N: probability of the environment's tokens given the policy's.
         rewards_N, rewards_NK: float64. span_rewards_NT: float64, see `World`; else the whole reward on the last
             learning token. deciding_NT: bool.
-        turn_NT: int64 number of the turn of each learning token, -1 elsewhere. turn_rewards_NT: float64, what was earned in
-            each turn, at its last learning token. shown_NT: int64 key of what the policy was shown when the turn began.
+        shown_NT: int64 key of what the policy was shown when the token's turn began, -1 where the mask is False.
         finished_N: bool, the text ended by itself.
         state_NT: int64 index of the prefix before the token, -1 where the policy does not act.
         node_NT: int64 index of the prefix *after* the token in a numbering of all prefixes; root_N: the prompt's own.
@@ -46,8 +44,6 @@ class Tree:
     rewards_NK: Tensor
     span_rewards_NT: Tensor
     deciding_NT: Tensor
-    turn_NT: Tensor
-    turn_rewards_NT: Tensor
     shown_NT: Tensor
     finished_N: Tensor
     state_NT: Tensor
@@ -114,7 +110,7 @@ def grow(world: World) -> Tree:
         visit(prompt, (), [], 1.0)
 
     width = max(len(text) for _, text, _, _ in texts)
-    rewards, spans, earned, deciding = [], [], [], []
+    rewards, spans, deciding = [], [], []
     for prompt, text, mask, _ in texts:
         name = world.prompts[prompt]
         reward = world.reward(name, text)
@@ -123,7 +119,6 @@ def grow(world: World) -> Tree:
         last = max(i for i, learns in enumerate(mask) if learns)
         at_last = [sum(reward) if i == last else 0.0 for i in range(len(text))]
         spans.append(world.span_rewards(name, text) if world.span_rewards else at_last)
-        earned.append(world.turn_rewards(name, text) if world.turn_rewards else at_last)
         chosen = world.deciding(name, text)
         deciding.append([i in chosen and mask[i] for i in range(len(text))])
 
@@ -135,10 +130,8 @@ def grow(world: World) -> Tree:
         return table(rows, -1, torch.long)
 
     mask_NT = table([mask for _, _, mask, _ in texts], False, torch.bool)
-    turn_NT = turn_index(mask_NT)
     keys: dict[object, int] = {}
     shown = [_shown(world, world.prompts[prompt], text, mask, keys) for prompt, text, mask, _ in texts]
-    turn_rewards_NT = table(map(_earned_by_turn, [t[2] for t in texts], earned), 0.0, torch.float64)
     rewards_NK = torch.tensor(rewards, dtype=torch.float64)
     return Tree(
         world=world,
@@ -151,8 +144,6 @@ def grow(world: World) -> Tree:
         rewards_NK=rewards_NK,
         span_rewards_NT=table(spans, 0.0, torch.float64),
         deciding_NT=table(deciding, False, torch.bool),
-        turn_NT=turn_NT,
-        turn_rewards_NT=turn_rewards_NT,
         shown_NT=table(shown, -1, torch.long),
         finished_N=torch.tensor([END in text or END not in world.vocabulary for _, text, _, _ in texts]),
         state_NT=prefixes(states, 0).masked_fill(~mask_NT, -1),
@@ -162,17 +153,6 @@ def grow(world: World) -> Tree:
         allowed_SA=torch.tensor(allowed),
         nodes=len(nodes),
     )
-
-
-def _earned_by_turn(mask: list[bool], earned: list[float]) -> list[float]:
-    """What was earned token by token, summed onto the last learning token of the turn that it stands in or follows."""
-    ends = [i for i, learns in enumerate(mask) if learns and (i + 1 == len(mask) or not mask[i + 1])]
-    sums = [0.0] * len(mask)
-    for i, value in enumerate(earned):
-        inside = [end for end in ends if end >= i and all(mask[i : end + 1])]
-        before = [end for end in ends if end < i]
-        sums[(inside or before[-1:] or ends)[0]] += value
-    return sums
 
 
 def _shown(world: World, prompt: str, text: Text, mask: list[bool], keys: dict[object, int]) -> list[int]:

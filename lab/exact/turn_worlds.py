@@ -1,6 +1,6 @@
 """Worlds of several turns, whose number depends on what the policy does, with random answers and rewards on the way.
 
-Between the turns the environment writes masked tokens, as a tool does. What was earned in a turn (`turn_rewards`) is settled
+Between the turns the environment writes masked tokens, as a tool does. What a turn earned is settled
 when the next one begins.
 """
 
@@ -32,7 +32,6 @@ def quarry(digs: int = 3) -> World:
         observations=("gem", "dust"),
         observe=observe,
         span_rewards=earned,
-        turn_rewards=earned,
     )
 
 
@@ -71,7 +70,6 @@ def search(calls: int = 3) -> World:
         observations=("low", "high", END),
         observe=observe,
         span_rewards=earned,
-        turn_rewards=earned,
     )
 
 
@@ -98,5 +96,4 @@ def errands(number: int = 3) -> World:
             shown(prompt) if len(text) % 2 == 0 and END not in text and len(text) < 2 * number else None
         ),
         span_rewards=earned,
-        turn_rewards=earned,
     )

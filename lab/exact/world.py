@@ -40,8 +40,6 @@ class World:
         min_length: `END` cannot be chosen before that many tokens stand (as `min_new_tokens`).
         tilt: logits added to the initial tabular policy, to make prompts easy or hard. noise: scale of its random part.
         span_rewards: (prompt, text) -> one number per token, summing to the reward; None: no such signal.
-        turn_rewards: (prompt, text) -> one number per token, summing to the reward: what was earned in the turn that the token
-            stands in or follows; None: all of it in the last turn.
         state_key: (prompt, text so far) -> what the policy has been shown when a turn begins; None: the tokens between the turns.
         vanishing: the true gradient is zero, so only bias and noise can be measured, no direction.
     """
@@ -59,7 +57,6 @@ class World:
     tilt: Callable[[str, Text], Mapping[str, float]] = _untilted
     noise: float = 0.6
     span_rewards: Callable[[str, Text], list[float]] | None = None
-    turn_rewards: Callable[[str, Text], list[float]] | None = None
     state_key: Callable[[str, Text], object] | None = None
     vanishing: bool = False
 
