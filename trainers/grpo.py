@@ -69,7 +69,15 @@ _ROW_LOCAL = {
 
 
 class CreditGRPOTrainer(
-    ResumesExactly, ChatPrompts, ReferenceReward, SamplerPass, KLReward, SignalSeam, CriticSeam, Environments, GRPOTrainer
+    ResumesExactly,
+    ChatPrompts,
+    ReferenceReward,
+    SamplerPass,
+    KLReward,
+    SignalSeam,
+    CriticSeam,
+    Environments,
+    GRPOTrainer,
 ):
     """GRPOTrainer plus `credit`.
 

@@ -173,7 +173,9 @@ def provided_by(provider: Any) -> dict[str, Signal]:
         stage, meaning = (one.stage, one.meaning) if isinstance(one, Signal) else ("both", str(one))
         signal(name, stage, meaning)
     return {
-        name: signal(name, one.stage, one.meaning, one.padding) if isinstance(one, Signal) else signal(name, "both", str(one))
+        name: signal(name, one.stage, one.meaning, one.padding)
+        if isinstance(one, Signal)
+        else signal(name, "both", str(one))
         for name, one in found.items()
     }
 

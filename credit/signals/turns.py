@@ -54,7 +54,10 @@ def states(rows: Rows) -> Mapping[str, Tensor]:
     return {"state_BT": state_BT}
 
 
-@provides(stage="both", finished_B="bool: the row ended by itself and was not cut, neither by its length nor by the number of its turns")
+@provides(
+    stage="both",
+    finished_B="bool: the row ended by itself and was not cut, neither by its length nor by the number of its turns",
+)
 def finished(rows: Rows) -> Mapping[str, Tensor]:
     return {"finished_B": rows.finished()}
 

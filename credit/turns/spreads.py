@@ -98,7 +98,10 @@ class TurnValue:
         exact = self.lambda_ == 1.0 and self.gamma == 1.0 and not self.bootstrap
         return Declaration(exact, "none", False, "GAE over turns, arXiv 1506.02438, equation 16")
 
-    def __call__(self, turn_rewards_BT: Tensor, turn_BT: Tensor, values_BT: Tensor, finished_B: Tensor) -> Tensor:
+    def __call__(
+        self, turn_rewards_BT: Tensor, turn_BT: Tensor, mask_BT: Tensor, values_BT: Tensor, finished_B: Tensor
+    ) -> Tensor:
+        turn_BT = turn_BT.masked_fill(~mask_BT, -1)
         rewards_BJ, counts_B = sum_by_turn(turn_rewards_BT, turn_BT), turn_counts(turn_BT)
         values_BT = torch.where(turn_starts(turn_BT), values_BT, torch.zeros_like(values_BT)).to(rewards_BJ.dtype)
         values_BJ = sum_by_turn(values_BT, turn_BT)
@@ -144,7 +147,10 @@ class TurnDiscount:
     def declaration(self) -> Declaration:
         return Declaration(False, "future", False, "turn-credit shaping, PrimeIntellect-ai/prime-rl#3282")
 
-    def __call__(self, advantages_B: Tensor, turn_rewards_BT: Tensor, turn_BT: Tensor, rewards_B: Tensor) -> Tensor:
+    def __call__(
+        self, advantages_B: Tensor, turn_rewards_BT: Tensor, turn_BT: Tensor, mask_BT: Tensor, rewards_B: Tensor
+    ) -> Tensor:
+        turn_BT = turn_BT.masked_fill(~mask_BT, -1)
         smeared_BJ = smear(sum_by_turn(turn_rewards_BT, turn_BT), self.gamma)
         total_B1 = smeared_BJ.sum(dim=1, keepdim=True)
         course_BJ = turn_counts(turn_BT)[:, None] * smeared_BJ - total_B1
@@ -252,7 +258,13 @@ class GiGPO:
         return Declaration(False, "future", False, "GiGPO, arXiv 2505.10978, equations 3, 7, 8")
 
     def __call__(
-        self, turn_rewards_BT: Tensor, turn_BT: Tensor, state_BT: Tensor, mask_BT: Tensor, rewards_B: Tensor, group_B: Tensor
+        self,
+        turn_rewards_BT: Tensor,
+        turn_BT: Tensor,
+        state_BT: Tensor,
+        mask_BT: Tensor,
+        rewards_B: Tensor,
+        group_B: Tensor,
     ) -> Tensor:
         turn_BT = turn_BT.masked_fill(~mask_BT, -1)
         scorable_B = ~rewards_B.isnan()

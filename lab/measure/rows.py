@@ -61,7 +61,9 @@ class LabRows(Rows):
     def state_keys(self) -> list[list[int]]:
         tree = self._policy.tree
         starts_BT = turn_starts(turn_index(self.mask_BT))
-        return [keys_T[starts_T].tolist() for keys_T, starts_T in zip(tree.shown_NT[self._texts_R], starts_BT, strict=True)]
+        return [
+            keys_T[starts_T].tolist() for keys_T, starts_T in zip(tree.shown_NT[self._texts_R], starts_BT, strict=True)
+        ]
 
     def finished(self) -> Tensor:
         return self._policy.tree.finished_N[self._texts_R]

@@ -25,7 +25,7 @@ from lab.measure.surrogates import SURROGATES
 TYPE_SIGNALS = frozenset(
     [
         *("rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B"),
-        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT"),
+        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT", "turn_BT"),
     ]
 )
 LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])

@@ -13,7 +13,15 @@ from configs.compose import named_strategy
 from credit import baseline, weight
 from credit.batch import Rollout
 from credit.strategy import Strategy
-from credit.turns.index import spread_over_turns, sum_by_turn, turn_counts, turn_ends, turn_index, turn_starts
+from credit.turns.index import (
+    earned_by_turn_end,
+    spread_over_turns,
+    sum_by_turn,
+    turn_counts,
+    turn_ends,
+    turn_index,
+    turn_starts,
+)
 from credit.turns.spreads import MTGRPO, GiGPO, TurnDiscount, Turns, smear
 from lab.exact.quantities import exact
 from lab.exact.worlds import world
@@ -156,13 +164,15 @@ def test_every_spread_by_turn_is_its_loop(seed):
     same = {"rtol": 0, "atol": 1e-11}
     for gamma in (1.0, 0.5):
         expected = turns_loop(mask_BT, earned_BT, rewards_B, group_B, gamma)
-        torch.testing.assert_close(Turns(gamma)(earned_BT, turn_BT, rewards_B, group_B), expected, **same)
+        torch.testing.assert_close(Turns(gamma)(earned_BT, turn_BT, mask_BT, rewards_B, group_B), expected, **same)
     for member in (MTGRPO(), MTGRPO("cae", gamma=0.9), MTGRPO("to_go"), MTGRPO(coef=0.3)):
         expected = mt_loop(member, mask_BT, earned_BT, rewards_B, group_B)
-        torch.testing.assert_close(member(earned_BT, turn_BT, rewards_B, group_B), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            member(earned_BT, turn_BT, mask_BT, rewards_B, group_B), expected, rtol=1e-9, atol=1e-9
+        )
     for member in (GiGPO(), GiGPO(across_steps=False), GiGPO(omega=0.5, gamma=1.0)):
         expected = gigpo_loop(member, mask_BT, earned_BT, rewards_B, group_B, state_BT)
-        torch.testing.assert_close(member(earned_BT, turn_BT, state_BT, rewards_B, group_B), expected, **same)
+        torch.testing.assert_close(member(earned_BT, turn_BT, state_BT, mask_BT, rewards_B, group_B), expected, **same)
 
 
 @settings(max_examples=12, deadline=None)
@@ -185,7 +195,8 @@ def test_turns_with_the_reward_at_the_end_is_leave_one_out(seed):
     mask_BT, turn_BT, _, rewards_B, group_B, _ = conversations(seed)
     last_BT = turn_ends(turn_BT) & (turn_BT == (turn_counts(turn_BT) - 1)[:, None])
     at_end_BT = rewards_B.nan_to_num()[:, None] * last_BT
-    rollout = Rollout(rewards_B, group_B, mask_BT, WIDTH, turn_rewards_BT=at_end_BT)
+    made = {"turn_BT": turn_BT, "turn_rewards_BT": at_end_BT}
+    rollout = Rollout(rewards_B, group_B, mask_BT, WIDTH).with_provided(made)
     by_turn = Strategy(weight.constant, baseline.none, Turns()).score(rollout).advantages_BT
     by_row = Strategy(weight.constant, baseline.leave_one_out).score(rollout).advantages_BT
     torch.testing.assert_close(by_turn, by_row, rtol=0, atol=1e-12)
@@ -199,8 +210,8 @@ def test_rows_that_agree_get_exactly_nothing():
     earned_BT = third[:, None] * turn_ends(turn_BT)
     rewards_B, group_B, state_BT = earned_BT.sum(dim=1), torch.zeros(3, dtype=torch.long), turn_BT
     for member in (Turns(), MTGRPO(), MTGRPO("cae"), MTGRPO("to_go")):
-        assert not member(earned_BT, turn_BT, rewards_B, group_B).any()
-    assert not GiGPO()(earned_BT, turn_BT, state_BT, rewards_B, group_B).any()
+        assert not member(earned_BT, turn_BT, mask_BT, rewards_B, group_B).any()
+    assert not GiGPO()(earned_BT, turn_BT, state_BT, mask_BT, rewards_B, group_B).any()
 
 
 @pytest.mark.parametrize(
@@ -239,6 +250,7 @@ def test_the_bias_of_the_published_ones_is_what_a_plain_sum_over_all_pairs_gives
     tree = learner.tree
     found = measure(learner, named_strategy(f"{words} credit/weight=constant"), 2)
     assert found.exact and 0.05 < found["relative_bias"] < 1
+    earned_NT = earned_by_turn_end(tree.span_rewards_NT, turn_index(tree.mask_NT))
     mean_D = torch.zeros_like(learner.reward_gradient)
     group_B = torch.zeros(2, dtype=torch.long)
     for prompt in range(2):
@@ -247,7 +259,7 @@ def test_the_bias_of_the_published_ones_is_what_a_plain_sum_over_all_pairs_gives
             for other in texts:
                 pair = torch.tensor([one, other])
                 credit_BT = CODED[words](
-                    tree.mask_NT[pair], tree.turn_rewards_NT[pair], tree.rewards_N[pair], group_B, tree.shown_NT[pair]
+                    tree.mask_NT[pair], earned_NT[pair], tree.rewards_N[pair], group_B, tree.shown_NT[pair]
                 )
                 chance = learner.probs_N[one] * learner.probs_N[other]
                 # constant: 1 / (B L_max), two prompts of two rows

@@ -71,5 +71,9 @@ class Environments:
         tokenizer, model = self.processing_class, self.accelerator.unwrap_model(self.model)
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
         of_model = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        ends = [tokenizer.eos_token_id, tokenizer.pad_token_id, *(of_model if isinstance(of_model, list) else [of_model])]
+        ends = [
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+            *(of_model if isinstance(of_model, list) else [of_model]),
+        ]
         return {end for end in ends if end is not None}

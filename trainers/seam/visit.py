@@ -53,6 +53,7 @@ class Scoring:
         rewards_BK: what the reward functions gave to the rows of all ranks, NaN where one could not.
         span_rewards_BT: (B_local, T_local) where this rank's rows earned it, if the strategy asks.
         rows: of the data set, one for each completion of this rank, as TRL sampled for them.
+        columns: the same rows as reward functions got them, with columns of this package's.
         completion_ids: what was sampled for each, tool text with it, padding without.
         prompts, completions: of this rank, as the reward functions get them.
         openings: what each prompt has opened of the answer (rewards/text/opened.py).
@@ -66,6 +67,7 @@ class Scoring:
     rewards_BK: Tensor | None = None
     span_rewards_BT: Tensor | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    columns: list[dict[str, Any]] = field(default_factory=list)
     completion_ids: list[list[int]] = field(default_factory=list)
     prompts: list[Any] = field(default_factory=list)
     completions: list[Any] = field(default_factory=list)
