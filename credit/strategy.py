@@ -124,6 +124,11 @@ class Strategy:
         return bool(self.needs & {"values_BT", "scoring_values_BT"})
 
     @property
+    def pays_by_turn(self) -> bool:
+        """Whether the spread credits what each turn earned; a critic is then fitted to what was still to come."""
+        return "turn_rewards_BT" in self._needs["spread"]
+
+    @property
     def kl_by_row(self) -> bool:
         """Whether the KL penalty joins the reward of its row, because no member takes it token by token."""
         return self.kl_in_reward and not self.needs & _KL_BY_TOKEN
@@ -204,9 +209,14 @@ class Strategy:
 
     def outcome(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) what is credited and what a critic is fitted to: `advantages_B` (under `baseline: none` the reward) at the
-        last learning token, plus the KL penalty of each token under `kl_in_reward` unless it is in the row's reward already.
-        0 at masked tokens."""
-        rewards_BT = last_token_rewards(signals["advantages_B"], signals["mask_BT"])
+        last learning token (of a spread that reads `turn_rewards_BT`: those, each turn's at its own last token), plus the KL
+        penalty of each token under `kl_in_reward` unless it is in the row's reward already. 0 at masked tokens."""
+        if self.pays_by_turn:
+            rewards_BT = (
+                signals["turn_rewards_BT"].to(signals["advantages_B"].dtype).masked_fill(~signals["mask_BT"], 0.0)
+            )
+        else:
+            rewards_BT = last_token_rewards(signals["advantages_B"], signals["mask_BT"])
         if not self.kl_in_reward or self.kl_by_row:
             return rewards_BT
         return rewards_BT + self._penalty(signals).to(rewards_BT.dtype)

@@ -13,7 +13,7 @@ from typing import ClassVar
 from credit.settings import check_types
 
 LOSSES = ("squared", "cross_entropy")
-PLACES = ("tokens", "prompt")
+PLACES = ("tokens", "turns", "prompt")
 
 
 class CriticSpec:
@@ -73,7 +73,8 @@ class RidgeSpec(CriticSpec):
     lambda_: float = 1.0
     """Of the critic's target, the lambda-return A + V; 1: the outcome itself. The credit's own is credit.spread.lambda_."""
     at: str = "tokens"
-    """Where V is fitted: "tokens", at every learning token; "prompt", before the first one only, for one value per prompt."""
+    """Where V is fitted: "tokens", at every learning token; "turns", at the first one of each turn; "prompt", before the first one
+    only, for one value per prompt."""
     running: bool = False
     """The running sum of the states over the tokens so far joins the features."""
 
@@ -107,7 +108,8 @@ class GradientSpec(CriticSpec):
     clip_range: float | None = None
     """PPO's value clipping, e.g. 0.2, for squared error: V may move that far from the first visit's. None: off."""
     at: str = "tokens"
-    """Where V is fitted: "tokens", at every learning token; "prompt", before the first one only, for one value per prompt."""
+    """Where V is fitted: "tokens", at every learning token; "turns", at the first one of each turn; "prompt", before the first one
+    only, for one value per prompt."""
     running: bool = False
     """V is a value of the state plus a running sum over the tokens so far, one contribution each, so that the critic can count
     what no single hidden state holds."""

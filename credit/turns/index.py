@@ -62,3 +62,11 @@ def spread_over_turns(values_BJ: Tensor, turn_BT: Tensor) -> Tensor:
 def has_turn(counts_B: Tensor, width: int) -> Tensor:
     """(B, J) bool, whether the row has that turn."""
     return torch.arange(width, device=counts_B.device) < counts_B[:, None]
+
+
+def fitted_tokens(at: str, mask_BT: Tensor) -> Tensor:
+    """(B, T) bool, where a critic's V is fitted: every learning token ("tokens"), the first of each turn ("turns") or of each
+    row ("prompt")."""
+    if at == "tokens":
+        return mask_BT
+    return turn_starts(turn_index(mask_BT)) if at == "turns" else mask_BT & (mask_BT.cumsum(dim=1) == 1)

@@ -16,7 +16,9 @@ from torch import Tensor
 from credit.batch import Rollout
 from credit.signals import FACTS, ask
 from credit.strategy import Strategy
+from credit.turns.index import earned_by_turn_end, spread_over_turns, sum_by_turn, turn_index
 from lab.exact.quantities import Exact
+from lab.exact.tree import Tree
 from lab.measure.critics import CRITICS
 from lab.measure.rows import LabRows
 from lab.measure.surrogates import SURROGATES
@@ -75,6 +77,8 @@ class Scorer:
         tree = self.learner.tree
         self._source = self.sampler or self.learner
         self._values_NT = CRITICS[self.critic](self._source) if self.strategy.needs_values else None
+        if self._values_NT is not None and self.strategy.pays_by_turn:
+            self._values_NT = self._values_NT - _earned_before_turn(tree)  # V of what is still to come
         self._reward_weights_K = torch.ones(tree.rewards_NK.shape[1], dtype=torch.float64)
         self._keeps_state = False
 
@@ -182,6 +186,13 @@ class Scorer:
                 if _close(alone[0], together[0]) and _close(alone[1], together[1] * factor):
                     return Coupling(level, scales)
         return Coupling("batch", False)
+
+
+def _earned_before_turn(tree: Tree) -> Tensor:
+    """(N, T) what was earned in the turns before that of each learning token; 0 elsewhere."""
+    turn_NT = turn_index(tree.mask_NT)
+    earned_NJ = sum_by_turn(earned_by_turn_end(tree.span_rewards_NT, turn_NT), turn_NT)
+    return spread_over_turns(earned_NJ.cumsum(dim=1) - earned_NJ, turn_NT)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 from credit.batch import Rollout
 from credit.critic import CriticSpec
 from credit.returns import gae
+from credit.turns.index import fitted_tokens
 from trainers.critic.hidden_states import Reduce, Trunk
 from trainers.critic.metrics import CriticMetrics
 from trainers.seam.checkpoints import place_of
@@ -41,7 +42,7 @@ class Critic(ABC):
     Attributes:
         at_scoring: V needs whole groups: `GroupCritic.score` gives it and learns, before TRL's loss.
         own_pass: V needs a forward pass of the critic's own.
-        at: "tokens" or "prompt", where V is fitted.
+        at: "tokens", "turns" or "prompt", where V is fitted.
         lambda_: of the targets.
         metrics: what the fit is worth; fed by the seam.
     """
@@ -85,7 +86,7 @@ class Critic(ABC):
         """(B,) what each position of a row that is fitted weighs: 1 over all such positions of the generation batch, all
         ranks; 0 for unscorable rows."""
         scorable_B = ~rollout.rewards_B.isnan()
-        fitted_B = rollout.lengths_B if self.at == "tokens" else rollout.lengths_B.clamp(max=1)
+        fitted_B = fitted_tokens(self.at, rollout.mask_BT).sum(dim=1)
         return scorable_B.float() / (fitted_B * scorable_B).sum().clamp(min=1)
 
     def save(self, folder: Path) -> None:

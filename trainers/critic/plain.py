@@ -20,6 +20,7 @@ from credit.critic.head import ValueHead, value_loss
 from credit.critic.ridge import RidgeHead
 from credit.returns import gae
 from credit.strategy import Strategy
+from credit.turns.index import fitted_tokens
 
 _ROUNDING = 1e-5  # by which a lambda-return may leave [0, 1]
 
@@ -63,9 +64,7 @@ class OnStates:
     def fit(self, states_BTD: Tensor, written_BT: Tensor, outcome_BT: Tensor, signals: dict) -> None:
         mask_BT, values_BT = signals["mask_BT"], signals["values_BT"]
         targets_BT = gae(outcome_BT, values_BT, mask_BT, self.gamma, self.spec.lambda_) + values_BT
-        fit_BT = mask_BT & ~signals["rewards_B"].isnan()[:, None]
-        if self.spec.at == "prompt":
-            fit_BT = fit_BT & (mask_BT.cumsum(dim=1) == 1)
+        fit_BT = fitted_tokens(self.spec.at, mask_BT) & ~signals["rewards_B"].isnan()[:, None]
         self.learn(states_BTD, written_BT, targets_BT, values_BT, fit_BT / fit_BT.sum().clamp(min=1))
 
     def learn(self, states_BTD: Tensor, written_BT: Tensor, targets_BT: Tensor, values_BT: Tensor, weights_BT: Tensor):

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from credit.baseline import leave_one_out
 from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
+from credit.turns.index import fitted_tokens
 from trainers.critic.base import Critic
 from trainers.critic.build import build_critic
 from trainers.critic.metrics import sums_of
@@ -133,7 +134,7 @@ class CriticSeam:
         """The critic's part of one micro-batch, after its values went into the credit."""
         inputs, signals, mask_BT, critic = visit.inputs, visit.signals, visit.mask_BT, self.critic
         values_BT, visible_BT = inputs[VALUES_BT], inputs["completion_mask"].bool()
-        fit_BT = mask_BT if critic.at == "tokens" else mask_BT & (mask_BT.cumsum(dim=1) == 1)
+        fit_BT = fitted_tokens(critic.at, mask_BT)
         fit_weights_BT = fit_BT * inputs[_FIT_WEIGHT_B][:, None]
         targets_BT = critic.targets(self.credit.outcome(signals).float(), values_BT.masked_fill(~mask_BT, 0.0), mask_BT)
         training = self.model.training and torch.is_grad_enabled()
