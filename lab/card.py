@@ -16,7 +16,6 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,15 @@ from credit.signals import SIGNALS
 from credit.strategy import Strategy
 from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
 from lab.bench.summary import YARDSTICK
-from lab.measure.declarations import ROUNDING_BIAS, Finding, check_declaration, enumerated, largest_enumeration
+from lab.largest import GROUP_SIZE, Largest, largest_bias
+from lab.measure.declarations import (
+    ROUNDING_BIAS,
+    TURN_WORLDS,
+    Finding,
+    check_declaration,
+    enumerated,
+    largest_enumeration,
+)
 from lab.measure.estimate import Budget
 from lab.measure.invariances import invariances
 from lab.measure.metrics import nothing_learned
@@ -37,7 +44,6 @@ from userio.words import word_of
 _PAGES = CONFIG_DIR.parent / "docs" / "strategies"
 FOLDER = _PAGES if _PAGES.is_dir() else Path("docs", "strategies")  # installed, there is no docs/ beside us
 WORLDS = ["tiny", "levels", "shares", "filler", "poison", "two_turn", "regex_tags", "coin", "filler:transformer"]
-GROUP_SIZE = 4
 QUICK_WORLDS = ("tiny", "tiny_turn")
 QUICK_BUDGET = Budget(groups=2000, calls=100)
 QUICK_METRICS = ("scale", "relative_bias", "nsr", "length_push", "spearman", "key_share")
@@ -108,7 +114,10 @@ def write_cards(overrides: Sequence[str], config_dirs: Sequence[str], settings: 
     for spec in specs:
         by_name.setdefault(re.sub(r" \[.*\]$", "", spec.label), []).append(spec)
     yardstick = Spec(YARDSTICK, (f"credit={YARDSTICK}",))
-    jobs = [BenchJob(spec, world, GROUP_SIZE) for world in WORLDS for spec in [yardstick, *specs]]
+    worlds = {spec.label: WORLDS + [*TURN_WORLDS] * spec.strategy().pays_by_turn for spec in specs}
+    every = list(dict.fromkeys(world for own in worlds.values() for world in own))
+    jobs = [BenchJob(yardstick, world, GROUP_SIZE) for world in every]
+    jobs += [BenchJob(spec, world, GROUP_SIZE) for spec in specs for world in worlds[spec.label]]
     records = list(run_jobs(jobs, int(settings.get("jobs", 2)) if len(specs) > 1 else 1))
     wrong = []
     rows = {}
@@ -221,32 +230,6 @@ def stale_parts(path: Path, spec: Spec) -> list[str]:
     return stale
 
 
-@dataclass(frozen=True)
-class Largest:
-    """The largest relative bias that was found anywhere, and where: the number that a page may call "the bias"."""
-
-    bias: float
-    where: str
-    error: float = 0.0
-
-    def __str__(self) -> str:
-        by = f"sampled, ±{100 * self.error:.1g} %" if self.error else "by enumeration"
-        return f"{100 * self.bias:.2g} % in {self.where}, {by}"
-
-
-def largest_bias(variants: list[Spec], records: list[dict], finding: Finding) -> Largest:
-    """Over every world of the card, whatever the critic, and what `check_declaration` saw before it stopped. A sampled bias
-    counts from three of its standard errors on."""
-    found = [Largest(finding.worst, finding.where)]
-    labels = {spec.label: spec.critic for spec in variants}
-    for record in (r for r in records if r["label"] in labels and "metrics" in r):
-        bias, error = record["metrics"]["relative_bias"], record["errors"].get("relative_bias") or 0.0
-        if bias is not None and bias > 3 * error:
-            critic = f", {labels[record['label']]} critic" if len(variants) > 1 else ""
-            found.append(Largest(bias, f"{record['world']}, groups of {GROUP_SIZE}{critic}", error))
-    return max(found, key=lambda each: each.bias)
-
-
 def _verdict(finding: Finding, largest: Largest) -> str:
     words = {True: "unbiased", False: "biased", None: "undecided"}
     if not finding.measurements:
@@ -289,7 +272,8 @@ def _measured(variants: list[Spec], records: list[dict], verdict: str) -> str:
         if len(variants) > 1:
             lines += ["", f"Critic: {spec.critic}."]
         lines += ["", f"| world | {titles} |", "|---|" + "---:|" * len(names)]
-        for world in (name for name in WORLDS if name != "coin"):
+        own = dict.fromkeys(r["world"] for r in records if r["label"] == spec.label)
+        for world in (name for name in own if name != "coin"):
             record = next((r for r in records if r["label"] == spec.label and r["world"] == world), None)
             if record is None or "metrics" not in record:
                 lines.append(

@@ -55,7 +55,7 @@ class Errands:
         return self._shown()
 
     def _shown(self) -> str:
-        return _OVER if len(self.rewards) == self.count else shown(*self._errands[len(self.rewards)])
+        return _OVER if len(self.rewards) == self.count else errand_word(*self._errands[len(self.rewards)])
 
 
 def errands_of(seed: int, count: int, options: int, idle: float) -> list[tuple[bool, int]]:
@@ -64,7 +64,7 @@ def errands_of(seed: int, count: int, options: int, idle: float) -> list[tuple[b
     return [(rng.random() >= idle, rng.randrange(options)) for _ in range(count)]
 
 
-def shown(matters: bool, digit: int) -> str:
+def errand_word(matters: bool, digit: int) -> str:
     """The token that shows an errand."""
     return f"{'do' if matters else 'idle'}{digit}"
 
@@ -93,7 +93,7 @@ def errands(
             f"count={count}, options={options}, idle={idle}, n_train={n_train}, n_eval={n_eval}."
         )
     dialogue = Dialogue("answer", "digit", tuple(range(options)))
-    words = [shown(matters, digit) for matters in (True, False) for digit in range(options)]
+    words = [errand_word(matters, digit) for matters in (True, False) for digit in range(options)]
 
     def rows(number: int, what: str) -> list[Row]:
         # A seed of its own for each row, so that no conversation is trained on and evaluated on.
@@ -120,6 +120,6 @@ def errands(
 
 
 def _random_talk(rng: random.Random, dialogue: Dialogue, count: int, options: int, idle: float) -> Row:
-    seen = [shown(*errand) for errand in errands_of(rng.randrange(2**40), count, options, idle)]
+    seen = [errand_word(*errand) for errand in errands_of(rng.randrange(2**40), count, options, idle)]
     turns = [f"{dialogue.call(rng.randrange(options))}{TOOL}{after}{GO}" for after in [*seen[1:], _OVER]]
     return {"prompt": f"{_START}{seen[0]}{GO}", "completion": "".join(turns)}

@@ -10,13 +10,13 @@ from credit.checks import member_name
 from credit.signals.contract import Signal, provided_by
 from credit.signals.given import span_rewards_of_rows, token_ids
 from credit.signals.statistics import token_statistics
-from credit.signals.turns import finished, states, turn_numbers, turn_rewards, visible
+from credit.signals.turns import rows_finished, turn_numbers, turn_rewards, turn_states, visible_tokens
 
 # Asked before scoring, each only if a member asks for what it makes.
 BUILT_IN: tuple[Any, ...] = (
     token_ids,
     span_rewards_of_rows,
-    *(turn_numbers, turn_rewards, states, finished, visible),
+    *(turn_numbers, turn_rewards, turn_states, rows_finished, visible_tokens),
     token_statistics,
 )
 

@@ -36,7 +36,7 @@ def turn_rewards(rows: Rows) -> Mapping[str, Tensor]:
     state_BT="int64 key of what the policy had been shown when the token's turn began, equal keys for equal states; -1 where the "
     "mask is false",
 )
-def states(rows: Rows) -> Mapping[str, Tensor]:
+def turn_states(rows: Rows) -> Mapping[str, Tensor]:
     """The environment's own `state_key()`, else a hash of the tokens between the turns (before the first: of those since the
     prompt)."""
     turn_BT = turn_index(rows.mask_BT)
@@ -58,12 +58,12 @@ def states(rows: Rows) -> Mapping[str, Tensor]:
     stage="both",
     finished_B="bool: the row ended by itself and was not cut, neither by its length nor by the number of its turns",
 )
-def finished(rows: Rows) -> Mapping[str, Tensor]:
+def rows_finished(rows: Rows) -> Mapping[str, Tensor]:
     return {"finished_B": rows.finished()}
 
 
 @provides(stage="both", visible_BT="bool: tokens of the conversation, tool text included; false at padding")
-def visible(rows: Rows) -> Mapping[str, Tensor]:
+def visible_tokens(rows: Rows) -> Mapping[str, Tensor]:
     return {"visible_BT": rows.written_BT}
 
 

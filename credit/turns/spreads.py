@@ -10,7 +10,7 @@ a later one breaks it.
 Degenerate cases: unscorable rows (NaN reward) get 0 and serve as nobody's baseline; a group with one scorable row gets 0; a
 row without a turn (no learning tokens) gets nothing, and its reward counts in the baselines of the others as it stands.
 
-Shapes: J turns of the row that has most.
+Shapes: J turns of the row that has most, X columns, M turns of all rows.
 """
 
 from __future__ import annotations

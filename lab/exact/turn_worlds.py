@@ -73,8 +73,8 @@ def search(calls: int = 3) -> World:
     )
 
 
-def errands(number: int = 3) -> World:
-    """Independent errands, the second of which does not matter; the policy may leave before the last."""
+def chores(number: int = 3) -> World:
+    """Independent chores, the second of which does not matter; the policy may leave before the last."""
     worth = [0.5 if k != 1 else 0.0 for k in range(number)]
 
     def shown(prompt: str) -> Mapping[str, float]:
@@ -84,8 +84,8 @@ def errands(number: int = 3) -> World:
         return [worth[i // 2] if i % 2 == 1 and f"ask:{token}" == text[i - 1] else 0.0 for i, token in enumerate(text)]
 
     return World(
-        name="errands",
-        meaning="one to three turns, each after a random question: errands of their own, one of which earns nothing; leaving ends it",
+        name="chores",
+        meaning="one to three turns, each after a random question: chores of their own, one of which earns nothing; leaving ends it",
         prompts=("even", "odd"),
         actions=("x", "y", END),
         reward=lambda prompt, text: sum(earned(prompt, text)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from lab.exact.turn_worlds import errands, quarry, search
+from lab.exact.turn_worlds import chores, quarry, search
 from lab.exact.world import END, Text, World
 
 
@@ -305,7 +305,7 @@ CATALOGUE: dict[str, Callable[[], World]] = {
         tiny_turn,
         quarry,
         search,
-        errands,
+        chores,
     )
 }
 

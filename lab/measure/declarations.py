@@ -25,6 +25,7 @@ from lab.measure.metrics import nothing_learned
 ROUNDING_BIAS = 1e-9
 VISIBLE_BIAS = 1e-3
 WORLDS = ("tiny", "tiny_turn", "tiny_turn:transformer", "levels", "poison", "two_turn", "coin")
+TURN_WORLDS = ("quarry", "chores", "search")  # for strategies that credit turns; more texts, so they come last
 GROUP_SIZES = (4, 3, 2)
 EXACT_ONLY = Budget(groups=20_000, calls=800, sampled_groups=0, sampled_calls=0)
 
@@ -89,7 +90,7 @@ def verdict(biases: Iterable[float]) -> bool | None:
 
 
 def check_declaration(
-    strategy: Strategy, worlds: Iterable[str] = WORLDS, budget: Budget = EXACT_ONLY, declared: bool | None = None
+    strategy: Strategy, worlds: Iterable[str] | None = None, budget: Budget = EXACT_ONLY, declared: bool | None = None
 ) -> Finding:
     """Measures a strategy by enumeration and compares it with `strategy.declaration.unbiased`.
 
@@ -97,12 +98,14 @@ def check_declaration(
     the first world that shows it.
 
     Args:
+        worlds: None: `WORLDS`, and `TURN_WORLDS` if the strategy credits turns.
         declared: overrides the strategy's own claim.
 
     Raises:
         ValueError: the strategy needs what the lab has not, or no world could be enumerated.
     """
     claim = strategy.declaration.unbiased if declared is None else declared
+    worlds = worlds or (WORLDS + (TURN_WORLDS if strategy.pays_by_turn else ()))
     worst, where, number, learned, nothing = -1.0, "", 0, 0, []
     for name in worlds:
         for critic in ("random", "perfect") if strategy.needs_values else ("perfect",):

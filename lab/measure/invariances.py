@@ -13,6 +13,7 @@ from torch import Tensor
 
 from credit.batch import Rollout
 from credit.strategy import Strategy
+from credit.turns.index import earned_by_turn_end, turn_index
 from lab.measure.declarations import enumerated
 from lab.measure.scoring import Scorer
 
@@ -41,10 +42,12 @@ class Case:
             for name, value in vars(self.rollout).items()
             if isinstance(value, Tensor) and name != "reward_weights_K"
         }
+        provided = {name: per_row(value) for name, value in self.rollout.provided.items()}
+        provided |= {name: value for name, value in fields.items() if name in provided}
         live = {name: per_row(value) if isinstance(value, Tensor) else value for name, value in self.live.items()}
         shared = {name: value for name, value in fields.items() if name in live}
         own = {name: value for name, value in fields.items() if name in vars(self.rollout)}
-        return Case(replace(self.rollout, **(moved | own)), live | shared)
+        return Case(replace(self.rollout, **(moved | own), provided=provided), live | shared)
 
 
 def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
@@ -110,6 +113,8 @@ def _case(strategy: Strategy, seed: int) -> Case:
         reward_weights_K=torch.ones(1, dtype=torch.float64),
         span_rewards_BT=_earned(rewards_B, rollout.mask_BT),
     )
+    if "turn_rewards_BT" in rollout.provided:
+        rollout = rollout.with_provided({"turn_rewards_BT": _by_turn(rollout.span_rewards_BT, rollout.mask_BT)})
     live = scorer.live_signals(rollout, torch.zeros(len(group_B), dtype=torch.float64), texts_B)
     del live["advantages_B"]
     return Case(rollout, live)
@@ -127,7 +132,15 @@ def _earned(rewards_B: Tensor, mask_BT: Tensor) -> Tensor:
 def _rewarded(case: Case, rewards_B: Tensor) -> Case:
     """The same texts with other rewards."""
     spans_BT = _earned(rewards_B, case.rollout.mask_BT)
-    return case.change(rewards_B=rewards_B, rewards_BK=rewards_B[:, None], span_rewards_BT=spans_BT)
+    by_turn_BT = _by_turn(spans_BT, case.rollout.mask_BT)
+    return case.change(
+        rewards_B=rewards_B, rewards_BK=rewards_B[:, None], span_rewards_BT=spans_BT, turn_rewards_BT=by_turn_BT
+    )
+
+
+def _by_turn(spans_BT: Tensor | None, mask_BT: Tensor) -> Tensor:
+    assert spans_BT is not None
+    return earned_by_turn_end(spans_BT, turn_index(mask_BT))
 
 
 def _alone(strategy: Strategy, case: Case, before) -> str:

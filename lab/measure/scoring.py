@@ -2,7 +2,7 @@
 training, in float64. The result is the coefficient c[b,t] of each token's score: the gradient estimate of a batch is
 sum c[b,t] grad log p(token b,t); on-policy c = w A.
 
-Shapes: n batches of R rows each, T tokens, N texts.
+Shapes: n batches of R rows each, T tokens, N texts, J turns.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ def test_settings_out_of_range_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("name", ["quarry", "errands", "quarry:transformer"])
+@pytest.mark.parametrize("name", ["quarry", "chores", "quarry:transformer"])
 def test_turns_has_no_bias_where_the_number_of_turns_is_a_choice(name):
     world_name, _, policy = name.partition(":")
     found = measure(exact(world(world_name), policy or "tabular"), named_strategy("turns"), 2)

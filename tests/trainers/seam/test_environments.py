@@ -1,0 +1,195 @@
+"""Environments in TRL's own tool loop: what turns earned reaches the strategy, and a fault costs its row and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from credit import Strategy, weight
+from credit.turns.index import turn_counts, turn_index
+from support.resumed import EVERY_STEP, goes_on_from_everywhere
+from support.tiny import tiny_model
+from tasks.environments.dialogue import Dialogue
+from tasks.environments.notes import notes_of
+from tasks.errands import Errands
+from trainers.grpo import CreditGRPOTrainer
+from trainers.model.embedded import closed_tokenizer
+
+pytestmark = pytest.mark.skipif(
+    "environment_factory" not in inspect.signature(GRPOTrainer.__init__).parameters,
+    reason="this trl has no environments",
+)
+DIALOGUE = Dialogue("answer", "digit", (0, 1))
+COUNT = 3
+
+
+def conversation_tokenizer():
+    words = ["start", "over", *(f"{kind}{digit}" for kind in ("do", "idle") for digit in (0, 1))]
+    return closed_tokenizer([*DIALOGUE.vocabulary, *words], DIALOGUE)
+
+
+def player(seed: int = 0):
+    tokenizer = conversation_tokenizer()
+    model = tiny_model(seed, vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=0, initializer_range=0.4)
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(["<eos>", *DIALOGUE.calls])
+    return model
+
+
+def trainer(folder, make=lambda: Errands(COUNT, 2, 0.0), credit="turns", rows=8, funcs=(), **options):
+    settings = EVERY_STEP | dict(
+        per_device_train_batch_size=8, num_generations=4, max_completion_length=24, max_tool_calling_iterations=COUNT
+    )
+    prompt = [{"role": "user", "content": "start"}]
+    return CreditGRPOTrainer(
+        model=player(),
+        reward_funcs=list(funcs),
+        args=GRPOConfig(str(folder), **(settings | options)),
+        train_dataset=Dataset.from_list([{"prompt": prompt, "seed": seed} for seed in range(rows)]),
+        processing_class=conversation_tokenizer(),
+        environment_factory=make,
+        credit=credit,
+        environment_timeout=1.0,
+    )
+
+
+class Paid(Errands):
+    """Errands that pay by themselves, as TRL's environments do."""
+
+    def __init__(self):
+        super().__init__(COUNT, 2, 0.0)
+
+    def get_reward(self) -> float:
+        return sum(self.rewards) + 0.5  # half a point for nothing in particular
+
+
+def test_what_turns_earned_reaches_the_strategy_at_both_stages(tmp_path):
+    scored, seen = [], []
+
+    def watching(turn_rewards_BT, turn_BT, state_BT, finished_B, visible_BT, mask_BT, rewards_B):
+        scored.append(
+            {"rewards_B": rewards_B, "turn_rewards_BT": turn_rewards_BT, "turn_BT": turn_BT, "mask_BT": mask_BT}
+        )
+        scored[-1] |= {"state_BT": state_BT, "finished_B": finished_B, "visible_BT": visible_BT}
+        return turn_rewards_BT
+
+    def ratio(policy_logps_BT, sampler_logps_BT, turn_rewards_BT, turn_BT):
+        seen.append((turn_rewards_BT, turn_BT))
+        return policy_logps_BT - sampler_logps_BT
+
+    made = trainer(
+        tmp_path, Paid, Strategy(weight.constant, spread=watching, ratio=ratio), max_steps=2, save_strategy="no"
+    )
+    keys = []
+    made.scoring_observers.append(lambda t, s: keys.append([notes_of(e).states for e in t.environments]))
+    made.train()
+    assert len(scored) == 2 and len(seen) == 2
+    for batch, live, states in zip(scored, seen, keys, strict=True):
+        turn_BT, mask_BT = batch["turn_BT"], batch["mask_BT"]
+        assert torch.equal(turn_BT, turn_index(mask_BT)) and turn_counts(turn_BT).max() > 1
+        torch.testing.assert_close(batch["turn_rewards_BT"].sum(dim=1), batch["rewards_B"], rtol=0, atol=1e-6)
+        assert (batch["turn_rewards_BT"] != 0).sum() > len(mask_BT), "only one turn of each row earns anything"
+        assert (batch["visible_BT"] & ~mask_BT).any() and not (mask_BT & ~batch["visible_BT"]).any()
+        assert torch.equal(batch["state_BT"] == -1, ~mask_BT)
+        for row in range(len(mask_BT)):
+            began = [int(batch["state_BT"][row][turn_BT[row] == k][0]) for k in range(int(turn_counts(turn_BT)[row]))]
+            assert began == states[row][: len(began)]
+        assert live[0].shape == mask_BT.shape and live[0].sum() == pytest.approx(
+            float(batch["turn_rewards_BT"].sum()), abs=1e-5
+        )
+        assert sorted(live[1].amax(dim=1).tolist()) == sorted(turn_BT.amax(dim=1).tolist())
+
+
+class Hostile(Paid):
+    """Goes wrong in every other conversation, each time in another way."""
+
+    made = 0
+
+    def reset(self, seed: int = 0, **row) -> str:
+        Hostile.made += 1
+        self.kind = Hostile.made % 8
+        if self.kind == 1:
+            raise RuntimeError("no reset today")
+        return super().reset(seed)
+
+    def answer(self, digit: int) -> str:
+        """Answers.
+
+        Args:
+            digit: the digit.
+        """
+        shown = super().answer(digit)
+        if self.kind == 7:
+            raise KeyError(digit)
+        return {3: None, 5: "a\ud800"}.get(self.kind, shown)  # type: ignore[return-value]
+
+
+class Abstains(Hostile):
+    """The same conversations, as one who says himself that he cannot score them."""
+
+    def get_reward(self):
+        return None if notes_of(self).fault else super().get_reward()
+
+
+def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
+    weights = {}
+    for kind in (Hostile, Abstains):
+        Hostile.made = 0
+        made = trainer(tmp_path / kind.__name__, kind, max_steps=2, save_strategy="no")
+        if kind is Abstains:
+            made._without_faults = lambda rewards_BK: rewards_BK  # only what it says itself counts
+        made._fault_limit.share = 1.0
+        made.train()
+        weights[kind] = {name: value.clone() for name, value in made.model.named_parameters()}
+        if kind is Hostile:
+            failed = [row["environments/failed"] for row in made.state.log_history if "environments/failed" in row]
+            assert len(failed) == 2 and all(0.2 < share < 0.8 for share in failed)
+    start = dict(player().named_parameters())
+    for name, value in weights[Hostile].items():
+        assert torch.equal(value, weights[Abstains][name])
+    assert any((value - start[name]).abs().max() > 1e-4 for name, value in weights[Hostile].items())
+    assert "no reset today" in caplog.text
+
+
+def test_an_environment_that_always_goes_wrong_ends_the_run_with_the_reason(tmp_path):
+    class Broken(Paid):
+        def reset(self, **row):
+            raise RuntimeError("server is down")
+
+    with pytest.raises(ValueError, match=r"server is down.*Mend the environment"):
+        trainer(
+            tmp_path, Broken, max_steps=8, save_strategy="no", per_device_train_batch_size=16, num_generations=4
+        ).train()
+
+
+def test_a_run_with_an_environment_goes_on_from_its_checkpoints(tmp_path):
+    goes_on_from_everywhere(lambda folder: trainer(folder, Paid), tmp_path, 8, cuts=[3])
+
+
+def test_a_reward_function_may_speak_of_turns(tmp_path):
+    class Short:
+        __name__ = "short"
+
+        def __call__(self, prompts, completions, **columns):
+            return [float(len(completion)) for completion in completions]
+
+        def turn_rewards(self, prompts, completions, environments, **columns):
+            assert len(environments) == len(completions)
+            return [{0: 3.0} for _ in completions]
+
+    scored = []
+
+    def watching(turn_rewards_BT, turn_BT, rewards_B):
+        scored.append((turn_rewards_BT, turn_BT, rewards_B))
+        return turn_rewards_BT
+
+    strategy = Strategy(weight.constant, spread=watching)
+    trainer(tmp_path, credit=strategy, funcs=[Short()], max_steps=1, save_strategy="no").train()
+    (turn_rewards_BT, turn_BT, rewards_B) = scored[0]
+    torch.testing.assert_close(turn_rewards_BT.sum(dim=1), rewards_B, rtol=0, atol=1e-6)
+    first_B = (turn_rewards_BT * (turn_BT == 0)).sum(dim=1)
+    several_B = turn_counts(turn_BT) > 1
+    assert several_B.any() and torch.equal(first_B[several_B], torch.full_like(first_B[several_B], 3.0))
