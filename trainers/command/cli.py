@@ -89,7 +89,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
         check_launch(None if command.dry_run else command.config.get("processes"))
         for sentence in command.said if is_main_process() else ():
             print(f"{script}: {as_installed(sentence)}", file=sys.stderr, flush=True)
-        resolve_name(run)(command)
+        if status := resolve_name(run)(command):
+            raise SystemExit(status)
     except SystemExit as error:
         if not frames_of_user(error):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from trainers.model.policy import Policy, parameters_in_words, parameters_of
 from trainers.run.ending import Ending
 from trainers.run.files import write_json
 from trainers.run.folder import start_folder
-from trainers.run.outputs import without_secret
 from trainers.run.start import check_start, keep_start
 from trainers.run.tell.facts import facts_of, write_start
+from trainers.run.tell.idle import NOTHING_LEARNED, learned_nothing
+from trainers.run.tell.outputs import without_secret
 from trainers.run.tell.trackers import Trackers, name_project
 from userio.terminal import log_output
 
@@ -149,6 +151,11 @@ def conclude(
         begun.trackers.finish(summary, [str(c.header) for c in results.columns], list(zip(*columns, strict=True)))
     ending.release()
     write_json(job.folder.summary, summary | ending.note())
+    if idle := summary.get("idle"):
+        which = "in all" if learned_nothing(summary) else f"in {idle['steps']} of"
+        meaning = "nothing could be learned" if learned_nothing(summary) else "nothing could be learned from these"
+        print(f"\n{idle['why'][0].upper()}{idle['why'][1:]} {which} {idle['of']} steps: {meaning}.", file=sys.stderr)
+        ending.status = NOTHING_LEARNED if learned_nothing(summary) else 0
     print(f"\n{job.folder.path}: {files}")
 
 

@@ -30,12 +30,14 @@ class Ending:
 
     Attributes:
         failed: what failed after the last step, and how, in a line each.
+        status: the exit code that the run asks for.
     """
 
     def __init__(self, trainer: Any, folder: Path):
         self._trainer, self._folder, self._state = trainer, folder, PartialState()
         self._apart = False  # another process may be waiting for something that this one will not do
         self.failed: dict[str, str] = {}
+        self.status = 0
         trainer.keeps_one_before_the_last = True
         self._handler = trainer.callback_handler = PatientHandler(trainer.callback_handler, self.part)
 

@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -29,8 +30,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
 from trainers.run import files
-from trainers.run.outputs import is_about_output, without_secrets
-from trainers.seam.checkpoints import last_complete_checkpoint, refuse_unresumable
+from trainers.run.going_on import changed_settings, changes_in_words, is_longer_only, samples_anew_after, why_not_longer
+from trainers.run.tell.outputs import is_about_output, without_secrets
+from trainers.seam.checkpoints import last_complete_checkpoint, last_step, refuse_unresumable
 from userio.folder_names import folder_name
 from userio.words import word_of
 
@@ -104,34 +106,70 @@ class RunFolder:
             return
         if self.is_finished and not resume:
             raise ValueError(
-                f"{self.path} holds a finished run. overwrite=true replaces it, run_dir=... names another folder."
+                f"{self.path} holds a finished run. overwrite=true replaces it, run_dir=... names another folder, and "
+                f"run_dir={self.path} resume=true with a larger trainer.max_steps goes on from its end."
             )
         if self.is_started and not resume:
             raise ValueError(
                 f"{self.path} holds an unfinished run. resume=true continues it, overwrite=true starts it again."
             )
-        text = OmegaConf.to_yaml(_lasting(config))
-        if (
-            (self.is_started or self.is_finished)
-            and self.config.exists()
-            and self.config.read_text(encoding="utf-8") != text
-        ):
+        changed = self._changed(config)
+        if is_longer_only(changed):
+            self._check_longer(config, changed)
+        elif changed:
             raise ValueError(
-                f"{self.path} was started with other settings (see its config.yaml); resume needs the same. "
-                "Repeat them, or name another run_dir=..."
+                f"{self.path} was started with other settings: {changes_in_words(changed)}. resume=true needs the same. Repeat "
+                "them, or name another run_dir=..."
             )
-        if not self.is_finished:
-            refuse_unresumable(self.checkpoints, end=max(0, config.trainer.max_steps))
+        if not self.is_finished or changed:
+            refuse_unresumable(self.checkpoints, end=self._passed_over(config))
+
+    def _changed(self, config: DictConfig) -> dict[str, tuple[Any, Any]]:
+        """What a run that stands here was started with, and is asked for now."""
+        if not ((self.is_started or self.is_finished) and self.config.exists()):
+            return {}
+        texts = self.config.read_text(encoding="utf-8"), OmegaConf.to_yaml(_lasting(config))
+        before, now = (OmegaConf.to_container(OmegaConf.create(text)) for text in texts)
+        return changed_settings(before, now)  # type: ignore[arg-type]
+
+    def _check_longer(self, config: DictConfig, changed: dict[str, tuple[Any, Any]]) -> None:
+        """Raises ValueError: another length would not be exact."""
+        trainer: Any = OmegaConf.to_container(config.trainer)
+        found = [int(path.name.rsplit("-", 1)[1]) for path in self.checkpoints.glob("checkpoint-*")]
+        reason = why_not_longer(trainer, changed, max(found, default=0))
+        if reason is None and self.is_finished and not found:
+            reason = "its checkpoints are gone (a sweep deletes them without keep_checkpoints=true)"
+        if reason is not None:
+            raise ValueError(
+                f"{self.path} was started with {changes_in_words(changed)} and cannot go on to that length: {reason}. Repeat its "
+                "length, or start another run in another run_dir=..."
+            )
+
+    def _passed_over(self, config: DictConfig) -> int:
+        """From which step on a checkpoint is none to go on from; 0 where it says so itself. The last one of a run that is
+        made longer is exact where rollouts begin anew after it."""
+        changed = self._changed(config)
+        if not is_longer_only(changed):
+            return max(0, config.trainer.max_steps)
+        last = last_step(self.checkpoints)
+        trainer: Any = OmegaConf.to_container(config.trainer)
+        return last + 1 if samples_anew_after(last, trainer) else last
 
     def nothing_left(self, config: DictConfig) -> bool:
         """Whether resume=true finds the run finished: a requeued job must not fail. Call `check` first."""
-        return bool(config.resume) and self.is_finished
+        return bool(config.resume) and self.is_finished and not self._changed(config)
 
     @contextmanager
     def as_it_was_if_refused(self, acts: bool) -> Iterator[None]:
         """For all that comes before the first step: an exception takes away a folder that was not there, and brings back
-        the run that overwrite=true was about to replace. acts: this process is the main one."""
+        the run that overwrite=true was about to replace, or the end of one that was to go on. acts: this process is the main
+        one."""
         was_there = self.path.exists()
+        before = {
+            path: path.read_bytes()
+            for path in (self.config, self.metrics, self.evaluations, self.summary)
+            if path.is_file()
+        }
         if acts:
             shutil.rmtree(self._replaced, ignore_errors=True)
         try:
@@ -141,6 +179,8 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             if acts and self._replaced.exists():
                 self._replaced.rename(self.path)
+            for path, content in before.items() if acts else ():
+                files.write_bytes(path, content)
             raise
         if acts:
             shutil.rmtree(self._replaced, ignore_errors=True)
@@ -160,12 +200,21 @@ class RunFolder:
             except OSError:  # a mount, or no right to write beside it
                 shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        checkpoint = last_complete_checkpoint(self.checkpoints, end=max(0, config.trainer.max_steps))
+        goes_on = self.is_finished and is_longer_only(self._changed(config))
+        checkpoint = last_complete_checkpoint(self.checkpoints, end=self._passed_over(config))
+        if goes_on:
+            self.summary.unlink()
         files.write_text(self.config, OmegaConf.to_yaml(_lasting(config)))
         step = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
         for history in (self.metrics, self.evaluations):
             if history.exists():
                 kept = [row for row in files.read_metrics(history) if row["step"] <= step] if checkpoint else []
+                if (
+                    goes_on
+                    and kept
+                    and (history == self.evaluations or any(key.startswith("eval_") for key in kept[-1]))
+                ):
+                    del kept[-1]  # of the end, which is none any more
                 files.write_rows(history, kept)
         return checkpoint
 

@@ -39,6 +39,7 @@ from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
 from trainers.run.results import print_samples, results_table
 from trainers.run.start import reference_options
+from trainers.run.tell.idle import IdleSteps, idle_summary
 from trainers.seam.reference_reward import note_of_target
 
 # transformers renames this option for v6; TRL reads the old name, so both of us still use it.
@@ -49,8 +50,9 @@ def register_schema() -> None:
     register("grpo_schema", GRPOConfig)
 
 
-def run_grpo(command: Command) -> None:
-    """Trains. Everything that can be wrong with the command is found before a model is loaded or a file written.
+def run_grpo(command: Command) -> int | None:
+    """Trains. Everything that can be wrong with the command is found before a model is loaded or a file written. Returns the
+    exit status where that is not 0 (trainers/run/tell/idle.py).
 
     Raises:
         ValueError: with the remedy.
@@ -59,10 +61,10 @@ def run_grpo(command: Command) -> None:
     if job is not None and command.dry_run:
         return show_plan(job)
     if job is None:
-        return
+        return None
     policy = load_policy(command.config, job.task, room=job.args.max_completion_length or 0)
     if policy is None:
-        return
+        return None
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {command.choices['model']}")
     begun = begin(job, policy, _trainer)
     _record(job, begun.trainer)
@@ -75,6 +77,7 @@ def run_grpo(command: Command) -> None:
     if PartialState().is_main_process:
         _finish(job, begun, seconds, ending)
     ending.close()
+    return ending.status
 
 
 def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
@@ -89,7 +92,7 @@ def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
         eval_dataset=as_dataset(job.task.evaluation) if job.task.evaluation else None,
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
-        callbacks=[metrics, Progress(job.rewards.names)],
+        callbacks=[metrics, Progress(job.rewards.names), IdleSteps("reward", job.folder.metrics)],
         credit=job.strategy,
         **_tools(job),
     )
@@ -155,4 +158,5 @@ def _summary(rows: list[dict], job: GRPOJob, begun: Begun, seconds: float) -> di
         "seconds_per_step": mean(times),
         "world_size": trainer.accelerator.num_processes,
         "completions_per_step": rows_per_step(trainer),
+        **idle_summary(rows, "reward"),
     }

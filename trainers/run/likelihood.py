@@ -36,31 +36,33 @@ from trainers.run.files import read_metrics, write_rows
 from trainers.run.generations import Probe, probe
 from trainers.run.progress import LossProgress, MetricsFile
 from trainers.run.results import learnt_table, print_written
+from trainers.run.tell.idle import IdleSteps, idle_summary
 
 
 def register_schema() -> None:
     register("sft_schema", SFTConfig)
 
 
-def run_sft(command: Command) -> None:
-    """Likelihood training. Everything that can be wrong is found before a model is loaded or a file written.
+def run_sft(command: Command) -> int | None:
+    """Likelihood training. Everything that can be wrong is found before a model is loaded or a file written. Returns the
+    exit status where that is not 0 (trainers/run/tell/idle.py).
 
     Raises:
         ValueError: with the remedy.
     """
-    _run(prepare_sft(command))
+    return _run(prepare_sft(command))
 
 
-def run_lhts(command: Command) -> None:
+def run_lhts(command: Command) -> int | None:
     """As `run_sft`, with the loss of trainers/lhts.py."""
-    _run(prepare_lhts(command))
+    return _run(prepare_lhts(command))
 
 
-def _run(job: LikelihoodJob | None) -> None:
+def _run(job: LikelihoodJob | None) -> int | None:
     if job is not None and job.command.dry_run:
         return show_plan(job)
     if job is None or (policy := load_policy(job.command.config, job.task)) is None:
-        return
+        return None
     begun = begin(job, policy, _trainer)
     what = [*job.target, f"weight   {job.strategy.name}"]
     announce(job, begun, what, "texts", notes=[begun.warning, _cut_texts(begun.trainer)])
@@ -73,6 +75,7 @@ def _run(job: LikelihoodJob | None) -> None:
     if PartialState().is_main_process:
         _finish(job, begun, seconds, ending, before, after)
     ending.close()
+    return ending.status
 
 
 def _trainer(job: LikelihoodJob, policy: Policy) -> tuple[Any, str]:
@@ -88,7 +91,7 @@ def _trainer(job: LikelihoodJob, policy: Policy) -> tuple[Any, str]:
         eval_dataset=as_table(evaluation) if evaluation else None,
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
-        callbacks=[metrics, LossProgress()],
+        callbacks=[metrics, LossProgress(), IdleSteps("loss", job.folder.metrics)],
         weight=job.strategy,
         **job.options,
     )
@@ -190,4 +193,5 @@ def _summary(
         "seconds": round(seconds, 3),
         "seconds_per_step": seconds / max(1, trainer.state.global_step),
         "world_size": trainer.accelerator.num_processes,
+        **idle_summary(rows, "loss"),
     }

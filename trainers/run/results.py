@@ -27,7 +27,11 @@ def results_table(rows: list[dict], summary: dict[str, Any], reward_names: list[
     table = Table(
         title=f"credit={summary['credit']}  task={summary['task']}  seed={summary['seed']}", title_justify="left"
     )
-    for name, justify in (("", "left"), ("first step", "right"), (f"mean of last {min(EDGE, len(train))}", "right")):
+    for name, justify in (
+        ("", "left"),
+        ("first step", "right"),
+        (f"mean of last {min(EDGE, len(train)) or EDGE}", "right"),
+    ):
         table.add_column(name, justify=justify)
     keys = {"reward": "reward", **{name: f"rewards/{name}/mean" for name in reward_names}}
     keys |= {"length (tokens)": "completions/mean_length", "entropy (nats)": "entropy"}

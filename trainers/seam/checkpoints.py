@@ -68,6 +68,11 @@ def refuse_unresumable(folder: str | Path, end: int = 0) -> None:
     refuse_lost(whole[-1])
 
 
+def last_step(folder: str | Path) -> int:
+    """The step of the newest checkpoint that was written to its end; 0 without one."""
+    return max((_step_of(path) for path in _checkpoints(folder) if (path / COMPLETE_MARK).exists()), default=0)
+
+
 def place_of(device: torch.device) -> torch.device | str:
     """Where a rank's tensors of a checkpoint go. accelerate calls the CPU of several ranks cpu:0, which torch does not load to."""
     return "cpu" if device.type == "cpu" else device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,78 @@ def test_resume_on_a_finished_run_has_nothing_left_to_do(tmp_path):
     folder.check(config)
     assert folder.nothing_left(config) and not folder.nothing_left(composed().config)
     with pytest.raises(ValueError, match="other settings"):  # it finished another run than the one asked for
-        folder.check(composed("resume=true", "trainer.max_steps=500").config)
+        folder.check(composed("resume=true", "trainer.beta=0.5").config)
+
+
+def test_settings_that_differ_are_told_from_then_to_now(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.start(composed("trainer.learning_rate=1e-5", "record.every=3").config, overwrite=False)
+    folder.metrics.write_text('{"step": 1}\n')
+    told = ["resume=true", "trainer.learning_rate=1e-5", "trainer.logging_steps=7", "show=0"]
+    folder.check(composed(*told).config)  # what is only told may change
+    with pytest.raises(
+        ValueError, match=re.escape(": trainer.learning_rate 1e-05 -> 0.0003, trainer.beta 0.0 -> 0.5. ")
+    ) as error:
+        folder.check(composed("resume=true", "trainer.beta=0.5").config)
+    assert "logging" not in str(error.value)
+    with pytest.raises(ValueError, match=r"and \d+ more"):
+        folder.check(composed("resume=true", "credit=value", "task=doors").config)
+
+
+@pytest.mark.parametrize(
+    "before, now, said",
+    [
+        (["trainer.lr_scheduler_type=cosine"], ["trainer.max_steps=500"], "lr_scheduler_type=cosine lays"),
+        (
+            ["trainer.lr_scheduler_type=constant_with_warmup", "trainer.warmup_steps=0.1"],
+            ["trainer.max_steps=500"],
+            "warmup",
+        ),
+        ([], ["trainer.max_steps=80"], None),
+        ([], ["trainer.max_steps=79"], "it has made 80 steps"),
+        ([], ["trainer.max_steps=500"], None),
+        (["trainer.lr_scheduler_type=inverse_sqrt", "trainer.warmup_steps=5"], ["trainer.max_steps=81"], None),
+        (
+            ["trainer.max_steps=-1", "trainer.num_train_epochs=1"],
+            ["trainer.max_steps=-1", "trainer.num_train_epochs=2"],
+            None,
+        ),
+        (
+            ["trainer.max_steps=-1", "trainer.num_train_epochs=3"],
+            ["trainer.max_steps=-1", "trainer.num_train_epochs=2"],
+            "80 steps",
+        ),
+    ],
+)
+def test_a_finished_run_goes_on_where_that_is_exact(before, now, said, tmp_path):
+    folder, words = RunFolder(tmp_path / "run"), {word.split("=")[0]: word for word in [*before, *now]}
+    folder.start(composed(*before).config, overwrite=False)
+    for file in (folder.metrics, folder.summary):
+        file.write_text('{"step": 80}\n')
+    checkpoint = folder.checkpoints / "checkpoint-80"
+    checkpoint.mkdir(parents=True)
+    for name in ("complete", "rng_state.pth"):
+        (checkpoint / name).touch()
+    (checkpoint / "trainer_state.json").write_text('{"max_steps": 80}')
+    config = composed("resume=true", *words.values()).config
+    if said is None:
+        folder.check(config)
+        if now != ["trainer.max_steps=80"]:
+            assert not folder.nothing_left(config)
+            assert folder.start(config, overwrite=False) == checkpoint and not folder.is_finished
+    else:
+        with pytest.raises(ValueError, match=said):
+            folder.check(config)
+        assert folder.is_finished
+
+
+def test_a_last_checkpoint_amid_a_batch_of_rollouts_is_passed_over():
+    from trainers.run.going_on import samples_anew_after
+
+    trainer = {"num_generations": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 6, "num_iterations": 1}
+    assert [step for step in range(1, 8) if samples_anew_after(step, trainer)] == [3, 6]
+    assert [step for step in range(1, 8) if samples_anew_after(step, trainer | {"num_iterations": 2})] == [6]
+    assert all(samples_anew_after(step, {"gradient_accumulation_steps": 2}) for step in range(1, 8))
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_anything_else(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from trainers.command.job import Job
-from trainers.run.outputs import without_secret, without_secrets
+from trainers.run.tell.outputs import without_secret, without_secrets
 from userio.git import code_commit, commit_here
 
 

@@ -13,9 +13,9 @@ from transformers.trainer_callback import CallbackHandler
 from trainers.command.before import check_trackers
 from trainers.model.policy import parameters_in_words
 from trainers.run.curves import draw_curves
-from trainers.run.outputs import is_about_output, without_secret, without_secrets
 from trainers.run.progress import MetricsFile, headline
 from trainers.run.results import results_table
+from trainers.run.tell.outputs import is_about_output, without_secret, without_secrets
 from trainers.run.tell.trackers import Trackers, numbers_in
 
 FACTS = {"strategy": "value", "task": "chain", "members": {"spread": "value"}, "commit": "abc", "config": {"seed": 0}}
