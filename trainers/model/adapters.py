@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_adapter, unsafe
+from trainers.model.quantized import is_quantized
 
 # What an adapter by train_lhts.py was trained for; whole models have it in their config.
 LHTS_FILE = "lhts.json"
@@ -129,7 +130,8 @@ def is_adapted(model: Any) -> bool:
 
 def for_sampling(model: Any) -> Any:
     """The model without the detour through its adapter, where it can be merged."""
-    return merged(model) if is_adapted(model) and hasattr(model, "merge_and_unload") else model
+    can = is_adapted(model) and hasattr(model, "merge_and_unload") and not is_quantized(model)
+    return merged(model) if can else model
 
 
 def add_reference(model: Any) -> None:

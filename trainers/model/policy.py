@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -34,8 +34,14 @@ class Policy:
 
 
 def count_parameters(model: PreTrainedModel) -> int:
-    """Parameters of the whole model; ZeRO-3 leaves a rank with empty tensors that know their true number."""
-    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
+    """Parameters of the whole model; ZeRO-3 leaves a rank with empty tensors that know their true number, and bitsandbytes
+    keeps two of 4 bits in a byte."""
+    return sum(_count(parameter) for parameter in model.parameters())
+
+
+def _count(parameter: Any) -> int:
+    packed = 2 * parameter.element_size() if type(parameter).__name__ == "Params4bit" else 1
+    return getattr(parameter, "ds_numel", parameter.numel() * packed)
 
 
 def parameters_of(model: PreTrainedModel) -> dict[str, int]:

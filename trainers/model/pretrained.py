@@ -19,6 +19,7 @@ from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_config, unsafe
 from trainers.model.lengths import check_room
 from trainers.model.policy import Policy
 from trainers.model.prompts import prompt_ids
+from trainers.model.quantized import four_bit, refuse_frozen
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_FILES = (
@@ -45,6 +46,7 @@ def hf(
     chat_template: str | None = None,
     peft: str | Mapping | Any | None = None,
     merge_adapter: bool = False,
+    load_in_4bit: bool = False,
 ) -> Policy:
     """A causal language model and its tokenizer; nothing is loaded before the cheap checks have passed.
 
@@ -60,6 +62,8 @@ def hf(
         peft: None, "lora" (the defaults of model/peft=lora), fields of `peft.LoraConfig`, or a `peft.PeftConfig`: a new
             adapter. An adapter that the folder holds is merged first.
         merge_adapter: for a folder with an adapter: adds it to the weights and trains them all; False: trains the adapter on.
+        load_in_4bit: keeps the weights under an adapter in 4 bits (needs model/peft=lora or a folder with an adapter, and the
+            package bitsandbytes).
 
     Raises:
         ValueError: whatever keeps this model from being trained on this task, with the remedy.
@@ -76,17 +80,23 @@ def hf(
     revision = revision or (base.revision if base else None)
     source = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": local}
     config = _asked(f"{name} (adapter of {origin})" if base else name, AutoConfig.from_pretrained, origin, **source)
+    merge = base is not None and (merge_adapter or adapter is not None)
+    options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    trains_adapter = adapter is not None or (base is not None and not merge_adapter)
+    refuse_frozen(name, config, trains_adapter)
+    if load_in_4bit:
+        options["quantization_config"] = four_bit(
+            name, config, DTYPES[dtype], trains_adapter=trains_adapter, merges=merge
+        )
     if attn_implementation is None or "/" in attn_implementation:
         check_config(name, config, attn_implementation, trust_remote_code)
     tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
     check_room(task, check_prompts(task, tokenizer, name), config, f"model.name={name}")
-    attention = {"attn_implementation": attn_implementation} if attn_implementation else {}
     model = _asked(
-        name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **attention, **source
+        name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **options, **source
     )
-    merge = base is not None and (merge_adapter or adapter is not None)
     if base:
         fit_embeddings(model, tokenizer)
         model = with_adapter(name, model, folder, base, merge=merge)
