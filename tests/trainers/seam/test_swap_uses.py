@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import trl
@@ -18,6 +20,8 @@ from trl import GRPOConfig, GRPOTrainer
 from support.exact.swapped import LORA, assert_same, both, late, lengths, outcome, prompts, save_judge, save_policy
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.embedded import byte_tokenizer
+from trainers.run.recording import CreditRecords
+from trainers.run.records import Recorder
 
 CREDITS = [None, "dr_grpo", "spans", "value"]
 
@@ -316,8 +320,30 @@ def test_tools_and_environments(name, credit, speaker, tmp_path):
     )
     if credit is None:
         assert_same(stock, ours)
-    else:
-        assert ours["error"] is None and ours["moved"]
+        return
+    assert ours["error"] is None and ours["moved"]
+
+
+def test_records_tell_turns_apart_and_hold_the_prompt_that_an_environment_made(speaker, tmp_path):
+    keywords, texts = SPOKEN["an environment"]
+
+    def act(trainer):
+        CreditRecords(Recorder(tmp_path / "records", every=1), ["counted"]).attach(trainer)
+        says(trainer, *texts)
+
+    args = dict(max_completion_length=256, max_steps=1)
+    case = dict(act=act, train_dataset=prompts(chat=True), args=args, credit="uniform", **keywords)
+    ours = outcome(CreditGRPOTrainer, tmp_path / "ours", speaker, **case)
+    if ours["error"] and ours["error"][0] is ImportError:
+        pytest.skip(ours["error"][1])
+    assert ours["error"] is None
+    for row in pq.read_table(tmp_path / "records" / "step00000001.parquet").to_pylist():
+        learnt = zip(row["tokens"], row["learns"], strict=True)
+        turns = ["".join(token for token, _ in turn) for _, turn in groupby(learnt, lambda pair: pair[1])]
+        asked_for = json.loads(row["messages"])[-1]["content"]
+        assert asked_for.endswith(" Count.") and f"user\n{asked_for}<|im_end|>" in row["prompt"]
+        assert len(turns) == (3 if "<tool_call>" in turns[0] else 1) and "<tool_response>" not in turns[0] + turns[-1]
+        assert row["learns"][0] and row["learns"][-1]
 
 
 def rolled(prompts, trainer):
