@@ -40,6 +40,10 @@ class Training:
     """Build and cache the model, then stop."""
     show: int = 3
     """Texts shown at the end."""
+    push: str | None = None
+    """Hub id (you/name) that model/ is uploaded to at the end, with its card; null: it stays here."""
+    push_private: bool = True
+    """Whether a repository that push makes is private; one that is there stays as it is."""
 
 
 @dataclass

@@ -27,6 +27,7 @@ from trainers.command.texts import texts_of
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.run.folder import open_folder
+from trainers.run.publish.push import check_push
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
@@ -56,6 +57,8 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     refuse_inexact(args, strategy)
     check_length(args)
     check_trackers(args)
+    if not command.dry_run:
+        check_push(config)
     prompts = len(task.train)
     left_out = prompts_left_out(args, prompts, command.choices["task"])
     data = f"{prompts} prompts" + say_left_out(left_out, prompts, "prompts, which fill no batch", args.shuffle_dataset)
@@ -137,6 +140,8 @@ def _prepare_likelihood(
     refuse_inexact_sft(args, strategy, {})
     check_length(args)
     check_trackers(args)
+    if not command.dry_run:
+        check_push(config)
     train, evaluation = texts_of(task, config, whole=whole)
     if "messages" in train[0] and not any(word_of(one).name == _MASK for one in command.overrides):
         args.assistant_only_loss = True

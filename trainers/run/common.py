@@ -20,6 +20,8 @@ from trainers.model.policy import Policy, parameters_in_words, parameters_of
 from trainers.run.ending import Ending
 from trainers.run.files import write_json
 from trainers.run.folder import start_folder
+from trainers.run.publish.card import write_card
+from trainers.run.publish.complete import complete
 from trainers.run.start import check_start, keep_start
 from trainers.run.tell.facts import facts_of, write_start
 from trainers.run.tell.idle import NOTHING_LEARNED, learned_nothing
@@ -149,6 +151,9 @@ def conclude(
         show(console)
         columns = [list(column.cells) for column in results.columns]
         begun.trackers.finish(summary, [str(c.header) for c in results.columns], list(zip(*columns, strict=True)))
+    with ending.part("the model card"):
+        complete(begun.trainer, job.folder.model)
+        write_card(job, begun.trainer, begun.facts, summary)
     ending.release()
     write_json(job.folder.summary, summary | ending.note())
     if idle := summary.get("idle"):

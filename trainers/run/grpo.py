@@ -35,6 +35,7 @@ from trainers.run.curves import draw_curves
 from trainers.run.ending import Ending
 from trainers.run.files import read_metrics
 from trainers.run.progress import MetricsFile, Progress
+from trainers.run.publish.push import push
 from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
 from trainers.run.results import print_samples, results_table
@@ -77,6 +78,8 @@ def run_grpo(command: Command) -> int | None:
     if PartialState().is_main_process:
         _finish(job, begun, seconds, ending)
     ending.close()
+    if PartialState().is_main_process:
+        push(command.config, job.folder)
     return ending.status
 
 

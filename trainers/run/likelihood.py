@@ -35,6 +35,7 @@ from trainers.run.ending import Ending
 from trainers.run.files import read_metrics, write_rows
 from trainers.run.generations import Probe, probe
 from trainers.run.progress import LossProgress, MetricsFile
+from trainers.run.publish.push import push
 from trainers.run.results import learnt_table, print_written
 from trainers.run.tell.idle import IdleSteps, idle_summary
 
@@ -75,6 +76,8 @@ def _run(job: LikelihoodJob | None) -> int | None:
     if PartialState().is_main_process:
         _finish(job, begun, seconds, ending, before, after)
     ending.close()
+    if PartialState().is_main_process:
+        push(job.command.config, job.folder)
     return ending.status
 
 

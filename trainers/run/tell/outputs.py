@@ -10,7 +10,19 @@ from userio.words import word_of
 
 _SECRET = re.compile(r"(.*[._])?(hub_token|api_?key|access_token|password|secret)")
 _HIDDEN = "<hidden>"
-_TOP = ("run_dir", "runs", "resume", "overwrite", "processes", "build_only", "show", "record", "probe")
+_TOP = (
+    "run_dir",
+    "runs",
+    "resume",
+    "overwrite",
+    "processes",
+    "build_only",
+    "show",
+    "record",
+    "probe",
+    "push",
+    "push_private",
+)
 _TRAINER = (
     *("report_to", "run_name", "project", "disable_tqdm", "include_num_input_tokens_seen", "skip_memory_metrics"),
     *(r"log_\w+", r"logging_\w+", "num_completions_to_print", r"trackio_\w+", r"hub_\w+", "push_to_hub"),
