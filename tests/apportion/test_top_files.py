@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from apportion.verbs import HOME
-from trainers.run.publish.card import CITATION
+from trainers.publish.card import CITATION
 
 TOP = Path(HOME)
 

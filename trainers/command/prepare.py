@@ -26,8 +26,8 @@ from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
+from trainers.publish.push import check_push
 from trainers.run.folder import open_folder
-from trainers.run.publish.push import check_push
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
 from trainers.seam.refusals import refuse_inexact

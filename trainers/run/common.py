@@ -17,11 +17,11 @@ from transformers import PrinterCallback, ProgressCallback
 from trainers.command.before import check_disk
 from trainers.command.job import Job
 from trainers.model.policy import Policy, parameters_in_words, parameters_of
+from trainers.publish.card import write_card
+from trainers.publish.complete import complete
 from trainers.run.ending import Ending
 from trainers.run.files import write_json
 from trainers.run.folder import start_folder
-from trainers.run.publish.card import write_card
-from trainers.run.publish.complete import complete
 from trainers.run.start import check_start, keep_start
 from trainers.run.tell.facts import facts_of, write_start
 from trainers.run.tell.idle import NOTHING_LEARNED, learned_nothing

@@ -19,6 +19,7 @@ from trainers.evaluation.history import EvaluationHistory, before_after
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.policy import Policy
 from trainers.plan.dry_run import show_plan
+from trainers.publish.push import push
 from trainers.run.common import (
     LAST_STEPS,
     Begun,
@@ -35,7 +36,6 @@ from trainers.run.curves import draw_curves
 from trainers.run.ending import Ending
 from trainers.run.files import read_metrics
 from trainers.run.progress import MetricsFile, Progress
-from trainers.run.publish.push import push
 from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
 from trainers.run.results import print_samples, results_table

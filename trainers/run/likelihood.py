@@ -19,6 +19,7 @@ from trainers.model.lengths import positions_of
 from trainers.model.policy import Policy
 from trainers.model.turns import is_marked, masked_rows
 from trainers.plan.dry_run import show_plan
+from trainers.publish.push import push
 from trainers.run.common import (
     LAST_STEPS,
     Begun,
@@ -35,7 +36,6 @@ from trainers.run.ending import Ending
 from trainers.run.files import read_metrics, write_rows
 from trainers.run.generations import Probe, probe
 from trainers.run.progress import LossProgress, MetricsFile
-from trainers.run.publish.push import push
 from trainers.run.results import learnt_table, print_written
 from trainers.run.tell.idle import IdleSteps, idle_summary
 

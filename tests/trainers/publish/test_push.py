@@ -13,9 +13,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from configs.compose import ConfigError
+from trainers.publish import push as module
+from trainers.publish.push import PUSH, check_push, push
 from trainers.run.folder import RunFolder
-from trainers.run.publish import push as module
-from trainers.run.publish.push import PUSH, check_push, push
 
 
 class Hub(ThreadingHTTPServer):

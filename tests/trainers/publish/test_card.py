@@ -19,9 +19,9 @@ from tasks.base import Task
 from trainers.command.build import Rewards
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob
+from trainers.publish.card import AXES, card_of, papers_of, write_card
+from trainers.publish.complete import complete
 from trainers.run.folder import RunFolder
-from trainers.run.publish.card import AXES, card_of, papers_of, write_card
-from trainers.run.publish.complete import complete
 
 FACTS = {"command": "train_grpo.py credit=dr_grpo", "versions": {"trl": "1.16"}, "commit": "abc", "processes": 2}
 SUMMARY = {
