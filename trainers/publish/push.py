@@ -16,7 +16,6 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from omegaconf import DictConfig
 
 from configs.compose import ConfigError
 from trainers.command.world_size import is_main_process
@@ -29,7 +28,7 @@ _LEFT_HERE = ["training_args.bin"]  # a pickle with places of this machine
 _TOKEN = "`hf auth login`, or HF_TOKEN=... in the environment"
 
 
-def check_push(config: DictConfig) -> None:
+def check_push(config: Any) -> None:
     """Whether the hub would take it; asks the hub who the token belongs to.
 
     Raises:
@@ -71,7 +70,7 @@ def _check_owner(name: str) -> None:
         raise ConfigError(f"push={name}: the token is of {mine[0]}, who writes to {', '.join(mine)}. Name one of them.")
 
 
-def push(config: DictConfig, folder: RunFolder) -> None:
+def push(config: Any, folder: RunFolder) -> None:
     """Uploads the model's folder, on the main process, once the run is whole. Never raises: a failure goes to standard error,
     error.log and summary.json."""
     if not config.push or not folder.summary.is_file():
