@@ -47,7 +47,7 @@ def write_card(job: Job, trainer: Any, facts: Mapping[str, Any], summary: Mappin
 def card_of(job: Job, trainer: Any, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The whole page, metadata in front."""
     verb = _verb(job)
-    base, base_words = base_of(trainer)
+    base, base_words = hub_base(trainer)
     if str(job.command.config.model.get("_target_")).startswith("trainers.model.embedded"):
         base_words = f"from the small model that `model={job.command.choices['model']}` builds on any machine"
     name = Path(base).name if base else job.command.choices["model"]
@@ -120,7 +120,7 @@ def papers_of(strategy: Strategy, verb: str) -> list[str]:
     return papers_in("; ".join([*sources, own.get(verb, "")]))
 
 
-def base_of(trainer: Any) -> tuple[str | None, str]:
+def hub_base(trainer: Any) -> tuple[str | None, str]:
     """(hub id of the base model or None, words for it). A folder that a run has left says in its own card what it began with."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     model = model.get_base_model() if is_adapted(model) else model
