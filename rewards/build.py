@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,6 @@ from typing import Any
 
 from rewards.guard import callable_name, guard_of, guarded
 from rewards.load import check_columns, check_signature, load_reward, named
-from userio.words import word_of
-
-_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def resolve_rewards(funcs: Sequence[Any], cwd: str | Path | None = None) -> list[Callable]:
@@ -95,31 +91,6 @@ def check_reward_columns(funcs: Sequence[Callable], columns: Iterable[str]) -> N
             check_columns(func, callable_name(func), columns)
 
 
-def choose_rewards(overrides: Sequence[str], cwd: str | Path, config_dirs: Sequence[str] = ()) -> dict[str, Any]:
-    """The reward node for overrides as `train_grpo.py` takes them, without Hydra: `reward=<name>`,
-    `reward.funcs=[...]`, `reward.funcs.0.pattern=...`. Configs are looked for in `reward` of each of
-    `config_dirs`, in ./configs/reward and in this repository's.
-
-    Raises:
-        ValueError: no such config (names the nearest), or an override of something else.
-    """
-    node: dict[str, Any] = {"funcs": [], "weights": None, "guard": {}}
-    for override in sorted(overrides, key=lambda text: not text.startswith("reward=")):
-        key, value = word_of(override)
-        path = key.lstrip("+").split(".")
-        if value is None or path[0] != "reward":
-            raise ValueError(f"{override!r}: write reward=<name>, or reward.<key>=<value>.")
-        if len(path) == 1:
-            node = _config(value, [*(Path(cwd) / folder for folder in config_dirs), Path(cwd) / "configs", _CONFIGS])
-        else:
-            _put(node, path[1:], _yaml(value), override)
-    if node["funcs"] == "task":
-        raise ValueError(
-            "reward=task means the rewards of a task; choose another reward=<name>, or reward.funcs=[...]."
-        )
-    return node
-
-
 def instantiated(node: Any, cwd: str | Path | None = None) -> Any:
     """Builds `_target_` mappings, inner ones first; lists and other mappings are walked, values returned. Rewards only, which
     are scored without Hydra and may be functions of a file; all else is built by configs/compose.py.
@@ -142,42 +113,6 @@ def instantiated(node: Any, cwd: str | Path | None = None) -> Any:
     if isinstance(node, Sequence) and not isinstance(node, (str, bytes)):
         return [instantiated(value, cwd) for value in node]
     return node
-
-
-def _config(name: str, roots: Sequence[Path]) -> dict[str, Any]:
-    folders = [root / "reward" for root in roots]
-    for folder in folders:
-        if (file := folder / f"{name}.yaml").is_file():
-            node = _yaml(file.read_text(encoding="utf-8"))
-            if not isinstance(node, dict) or "funcs" not in node:
-                raise ValueError(
-                    f"{file} needs the key funcs, and may have weights and guard; see configs/reward/regex.yaml."
-                )
-            if "defaults" in node or "${" in json.dumps(node, default=str):
-                raise ValueError(f"{file}: `defaults` and ${{...}} are Hydra's; scoring reads plain YAML only.")
-            return {"weights": None, "guard": {}, **node}
-    names = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}."
-    raise ValueError(f"There is no reward {name!r} in {', '.join(map(str, folders))}; {hint}")
-
-
-def _put(node: Any, path: list[str], value: Any, override: str) -> None:
-    try:
-        for key in path[:-1]:
-            node = node[int(key)] if isinstance(node, list) else node[key]
-        node[int(path[-1]) if isinstance(node, list) else path[-1]] = value
-    except (KeyError, IndexError, ValueError, TypeError):
-        raise ValueError(f"{override!r}: there is no such place in this reward's config.") from None
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"Not YAML: {text[:80]!r} ({error})") from None
 
 
 def _resolved(entry: Any, cwd: str | Path | None) -> Callable:

@@ -1,136 +1,142 @@
-"""Scores completions without any training, and shows which part of a reward passed.
+"""Scores completions without any training, shows which part of a reward passed, and ends with totals.
 
     python -m rewards.score reward=think_answer --completion "<think>2+2</think><answer>4</answer>"
     python -m rewards.score reward.funcs=[my_rewards.py:polite] --file completions.jsonl --column answer=4
+    python -m rewards.score task=gsm8k --file completions.parquet completion_column=response
 
-`--file`: .jsonl, .json, .csv or .parquet with the columns completion (or text), prompt, and one per dataset column; or
-any other text file, one completion a line. `--completion` may be repeated; `--completion -` reads standard input. `--json` prints
-one JSON object a row.
+What is scored is here, of rewards alone. The command itself stands in trainers/command/score.py, since it knows tasks and
+how settings are composed; `main` finds it by its name.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
-from rewards.build import check_reward_columns, check_weights, choose_rewards, guard_rewards, resolve_rewards
+from rewards.build import guard_rewards
 from rewards.guard import callable_name, guard_of, is_async
 from rewards.guard.clock import run_within
-from rewards.likelihood import REFERENCE
-from rewards.load import GIVEN
 from rewards.text.completions import completion_text
 from rewards.text.opened import COLUMN, openings_of, text_with_opening
-from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
-from userio.tracebacks import tell
 from userio.visible import visible
-from userio.words import word_of
 
 _PART_SECONDS = 10.0  # for the parts of one row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with the reason on standard error."""
-    options, guarded = _parser().parse_intermixed_args(arguments), []
-    try:
-        node = choose_rewards(options.reward, Path.cwd(), options.config_dir)
-        funcs = resolve_rewards(node["funcs"], Path.cwd())
-        weights = check_weights(node.get("weights"), funcs) or [1.0] * len(funcs)
-        rows = _rows(options)
-        if not rows:
-            raise ValueError('Nothing to score; give --completion "..." or --file completions.jsonl.')
-        check_reward_columns(funcs, rows[0])
-        guard = {**(node.get("guard") or {}), "max_failed_share": 1.0}
-        guard.pop("enabled", None)
-        guarded = guard_rewards(funcs, guard)
-        scores = [_scores(func, rows) for func in guarded]
-        parts = [[_parts(func, row) for row in rows] for func in funcs]
-    except ValueError as error:
-        return tell("rewards.score", error)
-    finally:
-        for func in guarded:
-            if (guard_ := guard_of(func)) is not None:
-                guard_.close()
-    show = _show_json if options.json else _show
-    for number, row in enumerate(rows):
-        show(number, row, funcs, weights, [column[number] for column in scores], [column[number] for column in parts])
-    for func in guarded:
+    return resolve_name("trainers.command.score:score_command")(arguments)
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """Rows and what the functions gave them.
+
+    Args:
+        rows: a prompt, a completion, and a key for each other column.
+        funcs, weights: functions that are guarded, and what each counts.
+        scores, failed: for each function one score a row (None: no score), and the rows on which it failed, with how.
+    """
+
+    rows: list[dict[str, Any]]
+    funcs: Sequence[Callable]
+    weights: Sequence[float]
+    scores: list[list[float | None]]
+    failed: list[dict[int, str]]
+
+    @property
+    def names(self) -> list[str]:
+        return [callable_name(func) for func in self.funcs]
+
+    def total(self, row: int) -> float | None:
+        """The weighted sum of the scores that there are."""
+        pairs = zip(self.weights, self.scores, strict=True)
+        known = [weight * score for weight, column in pairs if (score := column[row]) is not None]
+        return sum(known) if known else None
+
+
+def scored(funcs: Sequence[Callable], weights: Sequence[float], rows: list[dict[str, Any]]) -> Sheets:
+    """All rows under all functions. What is guarded says of which rows it failed."""
+    scores, failed = [], []
+    for func in funcs:
+        scores.append(_scores(func, rows))
+        guard = guard_of(func)
+        failed.append(dict(guard.last_failed) if guard is not None else {})
+    return Sheets(rows, funcs, weights, scores, failed)
+
+
+def totals(sheets: Sheets, threshold: float = 1.0) -> dict[str, dict[str, Any]]:
+    """For each function, and for their weighted sum as `reward`: mean and standard deviation (n - 1) of the scores there are,
+    the share of these that is at least `threshold`, and how many rows it abstained from or failed on. Of `reward` a row
+    passes where every function that scored it is passed."""
+    rows = range(len(sheets.rows))
+    found = {
+        name: _numbers([score for score in column if score is not None])
+        | _share([score >= threshold for score in column if score is not None])
+        | _without(column, failed)
+        for name, column, failed in zip(sheets.names, sheets.scores, sheets.failed, strict=True)
+    }
+    sums = [sheets.total(row) for row in rows]
+    passed = [
+        all(score >= threshold for column in sheets.scores if (score := column[row]) is not None)
+        for row in rows
+        if sums[row] is not None
+    ]
+    nowhere = {row: "every function" for row in rows if sums[row] is None and all(row in one for one in sheets.failed)}
+    found["reward"] = _numbers([one for one in sums if one is not None]) | _share(passed) | _without(sums, nowhere)
+    return found
+
+
+def show_totals(found: dict[str, dict[str, Any]], rows: int) -> None:
+    """As a table of plain text."""
+    heads = ("mean", "deviation", "passed", "abstained", "failed")
+    width = max(24, *map(len, found))
+    print(f"{f'{rows} row(s)':<{width}}" + "".join(f"{head:>12}" for head in heads))
+    for name, one in found.items():
+        cells = [_cell(one["mean"]), _cell(one["deviation"]), _percent(one["passed"])]
+        cells += [str(one["abstained"]), str(one["failed"])]
+        kinds = ", ".join(f"{count} {kind}" for kind, count in one["kinds"].items())
+        line = f"{visible(name):<{width}}" + "".join(f"{cell:>12}" for cell in cells)
+        print(line + (f"  ({kinds})" if kinds and name != "reward" else ""))
+
+
+def show_rows(sheets: Sheets, count: int, as_json: bool = False) -> None:
+    """The first rows, each with the parts of its scores."""
+    for number in range(min(count, len(sheets.rows))):
+        row = sheets.rows[number]
+        scores = [column[number] for column in sheets.scores]
+        parts = [_parts(getattr(guard_of(func), "func", func), row) for func in sheets.funcs]
+        (_show_json if as_json else _show)(number, row, sheets, scores, parts)
+
+
+def tell_failures(sheets: Sheets) -> None:
+    """What the guards have counted, on standard error."""
+    for func in sheets.funcs:
         if (guard := guard_of(func)) is not None and guard.counts.failed:
             print(f"{guard.__name__}: {guard.counts}", file=sys.stderr)
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rewards.score", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "reward", nargs="+", help="reward=<name in configs/reward>, reward.funcs=[...], reward.guard.timeout=5"
-    )
-    parser.add_argument(
-        "--completion", action="append", default=[], help="a completion; repeat for more; - is standard input"
-    )
-    parser.add_argument("--file", type=Path, help="completions: .jsonl, .json, .csv, .parquet, or one a line")
-    parser.add_argument("--prompt", default="", help="the prompt of every --completion")
-    parser.add_argument(
-        "--opened", default="", metavar="TEXT", help="what the prompt has opened, such as <think> (docs/rewards.md)"
-    )
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="NAME=VALUE", help="a dataset column, as JSON or text"
-    )
-    parser.add_argument(
-        "--config-dir", action="append", default=[], help="a folder of your own YAMLs, laid out like configs/"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a row")
-    return parser
+def _numbers(known: list[float]) -> dict[str, float | None]:
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "deviation": statistics.stdev(known) if len(known) > 1 else None,
+    }
 
 
-def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    shared: dict[str, Any] = {COLUMN: options.opened} if options.opened else {}
-    for column in options.column:
-        name, value = word_of(column)
-        if value is None:
-            raise ValueError(f"--column {column}: write NAME=VALUE.")
-        shared[name] = _json_or_text(value)
-    texts = [sys.stdin.read() if text == "-" else text for text in options.completion]
-    rows = [{"prompt": options.prompt, "completion": text, **shared} for text in texts]
-    if options.file is not None:
-        rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file)]
-    names = {name for row in rows for name in row}
-    if clash := names & (set(GIVEN) - {"completion_ids", COLUMN, REFERENCE} | {"self"}):
-        raise ValueError(
-            f"Rename the column {sorted(clash)[0]!r}: rewards are called with something else by that name."
-        )
-    return [{name: row.get(name) for name in sorted(names)} for row in rows]
+def _share(passed: list[bool]) -> dict[str, float | None]:
+    return {"passed": sum(passed) / len(passed) if passed else None}
 
 
-def _file_rows(file: Path) -> list[dict[str, Any]]:
-    if kind_of(file) not in SUFFIXES:
-        return [{"completion": line} for _, line in read_lines(file, "--file") if line.strip()]
-    rows = []
-    for place, row in read_rows(file, "--file"):
-        if "completion" not in row and "text" in row:
-            row = {("completion" if name == "text" else name): value for name, value in row.items()}
-        if "completion" not in row:
-            names = ", ".join(row) or "nothing"
-            raise ValueError(
-                f'{place}: no column "completion" (nor "text"); there is: {names}.{nearest("completion", set(row) - {"prompt"})}'
-            )
-        try:
-            completion_text(row["completion"])
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
-        rows.append(row)
-    return rows
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+def _without(column: list[float | None], failed: dict[int, str]) -> dict[str, Any]:
+    none = sum(score is None and row not in failed for row, score in enumerate(column))
+    return {"abstained": none, "failed": len(failed), "kinds": dict(Counter(failed.values()))}
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list]:
@@ -164,31 +170,27 @@ def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
         return {}
 
 
-def _show(number: int, row: dict, funcs: list[Callable], weights: list[float], scores: list, parts: list[dict]) -> None:
+def _show(number: int, row: dict, sheets: Sheets, scores: list, parts: list[dict]) -> None:
     print(f"{number + 1}. {visible(_short(completion_text(row['completion'])))}")
-    for func, weight, score, pieces in zip(funcs, weights, scores, parts, strict=True):
-        print(f"   {callable_name(func):<24} {_number(score)}" + (f"  x {weight:g}" if weight != 1 else ""))
-        for name, value in pieces.items():
-            if name != callable_name(func):
-                print(f"      {_sign(value)} {name:<24} {_number(value)}")
-    print(f"   {'reward':<24} {_number(_total(weights, scores))}\n")
+    columns = zip(sheets.names, sheets.weights, scores, parts, sheets.failed, strict=True)
+    for name, weight, score, pieces, failed in columns:
+        why = f" ({failed[number]})" if number in failed else ""
+        print(f"   {name:<24} {_number(score)}{why}" + (f"  x {weight:g}" if weight != 1 else ""))
+        for part, value in pieces.items():
+            if part != name:
+                print(f"      {_sign(value)} {part:<24} {_number(value)}")
+    print(f"   {'reward':<24} {_number(sheets.total(number))}\n")
 
 
-def _show_json(number: int, row: dict, funcs: list, weights: list[float], scores: list, parts: list[dict]) -> None:
-    names = [callable_name(func) for func in funcs]
+def _show_json(number: int, row: dict, sheets: Sheets, scores: list, parts: list[dict]) -> None:
     record = {
         "row": number,
         "completion": row["completion"],
-        "scores": dict(zip(names, scores, strict=True)),
-        "parts": dict(zip(names, parts, strict=True)),
-        "reward": _total(weights, scores),
+        "scores": dict(zip(sheets.names, scores, strict=True)),
+        "parts": dict(zip(sheets.names, parts, strict=True)),
+        "reward": sheets.total(number),
     }
     print(json.dumps(record, ensure_ascii=False))
-
-
-def _total(weights: list[float], scores: list[float | None]) -> float | None:
-    known = [weight * score for weight, score in zip(weights, scores, strict=True) if score is not None]
-    return sum(known) if known else None
 
 
 def _sign(value: float | None) -> str:
@@ -197,6 +199,14 @@ def _sign(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "not scored" if value is None else f"{value:.4g}"
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def _short(text: str, width: int = 100) -> str:

@@ -30,7 +30,7 @@ _ELSEWHERE = {
 def complaints(name: str, config: DictConfig, groups: Iterable[str], layers: Layers) -> Iterator[str]:
     """What is wrong with the settings of the command `name`, one sentence each. `groups`: what its YAML chooses from."""
     known = [*(field.name for field in fields_of_command(name)), *groups]
-    for group in set(groups) - {"experiment"}:
+    for group in set(groups) - ({"experiment", "task"} if name == "score" else {"experiment"}):
         if config.get(group) is None:
             yield f"`{group}` is read by the run and must be chosen: {group}=..., see --help"
     for key in config:

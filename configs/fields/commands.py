@@ -195,6 +195,21 @@ class EvalModel:
 
 
 @dataclass
+class ScoreSettings:
+    """python -m rewards.score"""
+
+    completion_column: str | None = None
+    """Of the file, or of the task's rows, where its completions are, or lists of them; dots lead inside; null: completion, or
+    text."""
+    limit: int | None = None
+    """At most so many rows; null: all."""
+    rows: int | None = None
+    """So many rows are shown one by one; null: those that were typed (--completion)."""
+    threshold: float = 1.0
+    """A score passes if it is at least this."""
+
+
+@dataclass
 class LoopTrainerSettings:
     """What trainers/loop.py reads, by the names of TRL's `GRPOConfig`."""
 

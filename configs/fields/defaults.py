@@ -25,6 +25,7 @@ COMMANDS = {
     "train_lhts": "TrainLhts",
     "sample": "Sample",
     "eval_model": "EvalModel",
+    "score": "ScoreSettings",
     "loop": "LoopSettings",
     "sweep": "SweepSettings",
 }

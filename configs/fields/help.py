@@ -91,7 +91,8 @@ def groups_of(name: str) -> dict[str, str]:
     """The groups that a command chooses from, those inside of them included, and the choice made where none is named."""
     pairs = _pairs(yaml_of("", name))
     inner = [str(path.relative_to(CONFIG_DIR)) for path in sorted(CONFIG_DIR.rglob("*")) if path.is_dir()]
-    tops = {group: choice for group, choice in pairs.items() if "/" not in group}
+    listed = [str(key) for entry in yaml_of("", name).get("defaults", []) if isinstance(entry, dict) for key in entry]
+    tops = {key for key in listed if "/" not in key}  # those of which none is chosen (`task: null`) included
     groups = {group: pairs.get(group) or "" for group in inner if group.split("/")[0] in tops}
     return {group: choice for group, choice in groups.items() if name != "loop" or group != "model/peft"}
 

@@ -84,3 +84,12 @@ def modules(prompts, completions, **columns):
 def lively(prompts, completions, **columns):
     """Share of digits in the completion: other completions, other rewards, so that even the smallest model can learn."""
     return [sum(letter.isdigit() for letter in text) / max(1, len(text)) for text in completions]
+
+
+def chosen(*overrides: str, **more) -> dict:
+    """The node `reward` of a command's words, as plain data."""
+    from omegaconf import OmegaConf
+
+    from configs.compose import compose_config
+
+    return OmegaConf.to_container(compose_config("score", overrides, **more).reward)

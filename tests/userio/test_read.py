@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.score import _parser, _rows
+from configs.compose import compose_config
 from tasks.corpus import corpus
 from tasks.jsonl import jsonl
+from trainers.command.score import _parser, _rows
 from trainers.run.sample import prompts_of
 from userio.read import kind_of, read_lines, read_rows
 
@@ -19,7 +20,9 @@ ODD = "a\u2028b\u0085c\x0bd\x0ce\x1cf\u2029g"  # one line, though str.splitlines
 
 
 def scored(file):
-    return [row["completion"] for row in _rows(_parser().parse_args(["reward=x", "--file", str(file)]))]
+    return [
+        row["completion"] for row in _rows(_parser().parse_args(["--file", str(file)]), compose_config("score"), None)
+    ]
 
 
 def sampled(file):

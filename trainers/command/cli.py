@@ -35,6 +35,7 @@ EXAMPLES = {
     "loop": "python -m trainers.loop credit=spans",
     "train_lhts": "accelerate launch train_lhts.py tau=0.7 horizon=8",
     "sample": "python sample.py sampler=smc tau=0.7",
+    "score": 'python -m rewards.score reward.funcs=[my_rewards.py:polite] --completion "please"',
     "eval_model": "python eval_model.py model=hf model.name=path/or/hub-id task=jsonl task.path=my.jsonl n=8",
 }
 

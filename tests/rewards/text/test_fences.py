@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.build import choose_rewards, resolve_rewards
+from rewards.build import resolve_rewards
 from rewards.extract import after_marker, last_boxed, last_code_block
 from rewards.text.fences import Code, code_blocks
+from support.reward_samples import chosen
 
 JSON = '{"a": 1}'
 
@@ -129,7 +130,7 @@ def test_fences_at_the_margin_are_read_as_a_reader_of_lines_would(lines, ended):
     ],
 )
 def test_reward_json_by_example(text, score):
-    (reward,) = resolve_rewards(choose_rewards(["reward=json"], ".")["funcs"])
+    (reward,) = resolve_rewards(chosen("reward=json")["funcs"])
     assert reward(prompts=[""], completions=[text]) == [score]
 
 

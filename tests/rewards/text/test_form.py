@@ -13,6 +13,7 @@ from rewards.extract import in_tag
 from rewards.format import regex_format
 from rewards.tags import tag_structure, think_answer
 from rewards.text.form import FORMS, SPACE
+from support.reward_samples import chosen
 from tasks.chain import PATTERN as CHAIN
 from tasks.table import table_task
 
@@ -31,6 +32,7 @@ PIECES = (
     "<thİnk>",
     "\u200b",
 )
+
 ALL = think_answer(credit="all")
 FORM = regex_format("think_answer")
 
@@ -92,11 +94,11 @@ ILL_FORMED = (
 
 def paid_by_the_configs(text):
     """What each YAML that promises the form pays for a text, the answer being right."""
-    from rewards.build import choose_rewards, resolve_rewards
+    from rewards.build import resolve_rewards
 
     values, default = {}, inspect.signature(table_task).parameters["pattern"].default
     for name in ("regex", "think_answer", "math"):
-        for func in resolve_rewards(choose_rewards([f"reward={name}"], ".")["funcs"]):
+        for func in resolve_rewards(chosen(f"reward={name}")["funcs"]):
             answer = in_tag("answer")(text) or "1"
             values[f"{name} {func.__name__}"] = func(prompts=[""], completions=[text], answer=[answer])[0]
     for task in ("jsonl", "hub"):

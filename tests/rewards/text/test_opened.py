@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rewards.accuracy import exact_match
-from rewards.build import choose_rewards, resolve_rewards
+from rewards.build import resolve_rewards
 from rewards.compose import gate, whole_turn
 from rewards.extract import first_of, in_tag, last_boxed, whole_text
 from rewards.format import regex_format
@@ -15,6 +15,7 @@ from rewards.score import main
 from rewards.tags import tag_structure, think_answer
 from rewards.text.opened import COLUMN
 from rewards.text.spans import span_total
+from support.reward_samples import chosen
 
 WHOLE = "<think>2+2</think>\n<answer>4</answer>"
 CUTS = ["<think>", "<think>2+", "<think>2+2</think>\n<answer>"]
@@ -87,7 +88,7 @@ def test_what_does_not_fit_is_no_opening():
 
 def test_the_reward_math_pays_where_the_template_opens_the_thinking():
     pytest.importorskip("math_verify")
-    funcs = resolve_rewards(choose_rewards(["reward=math"], ".")["funcs"], ".")
+    funcs = resolve_rewards(chosen("reward=math")["funcs"], ".")
     given = {COLUMN: ["<think>\n"], "answer": ["1/2"]}
     completions = ["so</think>\n<answer>0.5</answer>"]
     assert [func(completions=completions, **given) for func in funcs] == [[1.0], [1.0]]
@@ -116,9 +117,9 @@ def test_a_plain_function_gets_completions_as_trl_has_them_or_the_whole_turn():
 def test_scoring_by_hand_takes_what_was_opened(capsys, tmp_path):
     rest = WHOLE.removeprefix("<think>")
     assert main(["reward=think_answer", "--completion", rest, "--opened", "<think>", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["reward"] == 1.0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["reward"] == 1.0
     assert main(["reward=think_answer", "--completion", rest, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["reward"] < 1.0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["reward"] < 1.0
     (tmp_path / "rows.jsonl").write_text(json.dumps({"completion": rest, COLUMN: "<think>"}) + "\n")
-    assert main(["reward=think_answer", "--file", str(tmp_path / "rows.jsonl")]) == 0
-    assert "think: close" in (out := capsys.readouterr().out) and "  - " not in out
+    assert main(["reward=think_answer", "--file", str(tmp_path / "rows.jsonl"), "rows=1"]) == 0
+    assert "think: close" in (out := capsys.readouterr().out.split("\n\n")[0]) and "  - " not in out

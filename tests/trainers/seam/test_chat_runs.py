@@ -7,6 +7,7 @@ import pytest
 from configs.compose import ConfigError, compose_config
 from rewards.compose import whole_turn
 from support.models_saved import save_model, train_step
+from support.reward_samples import chosen
 from support.templates import LLAMA3, QWEN3, QWEN3_THINKING, R1_DISTILL, speaking
 from tasks.jsonl import jsonl
 from trainers.command.build import template_of
@@ -134,9 +135,9 @@ def test_a_message_that_only_calls_a_tool_needs_no_content(tmp_path):
 
 
 def rewards_of(name, *more):
-    from rewards.build import choose_rewards, guard_rewards, resolve_rewards
+    from rewards.build import guard_rewards, resolve_rewards
 
-    return guard_rewards(resolve_rewards(choose_rewards([f"reward={name}", *more], ".")["funcs"], "."), {})
+    return guard_rewards(resolve_rewards(chosen(f"reward={name}", *more)["funcs"], "."), {})
 
 
 THINKS = ["<think>", "</think>"]
@@ -144,7 +145,7 @@ THINKS = ["<think>", "</think>"]
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("think_answer", []), ("math", []), ("regex", []), ("regex", ["reward.funcs.0.pattern=\\<think\\>.*"])],
+    [("think_answer", []), ("math", []), ("regex", []), ("regex", ["reward.funcs.0.pattern='\\<think\\>.*'"])],
 )
 def test_tags_that_decoding_removes_are_refused(name, more):
     pytest.importorskip("math_verify")
