@@ -49,6 +49,7 @@ VERBS = {
         "trainers.command.cli:run_verb",
         ("eval_model", "trainers.run.eval_model:run_eval_model"),
     ),
+    "launch": Verb("accelerate launch, with the run's own exit status", "trainers.command.launch:main"),
     "sweep": Verb("train many times and compare", "compare.sweep.command:main"),
     "report": Verb("compare finished runs", "compare.report"),
     "view": Verb("show each token of a run, coloured by its credit", "compare.view"),

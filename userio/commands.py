@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from userio.words import word_of
 
 _HOME = Path(__file__).resolve().parent.parent
 IN_CHECKOUT = (_HOME / "train_grpo.py").is_file()
@@ -23,3 +27,32 @@ def as_installed(text: str) -> str:
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def this_command(more: Sequence[str] = (), without: Sequence[str] = ()) -> str:
+    """The command that was given to a shell, to give it again: with the launcher that started us, if one did.
+
+    more: words to add; without: settings to leave out.
+    """
+    ours = sys.orig_argv
+    words = _launcher(sys.argv[1:]) or ([] if sys.argv[0].startswith("apportion ") else ours)
+    if not words:  # the verb that `apportion` took from its words
+        words = [*sys.argv[0].split(), *sys.argv[1:]]
+    if re.fullmatch(r"python[\d.]*", Path(words[0]).name):
+        words = ["python", *words[1:]]
+        if len(words) > 1 and Path(words[1]).name in ("accelerate", "torchrun", "apportion"):
+            words = [Path(words[1]).name, *words[2:]]
+    return shlex.join([*(word for word in words if word_of(word).name not in without), *more])
+
+
+def _launcher(arguments: Sequence[str]) -> list[str]:
+    """The words of the process above us, if it launched us with our arguments."""
+    import psutil
+
+    try:
+        parent = psutil.Process().parent()
+        words = parent.cmdline() if parent else []
+    except psutil.Error:
+        return []
+    is_launcher = {"launch", "torch.distributed.run"} & set(words) or any(w.endswith("torchrun") for w in words)
+    return words if is_launcher and words[len(words) - len(arguments) :] == list(arguments) else []

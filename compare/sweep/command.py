@@ -34,7 +34,7 @@ from configs.compose import CONFIG_DIR
 from configs.fields.defaults import defaults_in, fields_of_command, wrong_types
 from configs.fields.help import help_of_choices, lines_of
 from configs.fields.listing import settings_of_command
-from userio.commands import as_installed
+from userio.commands import as_installed, this_command
 from userio.terminal import steady_output
 from userio.tracebacks import tell
 from userio.visible import visible
@@ -324,5 +324,7 @@ def main() -> int:
     except ValueError as error:
         return tell("sweep.py", error)
     except KeyboardInterrupt:
-        print("\nStopped. Finished cells are kept; the same command goes on from here.", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        kept = "finished cells are kept, and the same command goes on from here"
+        print(f"\nsweep.py: stopped; {kept}: {this_command(without=('overwrite',))}", file=sys.stderr, flush=True)
         return 130

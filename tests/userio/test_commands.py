@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from trainers.command.cli import help_text
@@ -44,3 +46,27 @@ def test_help_and_refusals_are_rewritten(installed):
         assert not any(
             f"{start} {name}.py" in text for start in ("launch", "python") for name in ("train_grpo", "sample")
         )
+
+
+WORDS = ["credit=value", "overwrite=true", "reward.funcs=[my rewards.py:f]"]
+
+
+@pytest.mark.parametrize(
+    "parent, ours, argv, said",
+    [
+        ([], ["/usr/bin/python3.12", "train.py", *WORDS], ["train.py", *WORDS], "python train.py"),
+        ([], ["/v/bin/python", "/v/bin/apportion", "t", *WORDS], ["apportion t", *WORDS], "apportion t"),
+        (["/v/bin/python3", "/v/bin/accelerate", "launch", "--num_processes", "2", "train.py", *WORDS],
+         ["/v/bin/python3", "-u", "train.py", *WORDS], ["train.py", *WORDS], "accelerate launch --num_processes 2 train.py"),
+        (["python", "-m", "torch.distributed.run", "train.py", *WORDS], ["python", "train.py", *WORDS], ["train.py", *WORDS],
+         "python -m torch.distributed.run train.py"),
+        (["bash", "launch", "all.sh"], ["python", "train.py", *WORDS], ["train.py", *WORDS], "python train.py"),
+    ],
+)  # fmt: skip
+def test_a_command_is_given_back_with_its_launcher(parent, ours, argv, said, monkeypatch):
+    above = SimpleNamespace(cmdline=lambda: parent)
+    monkeypatch.setattr("psutil.Process", lambda: SimpleNamespace(parent=lambda: above))
+    monkeypatch.setattr("sys.orig_argv", ours)
+    monkeypatch.setattr("sys.argv", argv)
+    again = commands.this_command(["resume=true"], without=("resume", "overwrite"))
+    assert again == f"{said} credit=value 'reward.funcs=[my rewards.py:f]' resume=true"

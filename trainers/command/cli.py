@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from configs.fields.declared import fields_of
 from configs.fields.help import help_of
 from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, is_main_process, world_size
-from userio.commands import as_installed
+from userio.commands import as_installed, this_command
 from userio.terminal import steady_output
 from userio.tracebacks import LOG, explain, frames_of_user, is_refusal
 
@@ -98,10 +99,19 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
         raise SystemExit(_report(script, error)) from None  # exit() in a user's code is no end of a run
     except Exception as error:
         raise SystemExit(_report(script, error)) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough, and a launcher hands it on once more
         if is_main_process():
-            print(f"\n{script}: stopped. resume=true goes on from the last checkpoint.", file=sys.stderr)
+            print(f"\n{script}: {_stopped(name, stop)}", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def _stopped(name: str, stop: KeyboardInterrupt) -> str:
+    """A sentence, and the command that goes on. What the exception holds: where the run stood (trainers/run/ending.py)."""
+    if not name.startswith("train"):
+        return f"stopped; again from the start: {this_command()}"
+    where = str(stop) or "before its first step; it starts with"
+    return f"stopped {where}: {this_command(['resume=true'], without=('resume', 'overwrite'))}"
 
 
 def _report(script: str, error: Exception | SystemExit) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers.trainer_callback import CallbackHandler
 
+from trainers.seam.checkpoints import last_step
 from userio.tracebacks import LOG, write_log
 
 
@@ -43,7 +44,7 @@ class Ending:
 
     def train(self, checkpoint: str | None) -> None:
         """`trainer.train()`. What fails once all steps are done is a failure of the end, not of the training."""
-        with logged(self._folder, "training"):
+        with self._says_where(), logged(self._folder, "training"):
             try:
                 self._trainer.train(resume_from_checkpoint=checkpoint)
             except Exception as error:
@@ -59,7 +60,7 @@ class Ending:
         Raises:
             ValueError: the disk does not take it; with the remedy.
         """
-        with logged(self._folder, "saving the model"):
+        with self._says_where(), logged(self._folder, "saving the model"):
             try:
                 self._trainer.save_model(str(model), _internal_call=True)
             except OSError as error:
@@ -82,10 +83,11 @@ class Ending:
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
         """Something that this process does alone and that may fail."""
-        try:
-            yield
-        except Exception as error:
-            self._report(what, error)
+        with self._says_where():
+            try:
+                yield
+            except Exception as error:
+                self._report(what, error)
 
     def note(self) -> dict[str, Any]:
         """What summary.json says of it: nothing if all went well."""
@@ -110,11 +112,27 @@ class Ending:
 
     def _together(self, what: str, work: Callable[[], Any]) -> None:
         """What all processes do together: whoever fails cannot know how far the others are."""
+        with self._says_where():
+            try:
+                work()
+            except Exception as error:
+                self._report(what, error)
+                self._apart = self._state.num_processes > 1
+
+    @contextmanager
+    def _says_where(self) -> Iterator[None]:
+        """A Ctrl-C that leaves it knows how far the run was, and from where it can go on."""
         try:
-            work()
-        except Exception as error:
-            self._report(what, error)
-            self._apart = self._state.num_processes > 1
+            yield
+        except KeyboardInterrupt as stop:
+            if not stop.args:
+                state = self._trainer.state
+                start = last_step(self._trainer.args.output_dir, before=state.max_steps)
+                goes = (
+                    f"this goes on from step {start}" if start else "no checkpoint was written, and this starts again"
+                )
+                stop.args = (f"after step {state.global_step} of {state.max_steps}; {goes}",)
+            raise
 
     def _report(self, what: str, error: Exception) -> None:
         if what in self.failed:  # a tracker that fails at every log

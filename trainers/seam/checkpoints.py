@@ -68,9 +68,10 @@ def refuse_unresumable(folder: str | Path, end: int = 0) -> None:
     refuse_lost(whole[-1])
 
 
-def last_step(folder: str | Path) -> int:
-    """The step of the newest checkpoint that was written to its end; 0 without one."""
-    return max((_step_of(path) for path in _checkpoints(folder) if (path / COMPLETE_MARK).exists()), default=0)
+def last_step(folder: str | Path, before: int | None = None) -> int:
+    """The step of the newest checkpoint that was written to its end, before a step; 0 without one."""
+    steps = [_step_of(path) for path in _checkpoints(folder) if (path / COMPLETE_MARK).exists()]
+    return max((step for step in steps if before is None or step < before), default=0)
 
 
 def place_of(device: torch.device) -> torch.device | str:
