@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
 from configs.command_line.members import nodes_in
+from configs.command_line.of_model import put_model_defaults
 from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
@@ -86,6 +87,10 @@ def compose_layers(
     with open_dict(config):
         del config["hydra"]
     separate_members(config, layers)
+    try:
+        layers = put_model_defaults(config, name, layers)
+    except (ValueError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{error}".splitlines()[0]) from None
     _name_by_file(config, choices.get("credit"), layers)
     own.settle(config, choices)
     for key in [*_settings_in(name, given), *_inside_members(given)]:

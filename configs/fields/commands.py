@@ -36,6 +36,9 @@ class Training:
     """Replace a run that is already there."""
     processes: int | None = None
     """Stop unless exactly this many processes run; null: do not ask."""
+    launched_by: str | None = None
+    """The file of configs/accelerate/ (fsdp2), or a path, that the run is meant for: --dry-run counts with it, and a launch that
+    deals the weights out otherwise is stopped; null: do not ask."""
     build_only: bool = False
     """Build and cache the model, then stop."""
     show: int = 3

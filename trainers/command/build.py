@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,7 @@ from rewards.answers.scorable import check_references
 from rewards.build import check_reward_columns, check_weights, guard_rewards, resolve_rewards
 from tasks.base import Task
 from trainers.command.fields import strange_fields
+from trainers.model.adapters import base_of
 from trainers.model.lengths import check_room, lengths_of
 from trainers.model.policy import Policy
 
@@ -100,11 +102,25 @@ def build_policy(config: DictConfig, task: Task, room: int = 0) -> Policy:
 def load_policy(config: DictConfig, task: Task, room: int = 0) -> Policy | None:
     """`build_policy`; None where building it was all that was asked for (`build_only`), which is said."""
     state = PartialState()
-    policy = build_policy(config, task, room)
+    policy = build_policy(to_train(config), task, room)
     if config.build_only:
         state.print("The model is built and cached; build_only=true stops here.")
         return None
     return policy
+
+
+def to_train(config: DictConfig) -> DictConfig:
+    """The configuration with the dtype of weights that are all trained: float32 where `model.dtype` leaves it open, as TRL has
+    it. Small updates are lost in bfloat16; an adapter's base takes none, and stays as it was saved."""
+    node = config.model
+    if node.get("_target_") != "trainers.model.pretrained.hf" or node.get("dtype") is not None:
+        return config
+    has_adapter = base_of(Path(str(node.name)).expanduser()) is not None
+    if node.get("peft") or (has_adapter and not node.get("merge_adapter")):
+        return config
+    config = config.copy()
+    config.model.dtype = "float32"
+    return config
 
 
 def template_of(config: DictConfig) -> dict[str, Any]:
@@ -148,9 +164,12 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
     known = {entry.name for entry in dataclasses.fields(config_class)}
     if complaint := strange_fields(values, known, config_class.__name__):
         raise ConfigError(complaint)
-    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    if on_cpu:
         # transformers looks at its own option only and, where there is a GPU, would put the batches there.
         fixed["use_cpu"] = True
+    if values.get("bf16") is None and (on_cpu or not torch.accelerator.is_available()):
+        fixed["bf16"] = False  # TRL's default is mixed precision, which on a CPU is slower and less exact
     try:
         return config_class(**{**departures(config_class, values), **fixed})
     except (ValueError, TypeError, ImportError, AttributeError) as error:

@@ -24,7 +24,7 @@ from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_lay
 from configs.fields.declared import fields_of
 from configs.fields.help import help_of
 from trainers.command.fields import checked_fields
-from trainers.command.world_size import check_launch, is_main_process, world_size
+from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
 from userio.commands import as_installed, this_command
 from userio.terminal import steady_output
 from userio.tracebacks import LOG, explain, frames_of_user, is_refusal
@@ -83,12 +83,17 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
             resolve_name(register)()
         if strange:
             raise ConfigError(dashed(sys.argv[1:], strange, vocabulary(name, given.config_dir)))
-        command = compose_command(name, given.overrides, given.config_dir)
+        dry_run = getattr(given, "dry_run", False)
+        command = compose_command(name, given.overrides, given.config_dir, is_elsewhere=dry_run)
         if given.cfg:
             print(OmegaConf.to_yaml(command.config))
             return
-        command = replace(command, dry_run=getattr(given, "dry_run", False))
-        check_launch(None if command.dry_run else command.config.get("processes"))
+        command = replace(command, dry_run=dry_run)
+        if command.dry_run:
+            check_launch()
+        else:
+            check_launch(command.config.get("processes"))
+            check_sharding(command.config.get("launched_by"))
         for sentence in command.said if is_main_process() else ():
             print(f"{script}: {as_installed(sentence)}", file=sys.stderr, flush=True)
         if status := resolve_name(run)(command):
@@ -129,8 +134,10 @@ def _report(script: str, error: Exception | SystemExit) -> int:
     return 2 if refused else 1
 
 
-def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Command:
-    """Composes and resolves the whole configuration of a verb.
+def compose_command(
+    name: str, overrides: Sequence[str], config_dirs: Sequence[str] = (), is_elsewhere: bool = False
+) -> Command:
+    """Composes and resolves the whole configuration of a verb. is_elsewhere: the run may be on another machine.
 
     Raises:
         ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
@@ -144,7 +151,7 @@ def compose_command(name: str, overrides: Sequence[str], config_dirs: Sequence[s
         for complaint in complaints(name, config, _groups_of(name), layers):
             raise ConfigError(complaint)
         if "trainer" in choices:
-            said = checked_fields(name, config, layers)
+            said = checked_fields(name, config, layers, is_elsewhere)
     except InterpolationResolutionError as error:
         raise ConfigError(f"{error}".splitlines()[0]) from None
     missing = [str(key) for key in OmegaConf.missing_keys(config)]

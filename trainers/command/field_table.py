@@ -20,7 +20,8 @@ GRPO, SFT, LHTS = ALL[:1], ALL[1:2], ALL[2:]
 @dataclass(frozen=True)
 class Rule:
     """`text` completes "trainer.<field>=<value>: ". `agrees`: values that are what happens anyway. `when`: the other fields
-    under which the rule holds; None: always."""
+    under which the rule holds; None: always. `is_local`: it holds on this machine; a dry run, whose run may be elsewhere,
+    says it."""
 
     fields: str
     text: str
@@ -28,6 +29,7 @@ class Rule:
     verbs: tuple[str, ...] = ALL
     agrees: tuple[Any, ...] = ()
     when: Callable[[Mapping[str, Any]], bool] | None = None
+    is_local: bool = False
 
 
 def _without(**needed: Any) -> Callable[[Mapping[str, Any]], bool]:
@@ -193,6 +195,7 @@ RULES = (
         verbs=GRPO,
         agrees=(False,),
         when=lambda values: find_spec("vllm") is None,
+        is_local=True,
     ),
     Rule(
         "vllm_mode vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex vllm_server_base_url vllm_server_host "

@@ -53,8 +53,9 @@ class Verdict:
     said: tuple[str, ...] = ()
 
 
-def checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
+def checked_fields(name: str, config: DictConfig, layers: Layers, is_elsewhere: bool = False) -> list[str]:
     """The fields of TRL's config against the table and against the demands of the strategy. Returns what is to be said.
+    is_elsewhere: the run may be on another machine, so that what this one lacks is said.
 
     Raises:
         ConfigError: a field is refused, unknown or required otherwise.
@@ -72,7 +73,7 @@ def checked_fields(name: str, config: DictConfig, layers: Layers) -> list[str]:
         broken = list(_broken_demands(config))
     except ValueError as error:
         raise ConfigError(f"{error}") from None
-    verdict = verdict_of(name, config, layers)
+    verdict = verdict_of(name, config, layers, is_elsewhere)
     if complaints := [
         *verdict.refused,
         *broken,
@@ -94,8 +95,8 @@ def _broken_demands(config: DictConfig) -> Iterator[str]:
         yield f"credit strategy {plain['credit'].get('name')!r} {sentence}."
 
 
-def verdict_of(verb: str, config: DictConfig, layers: Layers) -> Verdict:
-    """What the table says of the fields that the command line or a YAML of the user's sets."""
+def verdict_of(verb: str, config: DictConfig, layers: Layers, is_elsewhere: bool = False) -> Verdict:
+    """What the table says of the fields that the command line, a YAML of the user's or a recipe sets."""
     values: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     weights = OmegaConf.select(config, "reward.weights")
     beside = {**values, "run's seed": config.get("seed"), "run's reward weights": weights}
@@ -104,10 +105,11 @@ def verdict_of(verb: str, config: DictConfig, layers: Layers) -> Verdict:
         if verb not in rule.verbs or (rule.when is not None and not rule.when(beside)):
             continue
         for name in rule.fields.split():
-            if name in values and layers.is_given(f"trainer.{name}") and not _agrees(values[name], rule.agrees):
+            is_given = layers.is_given(f"trainer.{name}") or (rule.is_local and layers.last(f"trainer.{name}") >= 0)
+            if name in values and is_given and not _agrees(values[name], rule.agrees):
                 sentence = f"trainer.{name}={_shown(values[name])}: {rule.text.removesuffix('...')}"
                 sentence += "..." if rule.text.endswith("...") else "."
-                (refused if rule.refused else said).append(sentence)
+                (refused if rule.refused and not (rule.is_local and is_elsewhere) else said).append(sentence)
     return Verdict(tuple(refused), tuple(said))
 
 

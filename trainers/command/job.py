@@ -42,10 +42,12 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOJob(Job):
-    """train_grpo.py. data: words for the prompts, with those that an epoch does not reach."""
+    """train_grpo.py. data: words for the prompts, with those that an epoch does not reach. has_rows: false where a dry run
+    could not have the task, which then has none."""
 
     rewards: Rewards
     data: str
+    has_rows: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,7 @@ from trl import GRPOConfig, SFTConfig
 from configs.compose import ConfigError, check_keys, make_strategy
 from credit.strategy import Strategy
 from sampling.draws import check_counts
+from tasks.base import Task
 from trainers.command.before import (
     check_evaluation,
     check_length,
@@ -20,7 +22,7 @@ from trainers.command.before import (
     say_left_out,
     texts_left_out,
 )
-from trainers.command.build import build_args, build_rewards, build_task, grpo_args
+from trainers.command.build import Rewards, build_args, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
@@ -48,8 +50,8 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     if folder is None:
         return None
     strategy = make_strategy(config.credit)
-    task = build_task(config)
-    rewards = build_rewards(config, task)
+    task, absent = _task_or_reason(command)
+    rewards = Rewards([], []) if absent else build_rewards(config, task)
     args = grpo_args(
         config, _class_of(command, GRPOConfig), folder.checkpoints, rewards, has_evaluation=bool(task.evaluation)
     )
@@ -59,9 +61,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     check_trackers(args)
     if not command.dry_run:
         check_push(config)
-    prompts = len(task.train)
-    left_out = prompts_left_out(args, prompts, command.choices["task"])
-    data = f"{prompts} prompts" + say_left_out(left_out, prompts, "prompts, which fill no batch", args.shuffle_dataset)
+    data = absent or _data_in_words(args, len(task.train), command.choices["task"])
     if task.evaluation:
         check_evaluation(args)
     return GRPOJob(
@@ -75,7 +75,23 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         loads_reference=args.beta != 0,
         rewards=rewards,
         data=data,
+        has_rows=not absent,
     )
+
+
+def _data_in_words(args: Any, prompts: int, task: str) -> str:
+    left_out = prompts_left_out(args, prompts, task)
+    return f"{prompts} prompts" + say_left_out(left_out, prompts, "prompts, which fill no batch", args.shuffle_dataset)
+
+
+def _task_or_reason(command: Command) -> tuple[Task, str]:
+    """The task and ""; for a dry run of a data set that cannot be had from the hub, a task of one empty row and why."""
+    try:
+        return build_task(command.config), ""
+    except ConfigError as error:
+        if not command.dry_run or command.config.task.get("_target_") != "tasks.hub.hub":
+            raise
+        return Task("absent", [{"prompt": ""}], [], [], []), f"not to be had here, so not counted ({error})"
 
 
 def prepare_sft(command: Command) -> LikelihoodJob | None:

@@ -7,11 +7,14 @@ asked for is read off the launcher's own command line and compared with the numb
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 
+from configs.compose import CONFIG_DIR
 from userio.words import word_of
 
 REMEDY = (
@@ -47,6 +50,64 @@ def check_launch(wanted: int | None = None, command: list[str] | None = None) ->
         )
 
 
+def sharding_of(settings: Mapping[str, Any]) -> str:
+    """What a file for `accelerate launch` deals out over processes: "" (nothing), "zero2", "zero3" or "fsdp"."""
+    kind = str(settings.get("distributed_type", "")).upper()
+    if kind == "DEEPSPEED":
+        return _zero((settings.get("deepspeed_config") or {}).get("zero_stage", 2))
+    return "fsdp" if kind == "FSDP" else ""
+
+
+def sharding_now(environment: Mapping[str, str] = os.environ) -> str:
+    """The same of the launcher of this process, as it says by the environment."""
+    if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        return _zero(environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
+    return "fsdp" if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" else ""
+
+
+def _zero(stage: Any) -> str:
+    return f"zero{stage}" if str(stage) in ("2", "3") else ""
+
+
+def accelerate_file(name: str) -> Path:
+    """The file that a setting `launched_by=` names: one of configs/accelerate/, or a path.
+
+    Raises:
+        ValueError: there is none.
+    """
+    shipped = CONFIG_DIR / "accelerate"
+    for path in (shipped / f"{name}.yaml", shipped / name, Path(name).expanduser()):
+        if path.is_file():
+            return path
+    there = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
+    raise ValueError(f"launched_by={name}: neither a file nor one of configs/accelerate/, which has {there}.")
+
+
+def check_sharding(wanted: str | None) -> None:
+    """Raises ValueError, with the remedy, when the launcher deals the weights out otherwise than the file `wanted` says."""
+    if wanted is None:
+        return
+    path = accelerate_file(wanted)
+    asked, running = sharding_of(settings_of_launch(path)), sharding_now()
+    if asked != running:
+        raise ValueError(
+            f"launched_by={wanted} was asked for, which {_DEALS[asked]}, and this launch {_DEALS[running]}. Start it by "
+            f"`accelerate launch --config_file {path} ...`, or say launched_by=null."
+        )
+
+
+_DEALS = {
+    "": "deals no weights out",
+    "zero2": "deals gradients out by ZeRO-2",
+    "zero3": "deals the weights out by ZeRO-3",
+    "fsdp": "deals the weights out by FSDP",
+}
+
+
+def settings_of_launch(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
 def launcher_command() -> list[str]:
     """Command line of the nearest `accelerate launch` or `torchrun` above this process; empty if there is none."""
     try:
@@ -73,8 +134,7 @@ def processes_asked(command: list[str]) -> int | None:
         return int(number)
     config = _option(before_script, "--config_file", "--config-file")
     if config and Path(config).is_file():
-        settings = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
-        return settings.get("num_processes")
+        return settings_of_launch(Path(config)).get("num_processes")
     return None
 
 

@@ -83,29 +83,21 @@ def embedded(
     Raises:
         ValueError: sizes that do not fit, or a task text that the vocabulary cannot spell.
     """
-    if position not in POSITIONS:
-        raise ValueError(f"model.position={position}: choose one of {', '.join(POSITIONS)}.")
-    if hidden % heads or (position == "rope" and (hidden // heads) % 2):
-        raise ValueError(f"model.hidden={hidden} must be model.heads={heads} times an even number.")
     settings = pretrain_settings(pretrain)
-    tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary, task.dialogue)
-    prompts = [_plain(row["prompt"], tokenizer) for row in (*task.train, *task.evaluation)]
-    demonstrations = [
-        {"prompt": _plain(row["prompt"], tokenizer), "completion": row["completion"]}
-        for row in (task.demonstrations(settings.steps * settings.batch, settings.seed) if task.demonstrations else [])
-    ]
-    check_spelling(tokenizer, prompts, "prompt")
-    longest = _longest_prompt(tokenizer, prompts, position) + (task.max_completion_length or 256)
-    config = decoder_config(
-        tokenizer,
+    tokenizer, config = tokenizer_and_config(
+        task,
         hidden=hidden,
         layers=layers,
         heads=heads,
         intermediate=intermediate,
         position=position,
-        max_positions=max_positions or (2048 if position == "rope" else longest),
+        max_positions=max_positions,
         initializer_range=initializer_range,
     )
+    demonstrations = [
+        {"prompt": _plain(row["prompt"], tokenizer), "completion": row["completion"]}
+        for row in (task.demonstrations(settings.steps * settings.batch, settings.seed) if task.demonstrations else [])
+    ]
     if not task.demonstrations:
         logger.warning(
             "task %s has no demonstrations: the embedded model starts from random weights. It will hardly ever earn a "
@@ -127,6 +119,25 @@ def embedded(
     folder = cache_folder(cache_dir) / "embedded" / f"{task.name}-{key}"
     with constant_seed(), _quiet():
         return load(build_once(folder, build))
+
+
+def tokenizer_and_config(
+    task: Task, *, hidden: int, heads: int, position: str, max_positions: int | None, **sizes
+) -> tuple[PreTrainedTokenizerFast, PretrainedConfig]:
+    """What the model of `task` is built from, before there is one. Arguments and errors as `embedded`; sizes: its others."""
+    if position not in POSITIONS:
+        raise ValueError(f"model.position={position}: choose one of {', '.join(POSITIONS)}.")
+    if hidden % heads or (position == "rope" and (hidden // heads) % 2):
+        raise ValueError(f"model.hidden={hidden} must be model.heads={heads} times an even number.")
+    tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary, task.dialogue)
+    prompts = [_plain(row["prompt"], tokenizer) for row in (*task.train, *task.evaluation)]
+    check_spelling(tokenizer, prompts, "prompt")
+    longest = _longest_prompt(tokenizer, prompts, position) + (task.max_completion_length or 256)
+    max_positions = max_positions or (2048 if position == "rope" else longest)
+    config = decoder_config(
+        tokenizer, hidden=hidden, heads=heads, position=position, max_positions=max_positions, **sizes
+    )
+    return tokenizer, config
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -33,6 +33,7 @@ TOKENIZER_FILES = (
 )
 # What `peft: lora` stands for.
 LORA: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "model" / "peft" / "lora.yaml").read_text(encoding="utf-8"))
+LORA.pop("_trainer_")  # configs/command_line/of_model.py
 
 
 def hf(
@@ -40,7 +41,7 @@ def hf(
     *,
     name: str,
     revision: str | None = None,
-    dtype: str = "auto",
+    dtype: str | None = None,
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     chat_template: str | None = None,
@@ -54,8 +55,9 @@ def hf(
         name: hub id ("Qwen/Qwen2.5-0.5B-Instruct") or folder; a folder with an adapter is loaded with its base model, and
             the adapter is what is trained on.
         revision: branch, tag or commit on the hub.
-        dtype: auto (as the weights were saved), float32, bfloat16 or float16; to train all weights, float32 with
-            trainer.bf16=true.
+        dtype: of the weights: auto (as they were saved), float32, bfloat16 or float16. None: float32 to train all of them,
+            as they were saved under an adapter and where nothing is trained. Either way a GPU computes in bfloat16
+            (trainer.bf16).
         attn_implementation: eager, sdpa, flash_attention_2, as in `from_pretrained`; None: the library's choice.
         trust_remote_code: lets the model's repository run its own code here: only for repositories whose code you have read.
         chat_template: a Jinja file, put in the place of the tokenizer's own.
@@ -69,6 +71,7 @@ def hf(
         ValueError: whatever keeps this model from being trained on this task, with the remedy.
     """
     folder = _local_folder(name)
+    dtype = dtype or "auto"
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype}: choose one of {', '.join(DTYPES)}.{_near(dtype, DTYPES)}")
     adapter = adapter_config(peft)

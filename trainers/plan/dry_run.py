@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from accelerate import PartialState
 
 from trainers.command.job import GRPOJob, Job, LikelihoodJob
+from trainers.plan.forecast import Forecast, forecast_of
 from trainers.plan.length import Length, length_of_grpo, length_of_texts
 from trainers.plan.machines import Machines, planned_machines
+from trainers.plan.memory import Memory
+
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -23,19 +28,20 @@ class Plan:
     job: Job
     machines: Machines
     length: Length
+    forecast: Forecast
 
 
 def show_plan(job: Job) -> None:
     """Prints what the run would do (main process only)."""
     machines = planned_machines(job.command.config)
-    plan = Plan(job, machines, _length(job))
+    plan = Plan(job, machines, _length(job), forecast_of(job, machines))
     lines = [line for section in SECTIONS for line in section(plan)]
     PartialState().print("\n".join([*lines, "dry run  nothing was trained or written"]))
 
 
 def _length(job: Job) -> Length:
     if isinstance(job, GRPOJob):
-        return length_of_grpo(job.args, len(job.task.train))
+        return length_of_grpo(job.args, len(job.task.train) if job.has_rows else None)
     assert isinstance(job, LikelihoodJob)
     return length_of_texts(job.args, len(job.train))
 
@@ -85,5 +91,46 @@ def _tokens(plan: Plan) -> list[str]:
     return [f"tokens   at most {length.tokens_per_row} {what} a row: {step:,} a step{whole}"]
 
 
-SECTIONS: tuple[Callable[[Plan], list[str]], ...] = (_credit, _data, _columns, _batch, _steps, _tokens)
+def _model(plan: Plan) -> list[str]:
+    one = plan.forecast
+    if one.shape is None:
+        return [f"model    {one.name}", *(f"         {note}" for note in one.notes)]
+    shape = one.shape
+    trained = "all trained" if shape.trained == shape.parameters else f"{shape.trained / 1e6:.2f} M trained"
+    rest = f" on weights of {shape.hidden_bytes} bytes" if shape.is_adapted else ""
+    return [f"model    {one.name}: {shape.parameters / 1e6:.2f} M parameters, {trained}, in {one.dtype}{rest}"]
+
+
+def _memory(plan: Plan) -> list[str]:
+    one = plan.forecast
+    if one.memory is None:
+        return []
+    memory = one.memory
+    lines = [f"memory   about {memory.peak / GB:.1f} GB a GPU at most: {in_words(memory)}"]
+    if memory.vllm:
+        lines.append(
+            f"         vLLM takes {memory.vllm:.0%} of the card beside it: cards of {memory.smallest_card / 0.95 / GB:.0f} GB or more"
+        )
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0).total_memory
+        fits = "fits" if memory.fits(card) else "does not fit: see docs/running/recipes.md"
+        lines.append(f"         this card has {card / GB:.1f} GB: it {fits}")
+    return [*lines, *(note if note.startswith("warning") else f"         {note}" for note in one.notes if note)]
+
+
+def in_words(memory: Memory) -> str:
+    """Its parts in GB, the largest first, those of the moment that decides last; what is below 0.05 GB is left out."""
+    moments = {"in training": memory.training, "in generation": memory.generating}
+    moment, parts = max(moments.items(), key=lambda one: sum(one[1].values()))
+    return f"{_listed(memory.stays)}; {moment} {_listed(parts)}"
+
+
+def _listed(parts: dict[str, float]) -> str:
+    shown = [
+        f"{name} {size / GB:.1f}" for name, size in sorted(parts.items(), key=lambda one: -one[1]) if size >= 0.05 * GB
+    ]
+    return " + ".join(shown) or "next to nothing"
+
+
+SECTIONS: tuple[Callable[[Plan], list[str]], ...] = (_credit, _data, _columns, _batch, _steps, _tokens, _model, _memory)
 """The page, from top to bottom."""

@@ -16,7 +16,9 @@ from transformers import PrinterCallback, ProgressCallback
 
 from trainers.command.before import check_disk
 from trainers.command.job import Job
+from trainers.model.adapters import is_adapted
 from trainers.model.policy import Policy, parameters_in_words, parameters_of
+from trainers.model.precision import coarse_weights
 from trainers.publish.card import write_card
 from trainers.publish.complete import complete
 from trainers.run.ending import Ending
@@ -101,8 +103,16 @@ def announce(
         f"folder   {job.folder.path}"
         + (f" (resuming after step {begun.checkpoint.rsplit('-', 1)[1]})" if begun.checkpoint else ""),
         *notes,
+        _coarse(begun.trainer),
     ]
     PartialState().print("\n".join(line for line in lines if line is not None))
+
+
+def _coarse(trainer: Any) -> str | None:
+    """DeepSpeed keeps float32 weights of its own beside those of the model."""
+    if is_adapted(trainer.model) or trainer.is_deepspeed_enabled:
+        return None
+    return coarse_weights({p.dtype for p in trainer.model.parameters() if p.requires_grad}, trainer.args.learning_rate)
 
 
 def train(job: Job, begun: Begun) -> tuple[Ending, float]:

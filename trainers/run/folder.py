@@ -281,6 +281,6 @@ def run_folder(
 def _lasting(config: DictConfig) -> DictConfig:
     """The settings that a resumed run must share."""
     plain = OmegaConf.to_container(config, resolve=True)
-    for key in ("resume", "overwrite", "processes", "build_only", "show", "run_dir", "runs"):
+    for key in ("resume", "overwrite", "processes", "launched_by", "build_only", "show", "run_dir", "runs"):
         plain.pop(key, None)
     return OmegaConf.create(without_secrets(plain))

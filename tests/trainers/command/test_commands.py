@@ -106,7 +106,7 @@ def test_the_cpu_that_accelerate_was_told_to_use_is_the_trainers_too(asked, monk
 @pytest.mark.parametrize(
     ("overrides", "wanted"),
     [
-        ([], "runs/chain/seq_norm/seed0"),
+        ([], "runs/chain/dr_grpo/seed0"),
         (["credit=dr_grpo", "seed=3", "overwrite=true"], "runs/chain/dr_grpo/seed3"),
         (
             ["credit=dr_grpo", "credit/weight=seq_mean", "trainer.learning_rate=1e-4", "seed=3"],
@@ -114,8 +114,8 @@ def test_the_cpu_that_accelerate_was_told_to_use_is_the_trainers_too(asked, monk
         ),
         (["run_dir=/elsewhere/x"], "/elsewhere/x"),
         (["run_dir=a b/c,d=1"], "a b/c,d=1"),
-        (["runs=2024"], "2024/chain/seq_norm/seed0"),
-        (["record.every=5", "show=0", "trainer.logging_steps=5", "trainer.save_steps=7"], "runs/chain/seq_norm/seed0"),
+        (["runs=2024"], "2024/chain/dr_grpo/seed0"),
+        (["record.every=5", "show=0", "trainer.logging_steps=5", "trainer.save_steps=7"], "runs/chain/dr_grpo/seed0"),
     ],
 )
 def test_the_folder_follows_from_the_choices(overrides, wanted):
@@ -345,7 +345,7 @@ def test_a_run_leaves_behind_what_the_readme_says(ranks, tmp_path):
     assert (folder / "curves.png").stat().st_size > 10_000
     assert (folder / "model" / "config.json").exists() and (folder / "model" / "tokenizer.json").exists()
     saved = OmegaConf.load(folder / "config.yaml")
-    assert saved.trainer.max_steps == 3 and saved.credit.name == "seq_norm"
+    assert saved.trainer.max_steps == 3 and saved.credit.name == "dr_grpo"
 
 
 def test_compose_config_gives_the_choices():

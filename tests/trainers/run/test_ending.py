@@ -69,12 +69,12 @@ def spoilt(tmp_path_factory):
 def test_a_run_says_what_it_was_started_with(spoilt):
     folder, summary, _ = spoilt
     (start,) = map(json.loads, (folder / "started.jsonl").read_text().splitlines())
-    assert start["strategy"] == "seq_norm" and start["members"]["weight"] == "seq_mean" and start["after_step"] == 0
+    assert start["strategy"] == "dr_grpo" and start["members"]["weight"] == "constant" and start["after_step"] == 0
     assert {key: start[key] for key in ("commit", "commit_dirty", "versions")} == {
         key: summary[key] for key in ("commit", "commit_dirty", "versions")
     }
     assert len(start["commit"]) == 12 and start["commit_dirty"] in (True, False)
-    assert re.fullmatch(r"chain/seq_norm--[\w.-]+/seed0", start["run"])
+    assert re.fullmatch(r"chain/dr_grpo--[\w.-]+/seed0", start["run"])
     assert summary["trainable_parameters"] == summary["parameters"] > 0
 
 

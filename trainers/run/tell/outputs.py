@@ -16,6 +16,7 @@ _TOP = (
     "resume",
     "overwrite",
     "processes",
+    "launched_by",
     "build_only",
     "show",
     "record",
