@@ -87,10 +87,7 @@ def compose_layers(
     with open_dict(config):
         del config["hydra"]
     separate_members(config, layers)
-    try:
-        layers = put_model_defaults(config, name, layers)
-    except (ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{error}".splitlines()[0]) from None
+    layers = put_model_defaults(config, name, layers)
     _name_by_file(config, choices.get("credit"), layers)
     own.settle(config, choices)
     for key in [*_settings_in(name, given), *_inside_members(given)]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import Layer, Layers
 
@@ -42,10 +43,17 @@ def put_model_defaults(config: DictConfig, name: str, layers: Layers) -> Layers:
             if key not in known:
                 raise ValueError(f"model{where}.{KEY}: trainer.{key} is no field of TRL's config")
             if layers.last(f"trainer.{key}") < place:
-                OmegaConf.update(config, f"trainer.{key}", value, merge=False)
+                _put(config, key, value, f"model{where}.{KEY}")
         files.insert(place, Layer(f"model{where.replace('.', '/')}", {"trainer": values}, is_shipped))
         place += 1
     return replace(layers, files=tuple(files))
+
+
+def _put(config: DictConfig, key: str, value: Any, whose: str) -> None:
+    try:
+        OmegaConf.update(config, f"trainer.{key}", value, merge=False)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{whose}: trainer.{key}={value}: {f'{error}'.splitlines()[0]}") from None
 
 
 def _taken(config: DictConfig, command: str) -> list[tuple[str, dict[str, Any]]]:

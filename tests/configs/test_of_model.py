@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from configs.compose import ConfigError
 from trainers.command.cli import compose_command
 from trainers.run.grpo import register_schema as register_grpo
 from trainers.run.likelihood import register_schema as register_sft
@@ -17,6 +16,7 @@ YAMLS = {
     "model/mine.yaml": "# mine\ndefaults: [embedded, _self_]\nhidden: 32\n",
     "model/tuned.yaml": "# tuned\ndefaults: [embedded, _self_]\n_trainer_: {grpo: {learning_rate: 0.5}}\n",
     "model/wrong.yaml": "# wrong\ndefaults: [embedded, _self_]\n_trainer_: {grpo: {learnig_rate: 0.5}}\n",
+    "model/typed.yaml": "# typed\ndefaults: [embedded, _self_]\n_trainer_: {grpo: {learning_rate: fast}}\n",
     "trainer/own.yaml": "# own\ndefaults: [grpo, _self_]\nlearning_rate: 0.25\n",
     "experiment/trial.yaml": "# @package _global_\n# trial\ntrainer: {learning_rate: 0.125}\n",
 }
@@ -89,9 +89,10 @@ def test_the_steps_of_a_model_give_way_to_epochs():
     )
 
 
-def test_a_field_that_trl_does_not_have_is_refused(folder):
-    with pytest.raises(ConfigError, match=r"_trainer_: trainer\.learnig_rate"):
-        trainer("train_grpo", "model=wrong", folder=folder)
+@pytest.mark.parametrize("model, said", [("wrong", "trainer.learnig_rate"), ("typed", "trainer.learning_rate=fast")])
+def test_a_field_that_trl_does_not_have_or_of_another_type_is_refused(model, said, folder):
+    with pytest.raises(ValueError, match=f"_trainer_: {said}"):
+        trainer("train_grpo", f"model={model}", folder=folder)
 
 
 def test_nothing_of_it_reaches_the_builder_of_the_model():
