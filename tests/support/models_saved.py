@@ -18,6 +18,7 @@ TEXTS = ["Q: 2+2? A: 4", "The cat sat on the mat.", "abcabc", "x = 17 and y = 3"
 ROWS = [{"prompt": f"{n}+{n}=", "answer": str(2 * n), "completion": f" {2 * n}."} for n in range(8)]
 UNEVEN = "def uneven(completions, **_):\n    return [float(sum(map(ord, text)) % 7) for text in completions]\n"
 FEW = ["trainer.max_steps=2", "trainer.save_steps=1", "trainer.use_cpu=true", "trainer.lr_scheduler_type=constant"]
+FEW += ["trainer.gradient_accumulation_steps=1"]
 LIKELIHOOD = [*FEW, "trainer.per_device_train_batch_size=4", "probe=0", "trainer.learning_rate=0.02"]
 GRPO = [*FEW, "trainer.per_device_train_batch_size=4", "trainer.num_generations=2", "trainer.max_completion_length=6"]
 VERBS = {

@@ -168,6 +168,7 @@ def build_args(config: DictConfig, config_class: type, **fixed: Any):
     if on_cpu:
         # transformers looks at its own option only and, where there is a GPU, would put the batches there.
         fixed["use_cpu"] = True
+    on_cpu = on_cpu or values.get("use_cpu")
     if values.get("bf16") is None and (on_cpu or not torch.accelerator.is_available()):
         fixed["bf16"] = False  # TRL's default is mixed precision, which on a CPU is slower and less exact
     try:

@@ -44,6 +44,7 @@ TEXTS = [
     "show=0",
 ]
 HELD_OUT = ["trainer.eval_strategy=steps", "trainer.eval_steps=5", "eval_examples=4"]
+ONE = "trainer.gradient_accumulation_steps=1"
 ARMS = {
     "uniform": ["credit=uniform"],
     "dr_grpo, batches of several steps": [
@@ -58,7 +59,7 @@ ARMS = {
     "value of prompts, a model of its own": ["credit=value_prompt", "credit/critic=separate"],
     "ridge": ["credit=value", "credit/critic=ridge"],
     "decomposition": ["credit=decomposition"],
-    "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora"],
+    "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora", ONE],
     "likelihood": ["train_sft.py", "weight=seq_mean", "trainer.logging_steps=3", *HELD_OUT],
     "likelihood, packed": ["train_sft.py", "weight=token_mean", "trainer.packing=true", "trainer.max_length=64"],
     "LHTS": ["train_lhts.py", "tau=0.6", "max_new_tokens=12"],

@@ -94,7 +94,12 @@ def test_what_an_adapter_has_learnt_is_sampled_from_its_folder(verb, tmp_path):
     base, lora = f"{tmp_path}/base/model", f"{tmp_path}/lora/model"
     run_sft(compose_command("train_sft", [*QUICK, "show=0", f"run_dir={tmp_path}/base"]))
     given = [*stories, *QUICK[len(TINY) : len(TINY) + 2], "probe=4", "show=0", "model=hf", f"model.name={base}"]
-    given += ["model/peft=lora", "trainer.learning_rate=0.1", f"run_dir={tmp_path}/lora"]
+    given += [
+        "model/peft=lora",
+        "trainer.learning_rate=0.1",
+        "trainer.gradient_accumulation_steps=1",
+        f"run_dir={tmp_path}/lora",
+    ]
     if verb == "sft":
         run_sft(compose_command("train_sft", [*given, "weight=seq_mean"]))
     else:
