@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from configs.command_line.of_model import KEY
 from configs.command_line.unread import did_you_mean
 from configs.compose import CONFIG_DIR, ConfigError, config_choices
 from configs.fields.defaults import COMMANDS
@@ -145,6 +146,8 @@ def _of_one(name: str, group: str, choice: str, folders: Sequence[Path]) -> str:
             place = inner.lstrip("/") if inner.startswith("/") else f"{group}/{inner}"
             below = settings_of_choice(place, member, folders)
             lines += [f"  {place}={member}  {config_choices(place, folders).get(member, '')}", *lines_of(below, "    ")]
+        trained = said_by(group, one, folders).get(KEY, {}).get(name.removeprefix("train_"), {})
+        lines += [f"  trainer.{key}={shown(value)}  where nobody says otherwise" for key, value in trained.items()]
         if group == "trainer" or (group == "experiment" and (said := said_by(group, one, folders))):
             said = said_by(group, one, folders)
             lines += [
