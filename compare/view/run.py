@@ -11,6 +11,7 @@ import numpy as np
 
 from compare.read import metric_columns
 from compare.untrusted import read_object
+from compare.view.digits import short_number
 from trainers.run.files import CONFIG, METRICS, SUMMARY
 from userio.visible import visible
 
@@ -54,8 +55,7 @@ def run_curves(run: Path) -> dict[str, Any]:
 
 def _mean(values: np.ndarray) -> float | None:
     values = values[np.isfinite(values)]
-    mean = float(f"{values.mean():.5g}") if len(values) else np.nan
-    return mean if np.isfinite(mean) else None
+    return short_number(float(values.mean())) if len(values) else None
 
 
 def _text(value: Any) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compare.view.chat import shown_columns, shown_messages
 from compare.view.data import RecordRow, credit_of, reward_columns
+from compare.view.digits import short_number, short_numbers
 from compare.view.totals import limits_of, summary_of
 from credit import Strategy
 from userio.visible import visible
@@ -53,7 +54,7 @@ def view_of_step(
         group = groups.get(row["group"]) or groups.setdefault(row["group"], _group(row))
         group["rows"].append(_row(row, reward_columns(rows), seen))
         for key, place in (("A", 0), ("w", 1)):
-            group["rows"][-1][key] = [numbers(lists[place][i]) for lists in credits.values()]
+            group["rows"][-1][key] = [short_numbers(lists[place][i]) for lists in credits.values()]
     ordered = sorted(groups.values(), key=lambda group: not _has_credit(group))
     return {
         "step": step,
@@ -83,39 +84,18 @@ def _row(row: RecordRow, rewards: Sequence[str], seen: Mapping[str, str]) -> dic
     shown = {
         "tokens": [seen[token] for token in row["tokens"]],
         "learns": [int(bool(x)) for x in row.get("learns") or [True] * len(row["tokens"])],
-        "reward": _number(row.get("reward")),
-        "advantage": _number(row.get("advantage")),
-        "rewards": [_number(row[f"reward/{name}"]) for name in rewards],
+        "reward": short_number(row.get("reward")),
+        "advantage": short_number(row.get("advantage")),
+        "rewards": [short_number(row[f"reward/{name}"]) for name in rewards],
         "truncated": row.get("truncated"),
     }
     for key, names in _OF_ROW.items():
         if all(row.get(name) is not None for name in names):
             first, *others = (np.asarray(row[name], dtype=float) for name in names)
-            shown[key] = numbers(first - others[0] if others else first)
+            shown[key] = short_numbers(first - others[0] if others else first)
     return shown
 
 
 def _has_credit(group: Mapping[str, Any]) -> bool:
     columns = ((a, w) for row in group["rows"] for a, w in zip(row["A"], row["w"], strict=True))
     return any(x and y for a, w in columns for x, y in zip(a, w, strict=True))
-
-
-def _number(value: float | None) -> float | None:
-    return numbers([value])[0]
-
-
-def numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Four significant digits are more than a colour shows; null instead of NaN, which JSON does not have."""
-    exact = np.array(list(values), dtype=float)
-    if len(exact) > 1 and (exact == exact[0]).all():
-        return numbers(exact[:1]) * len(exact)  # as credit often is
-    fine = np.isfinite(exact)
-    size = np.where(fine & (exact != 0), np.abs(exact), 1.0)
-    places = np.clip(3 - np.floor(np.log10(size)), -300, 300)
-    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        short = np.round(np.where(fine, exact, 0.0) / down * up) / up * down
-    short = np.where(np.isfinite(short), short, exact)
-    if fine.all():
-        return short.tolist()
-    return [value if known else None for value, known in zip(short.tolist(), fine.tolist(), strict=True)]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from compare.view.digits import short_number, short_numbers
+
 FAR = 4  # an end of a scale lies at the 99th percentile where the largest is more than so many times beyond it
 
 
@@ -30,9 +32,7 @@ def summary_of(groups: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "entropy": _mean(_learning(rows, "entropy")),
         "gap": _mean(np.abs(_learning(rows, "gap"))),
     }
-    return {"rows": len(rows), "groups": len(groups)} | {
-        name: None if value is None else float(f"{value:.4g}") for name, value in totals.items()
-    }
+    return {"rows": len(rows), "groups": len(groups)} | {name: short_number(value) for name, value in totals.items()}
 
 
 def limits_of(groups: Sequence[Mapping[str, Any]], strategies: int, of_row: Iterable[str]) -> dict[str, list[Any]]:
@@ -64,10 +64,8 @@ def _limit(values: Any) -> dict[str, float]:
     usual = float(np.quantile(size, 0.99)) if len(size) else 0.0
     far = max(abs(least), abs(most)) > FAR * usual > 0
     low, high = (max(least, -usual), min(most, usual)) if far else (least, most)
-    return {
-        name: float(f"{x:.4g}")
-        for name, x in zip(("low", "high", "least", "most"), (low, high, least, most), strict=True)
-    }
+    ends = zip(("low", "high", "least", "most"), short_numbers((low, high, least, most)), strict=True)
+    return {name: end or 0.0 for name, end in ends}
 
 
 def _learning(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 // The run as a whole: what metrics.jsonl and the records say over its steps, and what the run says of itself.
 let curveFilter = "";
+const recorded = "recorded completions/";
 
 function drawRun() {
   rows = [];
@@ -37,11 +38,14 @@ function curvesOf() {
   };
   for (const run of data.runs) {
     for (const [name, values] of Object.entries(run.curves.values)) add(name, run, values.map((value, i) => [run.curves.steps[i], value]));
-    for (const [key, name] of totals) if (!["rows", "groups"].includes(key)) add(`recorded completions/${name}`, run, run.steps.map((step) => [step.step, step.summary[key]]));
+    for (const [key, name] of totals) if (!["rows", "groups"].includes(key)) add(`${recorded}${name}`, run, run.steps.map((step) => [step.step, step.summary[key]]));
   }
   const first = ["reward", "eval_reward", "loss", "entropy", "kl"];
   const rank = (name) => (first.includes(name) ? first.indexOf(name) : first.length + (name.includes("/") ? 1 : 0));
-  return [...curves].sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  const part = (name) => name.slice(0, name.lastIndexOf("/") + 1);
+  const before = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const ordered = (a, b) => rank(a) - rank(b) || before(part(a), part(b)) || (part(a) === recorded ? 0 : before(a, b));
+  return [...curves].sort(([a], [b]) => ordered(a, b));
 }
 
 function drawCurves(box) {

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from compare.view import __main__ as cli
 from compare.view import page as view_page
-from compare.view import steps
 from compare.view.chat import shown_columns, shown_messages
 from compare.view.data import credit_of, find_records, read_record, rollout_of
+from compare.view.digits import short_numbers
 from compare.view.page import json_block, page
 from compare.view.run import run_curves
 from compare.view.steps import view_of_step
@@ -293,12 +293,21 @@ def test_one_far_number_does_not_take_the_scale_from_the_others():
 
 
 @given(st.lists(st.none() | st.floats() | st.floats(-1e3, 1e3), max_size=20))
+@example([1.7976931348623157e308, -1.7976931348623157e308, 5e-324])
 def test_numbers_are_shortened_to_four_digits(values):
-    for exact, shown in zip(values, steps.numbers(values), strict=True):
+    for exact, shown in zip(values, short_numbers(values), strict=True):
         if exact is None or not np.isfinite(exact):
             assert shown is None
+        elif abs(exact) >= 1e290:
+            assert shown == pytest.approx(exact)
         elif abs(exact) > 1e-290:
             assert shown == pytest.approx(exact, rel=6e-4) and len(f"{abs(shown):e}".split("e")[0].rstrip("0")) <= 6
+
+
+def test_numbers_at_the_end_of_what_there_is_reach_the_page(tmp_path):
+    columns = rows([["a"], ["b"], ["c"]], [0, 0, 1], [float("inf"), None, -1.7976931348623157e308])
+    columns |= {"credit": [[float("nan")], [float("inf")], [3.4e38]], "entropies": [[float("nan")]] * 3}
+    page(cli.build_view(cli.Request(write(tmp_path, columns), credit=["dr_grpo"])))
 
 
 def test_format_one_is_still_read(tmp_path):
