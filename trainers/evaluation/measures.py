@@ -43,9 +43,10 @@ def measures_of(
     prompts: dict[int, list[Completion]] = defaultdict(list)
     for one in sorted(completions, key=lambda one: (one.prompt, one.sample)):
         prompts[one.prompt].append(one)
-    found = {"reward": _means(prompts, lambda one: one.reward)}
-    for name in judges.names:
-        found[f"rewards/{name}"] = _means(prompts, lambda one, name=name: one.scores[name])
+    total = _means(prompts, lambda one: one.reward)
+    scores = {f"rewards/{name}": _means(prompts, lambda one, name=name: one.scores[name]) for name in judges.names}
+    is_share = total.is_share and abs(sum(judges.weights) - 1) < 1e-9 and all(one.is_share for one in scores.values())
+    found = {"reward": Measure(total.by_prompt, is_share), **scores}
     passed = {prompt: _passed(group, judges) for prompt, group in prompts.items()}
     for k in ks:
         shares = {prompt: pass_at(k, len(flags), sum(flags)) for prompt, flags in passed.items() if len(flags) >= k}

@@ -54,14 +54,16 @@ def run_eval_model(command: Command) -> None:
     Raises:
         ValueError: with the remedy.
     """
-    job, state = prepare_evaluation(command), PartialState()
+    job = prepare_evaluation(command)
+    args = evaluation_args(job)  # starts the processes' group, on the device that it names
+    state = PartialState()
     refuse_other_settings(job)
     state.wait_for_everyone()  # nobody writes before all have looked
     state.print(f"folder   {job.folder}")
     if state.is_main_process:
         write_json(job.folder / SETTINGS, job.facts)
     try:
-        found = [_completions(job, named, state) for named in job.models]
+        found = [_completions(job, named, args, state) for named in job.models]
     except KeyboardInterrupt:
         if state.is_main_process:
             print("\neval_model.py: stopped. The same command goes on where this one was.", file=sys.stderr)
@@ -88,7 +90,7 @@ def refuse_other_settings(job: Evaluation) -> None:
         )
 
 
-def _completions(job: Evaluation, named: Named, state: PartialState) -> list[Completion]:
+def _completions(job: Evaluation, named: Named, args: GRPOConfig, state: PartialState) -> list[Completion]:
     """Those that are there, and those that are missing, which are made. Complete on the main process."""
     file = job.folder / f"{_slug(named.label)}-{named.fingerprint()}.jsonl"
     n = job.command.config.n
@@ -103,13 +105,15 @@ def _completions(job: Evaluation, named: Named, state: PartialState) -> list[Com
     missing = sorted(wanted - set(places[0]))
     if missing:
         state.print(f"model    {named.label}: {len(missing)} of {len(wanted)} completions to come")
-        there += _made(job, named, missing, file, state)
+        there += _made(job, named, missing, file, args, state)
     else:
         state.print(f"model    {named.label}: all {len(wanted)} completions are there")
     return [one for one in there if (one.prompt, one.sample) in wanted]
 
 
-def _made(job: Evaluation, named: Named, missing: Sequence[Place], file: Path, state: PartialState) -> list[Completion]:
+def _made(
+    job: Evaluation, named: Named, missing: Sequence[Place], file: Path, args: GRPOConfig, state: PartialState
+) -> list[Completion]:
     config = job.command.config
     policy = job.policy(named)
     check_special_tokens(job.judges.funcs, policy.tokenizer, f"the tokenizer of {named.label}")
@@ -120,7 +124,7 @@ def _made(job: Evaluation, named: Named, missing: Sequence[Place], file: Path, s
     trainer = EvaluationTrainer(
         model=policy.model,
         tokenizer=policy.tokenizer,
-        args=evaluation_args(job),
+        args=args,
         rows=job.rows,
         places=missing,
         judges=job.judges,
