@@ -1,4 +1,7 @@
-"""What a strategy did to a batch, in a few numbers. Explained for users in docs/compare/metrics.md."""
+"""What a strategy did to a batch, in a few numbers. Explained for users in docs/compare/metrics.md.
+
+Shapes: J turns of the row that has most.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from credit.batch import Credit, Rollout
 from credit.reduce import group_index
+from credit.turns.index import spread_over_turns, sum_by_turn, turn_counts, turn_index
 
 
 def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
@@ -19,6 +23,8 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     length_correlation Pearson correlation of row length with the row's summed credit, sum_t A w
     zero_groups        share of prompt groups in which every advantage is 0 (nothing to learn); under `baseline: none`, where an
                        advantage is the reward itself, of those whose scorable rewards are all the same (or none is)
+    turns              mean number of turns of a row; left out where no row has more than one
+    idle_turns         share of sum |A w| on turns that earned nothing; left out unless the strategy reads what turns earn
     mass_len_<q>       share of sum |A w| on rows of length up to q/4 of L_max (and above (q-1)/4), q = 1..4
     A live spread is not known yet at scoring time; the baseline's advantage stands in for it.
     """
@@ -41,9 +47,20 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
         ]
     )
     names = ("mass", "effective_tokens", "length_correlation", "zero_groups", *(f"mass_len_{q}" for q in (1, 2, 3, 4)))
-    return {
-        name: value if math.isfinite(value) else math.nan for name, value in zip(names, numbers.tolist(), strict=True)
-    }
+    found = dict(zip(names, numbers.tolist(), strict=True)) | _of_turns(rollout, update_BT.abs())
+    return {name: value if math.isfinite(value) else math.nan for name, value in found.items()}
+
+
+def _of_turns(rollout: Rollout, push_BT: Tensor) -> dict[str, float]:
+    turn_BT = turn_index(rollout.mask_BT)
+    counts_B = turn_counts(turn_BT)
+    if not bool((counts_B > 1).any()):
+        return {}
+    found = {"turns": float(counts_B.double().mean())}
+    if "turn_rewards_BT" in rollout.provided:
+        idle_BJ = (sum_by_turn(rollout.provided["turn_rewards_BT"], turn_BT) == 0).to(push_BT.dtype)
+        found["idle_turns"] = float((push_BT * spread_over_turns(idle_BJ, turn_BT)).sum() / push_BT.sum())
+    return found
 
 
 def _is_flat(advantages_B: Tensor, rewards_B: Tensor, index_B: Tensor, groups: int) -> Tensor:

@@ -160,7 +160,11 @@ def test_every_path_in_a_document_exists(document):
     plain = re.sub(r"\]\([^)]*\)", "]", text)  # links are relative to their page, paths to the root
     named = set(re.findall(rf"(?<![\w/.-])((?:{'|'.join(PACKAGES)}|configs|docs|tests|benchmarks)/[\w./-]*\w)", plain))
     for name in named:
-        if "my_" in name or "polite" in name or re.match(r"credit/(mass|effective|length_corr|zero|signal_time)", name):
+        if (
+            "my_" in name
+            or "polite" in name
+            or re.match(r"credit/(mass|effective|length_corr|zero|signal_time|turns|idle)", name)
+        ):
             continue  # a user's own file, or a metric
         assert (ROOT / name).exists() or list(ROOT.glob(name + ".*")), f"{document.name} names {name}"
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

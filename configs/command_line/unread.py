@@ -19,8 +19,8 @@ from configs.fields.defaults import fields_of_command, wrong_names, wrong_types
 _MOST_SEED = 2**32 - 1
 # What people look for on the command line and give in another place.
 _ELSEWHERE = {
-    "tools": "tools are given in Python: CreditGRPOTrainer(..., tools=[...])",
-    "environment_factory": "environments are given in Python: CreditGRPOTrainer(..., environment_factory=...)",
+    "tools": "only train_grpo.py has a policy that calls tools: tools=[my_tools.py:search]",
+    "environment_factory": "write task=environment task.environment=my_env.py:Game",
     "rollout_func": "rollouts of your own are given in Python: CreditGRPOTrainer(..., rollout_func=...)",
     "callbacks": "callbacks are given in Python: CreditGRPOTrainer(..., callbacks=[...])",
     "dry_run": "write --dry-run",

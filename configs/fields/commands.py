@@ -53,6 +53,8 @@ class Training:
 class TrainGrpo(Training):
     """train_grpo.py"""
 
+    tools: list[str] = field(default_factory=list)
+    """Functions that the policy may call, [my_tools.py:search], each with type hints and a docstring, as TRL's `tools`."""
     record: Record = field(default_factory=Record)
     """Per-token records for `python -m compare.view`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -116,6 +117,5 @@ def _asked(environment: Any) -> float | None:
     method = getattr(environment, "get_reward", None)
     if not callable(method):
         return None
-    if inspect.iscoroutinefunction(method):
-        raise ValueError("get_reward is async; TRL asks such environments itself, leave this reward out.")
-    return method()
+    paid = method()
+    return asyncio.run(paid) if inspect.isawaitable(paid) else paid

@@ -42,12 +42,16 @@ def guarded_factory(factory: Any, seconds: float | None = 30.0) -> Any:
     return lambda: guard_environment(factory(), seconds)
 
 
-def guard_environment(environment: Any, seconds: float | None = 30.0) -> Any:
-    """The same object, as an instance of a subclass of its class whose methods are guarded."""
+def guard_environment(environment: Any, seconds: float | None = 30.0, pays_here: bool = False) -> Any:
+    """The same object, as an instance of a subclass of its class whose methods are guarded.
+
+    Args:
+        pays_here: TRL is not to find `get_reward`; an `EnvironmentReward` among the reward functions asks for it.
+    """
     kind = type(environment)
     if not getattr(kind, "_apportion_guarded", False):
         try:
-            environment.__class__ = _guarded(kind, seconds)
+            environment.__class__ = _guarded(kind, seconds, pays_here)
         except TypeError as error:  # a class with __slots__, or not of Python
             logger.warning("Environment %r cannot be guarded (%s); a fault in it ends the run.", kind.__name__, error)
     return environment
@@ -60,13 +64,14 @@ def tool_names(kind: type) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _guarded(kind: type, seconds: float | None) -> type:
+def _guarded(kind: type, seconds: float | None, pays_here: bool) -> type:
     methods: dict[str, Any] = {"_apportion_guarded": True, "__module__": kind.__module__, "__doc__": kind.__doc__}
     methods |= {name: _tool(name, getattr(kind, name), seconds) for name in tool_names(kind)}
     if callable(getattr(kind, "reset", None)):
         methods["reset"] = _reset(kind.reset, seconds)
     if callable(getattr(kind, "get_reward", None)):
-        methods["get_reward"] = _pays(kind.get_reward, seconds)
+        pays = _pays(kind.get_reward, seconds)
+        methods["get_reward"] = _Hidden(pays) if pays_here else pays
     methods |= {name: _Hidden(getattr(kind, name)) for name in NO_TOOLS[2:] if callable(getattr(kind, name, None))}
     return type(kind.__name__, (kind,), methods)
 

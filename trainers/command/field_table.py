@@ -212,13 +212,6 @@ RULES = (
         agrees=(False,),
         when=lambda values: bool(values.get("eval_on_start")),
     ),
-    Rule(
-        "max_tool_calling_iterations",
-        "does nothing without tools, which are given in Python: CreditGRPOTrainer(..., tools=[...])",
-        refused=False,
-        verbs=GRPO,
-        agrees=(None,),
-    ),
     Rule("num_completions_to_print log_unique_prompts log_multimodal", verbs=GRPO, **_on("log_completions")),
     # ---- likelihood training
     Rule(

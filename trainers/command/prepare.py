@@ -26,6 +26,7 @@ from trainers.command.build import Rewards, build_args, build_rewards, build_tas
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
+from trainers.command.tools import build_tools, check_tools
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.publish.push import check_push
@@ -51,10 +52,12 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         return None
     strategy = make_strategy(config.credit)
     task, absent = _task_or_reason(command)
+    task.tools = [*task.tools, *build_tools(config.tools)]
     rewards = Rewards([], []) if absent else build_rewards(config, task)
     args = grpo_args(
         config, _class_of(command, GRPOConfig), folder.checkpoints, rewards, has_evaluation=bool(task.evaluation)
     )
+    check_tools(task, args)
     refuse_without_reference(rewards.funcs, args)
     refuse_inexact(args, strategy)
     check_length(args)

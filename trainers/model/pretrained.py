@@ -20,6 +20,7 @@ from trainers.model.lengths import check_room
 from trainers.model.policy import Policy
 from trainers.model.prompts import prompt_ids
 from trainers.model.quantized import four_bit, refuse_frozen
+from trainers.model.tool_calls import check_tool_calls
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_FILES = (
@@ -96,6 +97,7 @@ def hf(
     tokenizer = _tokenizer(name, str(folder) if base and _has_tokenizer(folder) else origin, source)
     if chat_template is not None:
         tokenizer.chat_template = _template(chat_template)
+    check_tool_calls(task, tokenizer, name)
     check_room(task, check_prompts(task, tokenizer, name), config, f"model.name={name}")
     model = _asked(
         name, AutoModelForCausalLM.from_pretrained, origin, config=config, dtype=DTYPES[dtype], **options, **source

@@ -1,0 +1,117 @@
+"""A task from an environment of your own: what the policy plays with through tool calls.
+
+accelerate launch train_grpo.py model=hf model.name=... task=environment task.environment=my_env.py:Game credit=turns
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.load import named
+from tasks.base import Row, Task
+from tasks.environments.earned import EnvironmentReward
+from tasks.environments.guarded import guard_environment, tool_names
+from tasks.jsonl import jsonl
+
+
+def environment(
+    environment: str,
+    arguments: Mapping[str, Any] | None = None,
+    path: str | list[str] | None = None,
+    prompt: str = "",
+    n_train: int = 1024,
+    n_eval: int = 64,
+    seed: int = 0,
+    timeout: float | None = 30.0,
+    name: str | None = None,
+    **table: Any,
+) -> Task:
+    """A task whose rows begin conversations with an environment, and whose reward is what it pays.
+
+    Args:
+        environment: my_env.py:Game or my_package.Game: a class, or a function that makes one. It has `reset(**row)`, which may
+            return text that joins the prompt; every public method with a docstring is a tool; see docs/credit/turns.md.
+        arguments: what each is made with (task.arguments.size=4).
+        path: rows to begin with, as task=jsonl reads them; all columns go to `reset`. null: conversations that differ by
+            their column `seed`.
+        prompt: the user's message where there is no path; what `reset` returns is put behind it.
+        n_train, n_eval: conversations to train and to evaluate on, without a path.
+        seed: of the data.
+        timeout: seconds that one call of the environment may take; null: no limit.
+        name: of the task; null: that of the environment.
+        table: columns and parts of the data, with a path; see task=jsonl.
+
+    Raises:
+        ValueError: no such environment, one that does not begin, or that has no tools.
+    """
+    make = _factory(environment, dict(arguments or {}), timeout)
+    kind = type(_tried(environment, make))
+    name = name or kind.__name__.lower()
+    reward = EnvironmentReward(name=kind.__name__, seconds=timeout)
+    shared: dict[str, Any] = dict(reward_funcs=[reward], reward_weights=[1.0], environment=make)
+    if path is not None:
+        task = jsonl(path, name=name, seed=seed, **table)
+        return _replaced(task, shared)
+    if n_train < 1 or n_eval < 0:
+        raise ValueError(f"task.n_train={n_train} must be at least 1, and task.n_eval={n_eval} at least 0.")
+    rows = [_row(prompt, seed, number) for number in range(n_train + n_eval)]
+    return Task(name=name, train=rows[:n_train], evaluation=rows[n_train:], **shared)
+
+
+def _row(prompt: str, seed: int, number: int) -> Row:
+    of_row = random.Random(f"environment {seed} {number}").randrange(2**53)
+    return {"prompt": [{"role": "user", "content": prompt}], "seed": of_row}
+
+
+def _replaced(task: Task, shared: dict[str, Any]) -> Task:
+    for field, value in shared.items():
+        setattr(task, field, value)
+    # An environment speaks in messages; a plain text is the user's.
+    for row in (*task.train, *task.evaluation):
+        if isinstance(row["prompt"], str):
+            row["prompt"] = [{"role": "user", "content": row["prompt"]}]
+    return task
+
+
+def _factory(spec: str, arguments: dict[str, Any], timeout: float | None) -> Callable[[], Any]:
+    made = named(spec)
+    if not callable(made):
+        raise ValueError(f"task.environment={spec} is {type(made).__name__}, not a class or a function that makes one.")
+    try:
+        inspect.signature(made).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"task.environment={spec} with task.arguments={arguments}: {error}.") from None
+    except ValueError:
+        pass  # a class of C, which says nothing of its arguments
+    # Its `get_reward` is asked by the task's reward, which also knows the turns; TRL would add it a second time.
+    return lambda: guard_environment(made(**arguments), timeout, pays_here=True)
+
+
+def _tried(spec: str, make: Callable[[], Any]) -> Any:
+    """One environment, to see that there can be any.
+
+    Raises:
+        ValueError: it cannot be made, or TRL could not use it.
+    """
+    try:
+        tried = make()
+    except Exception as error:
+        raise ValueError(f"task.environment={spec} cannot be made: {error!r}.") from error
+    if not callable(getattr(tried, "reset", None)):
+        raise ValueError(
+            f"task.environment={spec} makes {type(tried).__name__}, which has no reset(**row) to begin with."
+        )
+    if not tool_names(type(tried)):
+        raise ValueError(
+            f"task.environment={spec} makes {type(tried).__name__}, which has no tools: give it a public method with type hints and "
+            "a docstring for each thing the policy may do."
+        )
+    pays = any(callable(getattr(tried, each, None)) for each in ("get_reward", "turn_rewards"))
+    if not pays and not hasattr(tried, "rewards") and "rewards" not in inspect.getsource(type(tried).__mro__[1]):
+        raise ValueError(
+            f"task.environment={spec} makes {type(tried).__name__}, which pays nothing: give it get_reward(), or note `self.rewards`."
+        )
+    return tried

@@ -1,0 +1,146 @@
+"""An environment of one's own becomes a task; the game of errands is what its page says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.environments.notes import notes_of
+from tasks.environments.task import environment
+from tasks.errands import Errands, errand_word, errands, errands_of
+
+GAME = '''
+class Game:
+    def __init__(self, size=4):
+        self.size = size
+
+    def reset(self, seed=0, secret=None, **row):
+        self.secret, self.rewards = secret if secret is not None else seed % self.size, []
+        return "which?"
+
+    def guess(self, number: int) -> str:
+        """Guesses.
+
+        Args:
+            number: the guess.
+        """
+        self.rewards.append(float(number == self.secret))
+        return "hit" if number == self.secret else "miss"
+
+class Mute:
+    def reset(self, **row): ...
+
+class Free(Mute):
+    def look(self) -> str:
+        """Looks."""
+        return ""
+
+class Paying(Game):
+    def get_reward(self):
+        return 7.0
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "my_env.py").write_text(GAME)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def talk(*numbers):
+    calls = [{"type": "function", "function": {"name": "guess", "arguments": {"number": number}}} for number in numbers]
+    return [
+        message
+        for call in calls
+        for message in ({"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": ""})
+    ]
+
+
+def test_a_class_in_a_file_is_a_task_that_pays_by_turn(folder):
+    task = environment("my_env.py:Game", {"size": 5}, n_train=6, n_eval=2, prompt="Play.")
+    assert len(task.train) == 6 and len(task.evaluation) == 2 and task.name == "game"
+    assert len({row["seed"] for row in (*task.train, *task.evaluation)}) == 8
+    again = environment("my_env.py:Game", {"size": 5}, n_train=6, n_eval=2, prompt="Play.")
+    assert task.train == again.train != environment("my_env.py:Game", n_train=6, seed=1, prompt="Play.").train
+    env = task.environment()
+    assert env.size == 5 and env.reset(**task.train[0]) == "which?"
+    env.guess(number=9)
+    env.guess(number=env.secret)
+    (reward,) = task.reward_funcs
+    assert reward([], [talk(9, 0)], environments=[env]) == [1.0]
+    assert reward.turn_rewards([], [talk(9, 0)], environments=[env]) == [{0: 0.0, 1: 1.0}]
+    assert reward.__name__ == "Game" and notes_of(env).fault is None
+
+
+def test_what_it_pays_itself_counts_once_and_trl_does_not_find_it(folder):
+    import inspect
+
+    task = environment("my_env.py:Paying", n_train=2, n_eval=0)
+    env = task.environment()
+    env.reset(secret=1)
+    env.guess(number=1)
+    assert task.reward_funcs[0]([], [talk(1)], environments=[env]) == [7.0]
+    assert "get_reward" not in dict(inspect.getmembers(type(env), predicate=inspect.isfunction))
+
+
+def test_rows_of_a_file_begin_conversations(folder):
+    rows = [{"prompt": f"Play {i}.", "secret": i} for i in range(6)]
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    task = environment("my_env.py:Game", path="rows.jsonl")
+    row = task.train[0]
+    assert row["prompt"][-1]["role"] == "user"
+    env = task.environment()
+    env.reset(**row)
+    assert env.secret == row["secret"]
+
+
+@pytest.mark.parametrize(
+    "spec, arguments, words",
+    [
+        ("my_env.py:Gaem", {}, "did you mean 'Game'"),
+        ("my_env.py:Game", {"sise": 3}, "sise"),
+        ("my_env.py:Mute", {}, "has no tools"),
+        ("my_env.py:Free", {}, "pays nothing"),
+        ("my_env.py:GAME", {}, "GAME"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_the_remedy(folder, spec, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        environment(spec, arguments)
+
+
+def test_errands_pay_for_right_answers_to_those_that_matter_and_add_up_to_one():
+    for seed in range(20):
+        game, expected = Errands(8, 4, 0.5), errands_of(seed, 8, 4, 0.5)
+        assert game.reset(seed=seed) == errand_word(*expected[0])
+        for number, (_, digit) in enumerate(expected):
+            shown = game.answer(digit=digit)
+            assert shown == ("over" if number == 7 else errand_word(*expected[number + 1]))
+        matter = [matters for matters, _ in expected]
+        assert sum(game.rewards) == pytest.approx(1.0 if any(matter) else 0.0)
+        assert [value > 0 for value in game.rewards] == matter
+        with pytest.raises(ValueError):
+            game.answer(digit=0)
+        game.reset(seed=seed)
+        game.answer(digit=(expected[0][1] + 1) % 4)
+        assert game.rewards == [0.0]
+
+
+def test_errands_of_training_and_evaluation_differ_and_demonstrations_know_nothing_of_what_is_right():
+    task = errands(count=3, options=2, n_train=50, n_eval=20)
+    seeds = [row["seed"] for row in task.train], [row["seed"] for row in task.evaluation]
+    assert not set(seeds[0]) & set(seeds[1]) and len(set(seeds[0])) == 50
+    rows = task.demonstrations(400, 0)
+    words = task.vocabulary
+    right = []
+    for row in rows:
+        text = row["prompt"] + row["completion"]
+        assert text.endswith("<tool>over<go>")
+        shown = [
+            word for word in text.replace("<go>", " ").replace("<tool>", " ").split() if word[:2] in ("do", "id", "st")
+        ]
+        calls = [piece[0] for piece in text.split("<call>")[1:]]
+        right += [errand[-1] == call for errand, call in zip(shown, calls, strict=True)]
+    assert 0.45 < sum(right) / len(right) < 0.55 and len(words) == len(set(words))

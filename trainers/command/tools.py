@@ -1,0 +1,51 @@
+"""Tools of the command line: functions by name, with what TRL needs to show them to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from accelerate import PartialState
+from transformers.utils import get_json_schema
+from trl import GRPOTrainer
+
+from configs.compose import ConfigError
+from rewards.load import named
+from tasks.base import Task
+
+
+def build_tools(names: Sequence[str]) -> list[Callable]:
+    """The functions of `tools=[my_tools.py:search]`.
+
+    Raises:
+        ConfigError: no such function, two of one name, or one without type hints or a docstring for its parameters.
+    """
+    found: dict[str, Callable] = {}
+    for name in names:
+        try:
+            tool = named(name)
+            get_json_schema(tool)
+        except Exception as error:
+            raise ConfigError(
+                f"tools: {name}: {error} A tool needs type hints, and a docstring that says what it does and, under `Args:`, what each "
+                "parameter is."
+            ) from error
+        if tool.__name__ in found:
+            raise ConfigError(f"tools: two functions are called {tool.__name__}; the policy could not tell them apart.")
+        found[tool.__name__] = tool
+    return list(found.values())
+
+
+def check_tools(task: Task, args: Any) -> None:
+    """Raises ConfigError where this TRL cannot play what the task asks for; says which setting has no effect without tools."""
+    if not task.tools and task.environment is None and getattr(args, "max_tool_calling_iterations", None):
+        PartialState().print(
+            "trainer.max_tool_calling_iterations does nothing without tools: tools=[my_tools.py:search], or a task with an environment."
+        )
+    known = GRPOTrainer.__init__.__code__.co_varnames
+    for wanted, argument, what in (
+        (task.tools, "tools", "tools=[...]"),
+        (task.environment, "environment_factory", f"task {task.name}, an environment,"),
+    ):
+        if wanted and argument not in known:
+            raise ConfigError(f"{what} needs a TRL whose GRPOTrainer has `{argument}` (1.16 does): pip install -U trl.")
