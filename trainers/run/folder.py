@@ -30,7 +30,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainers.command.world_size import is_main_process
 from trainers.run import files
-from trainers.run.going_on import changed_settings, changes_in_words, is_longer_only, samples_anew_after, why_not_longer
+from trainers.run.going_on import (
+    LENGTH,
+    changed_settings,
+    changes_in_words,
+    is_longer_only,
+    samples_anew_after,
+    why_not_longer,
+)
 from trainers.run.tell.outputs import is_about_output, without_secrets
 from trainers.seam.checkpoints import last_complete_checkpoint, last_step, refuse_unresumable
 from userio.folder_names import folder_name
@@ -261,10 +268,25 @@ def open_folder(
     folder = run_folder(config, choices, overrides, unnamed)
     folder.check(config)
     if not folder.nothing_left(config):
+        _say_where_it_may_go_on(folder, config, choices, overrides, unnamed)
         return folder
     if is_main_process():
         print(f"{folder.path} is finished: resume=true has nothing left to do (overwrite=true starts it again).")
     return None
+
+
+def _say_where_it_may_go_on(
+    folder: RunFolder, config: DictConfig, choices: dict[str, str], overrides: tuple[str, ...], unnamed: Collection[str]
+) -> None:
+    """A length names a folder, so that resume=true with another one looks where there is nothing."""
+    plain = tuple(override for override in overrides if word_of(override).name not in LENGTH)
+    other = run_folder(config, choices, plain, unnamed)
+    if config.resume and not folder.is_started and other.path != folder.path and other.is_started and is_main_process():
+        print(
+            f"resume=true finds nothing in {folder.path}, and the run starts at step 0. {other.path} holds a run of another "
+            f"length; run_dir={other.path} goes on from that one.",
+            flush=True,
+        )
 
 
 def run_folder(

@@ -14,7 +14,7 @@ from support.runs import ROOT, SMALL, train
 from trainers.command.cli import Command, compose_command, help_text
 from trainers.command.world_size import check_launch, processes_asked
 from trainers.run.files import read_metrics
-from trainers.run.folder import RunFolder, run_folder
+from trainers.run.folder import RunFolder, open_folder, run_folder
 from trainers.run.grpo import register_schema
 
 register_schema()
@@ -222,6 +222,18 @@ def test_a_finished_run_goes_on_where_that_is_exact(before, now, said, tmp_path)
         with pytest.raises(ValueError, match=said):
             folder.check(config)
         assert folder.is_finished
+
+
+def test_resume_with_another_length_says_where_the_shorter_run_is(tmp_path, capsys):
+    words = [f"runs={tmp_path}", "credit=value", "resume=true"]
+    short = composed(*words)
+    folder = open_folder(short.config, short.choices, short.overrides)
+    folder.start(short.config, overwrite=False)
+    folder.metrics.write_text('{"step": 80}\n')
+    assert capsys.readouterr().out == ""
+    long = composed(*words, "trainer.max_steps=160")
+    assert open_folder(long.config, long.choices, long.overrides).path != folder.path
+    assert f"run_dir={folder.path} goes on from that one" in capsys.readouterr().out
 
 
 def test_a_last_checkpoint_amid_a_batch_of_rollouts_is_passed_over():
