@@ -51,7 +51,17 @@ PAPERS: dict[str, tuple[str, str, int]] = {
         2025,
     ),
     "2505.23585": ("Hao, Yaru", "On-Policy RL with Optimal Reward Baseline", 2025),
+    "2506.01939": (
+        "Wang, Shenzhi",
+        "Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective Reinforcement Learning for LLM Reasoning",
+        2025,
+    ),
     "2507.18071": ("Zheng, Chujie", "Group Sequence Policy Optimization", 2025),
+    "2508.04349": (
+        "Tan, Hongze",
+        "GTPO and GRPO-S: Token and Sequence-Level Reward Shaping with Policy Entropy",
+        2025,
+    ),
     "2508.08221": ("Liu, Zihe", "Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning", 2025),
     "2602.05261": (
         "",

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.compose import CONFIG_DIR, ConfigError
+from credit.checks import member_name
 from credit.declare import declaration_of
 from credit.signals import SIGNALS
 from credit.strategy import Strategy
@@ -36,7 +37,7 @@ from lab.measure.declarations import (
 )
 from lab.measure.estimate import Budget
 from lab.measure.invariances import invariances
-from lab.measure.metrics import nothing_learned
+from lab.measure.metrics import WORST_BIAS, nothing_learned
 from userio.commands import asks_for_help
 from userio.tracebacks import tell
 from userio.words import word_of
@@ -70,6 +71,10 @@ COSTS = {
     "scoring_values_BT": "a critic's values before any update: a forward pass, unless TRL makes its own",
     "token_ids_BT": "token ids of all ranks, gathered at scoring time",
     "span_rewards_BT": "rewards that say where they were earned",
+    **dict.fromkeys(
+        ("scoring_logps_BT", "scoring_entropies_BT", "scoring_sum_sq_BT"),
+        "statistics of all tokens before any update: one forward pass without gradient, shared, unless TRL makes its own",
+    ),
 }
 
 
@@ -148,7 +153,9 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
     """Everything on the page above the table of measurements."""
     words = {True: "unbiased", False: "biased", None: "nothing"}
     claim = strategy.declaration
-    needs = ", ".join(f"`{need}`" for need in SIGNALS if need in strategy.needs)
+    needs = ", ".join(
+        f"`{need}`" for need in (*SIGNALS, *sorted(strategy.needs - set(SIGNALS))) if need in strategy.needs
+    )
     rows = [_axis_row(axis, getattr(strategy, axis)) for axis in AXES]
     if strategy.critic is not None:
         rows.append(_axis_row("critic", strategy.critic))
@@ -193,7 +200,9 @@ def foot(strategy: Strategy) -> str:
     lines += ["", "## Cost", ""]
     where = "in the loss, row by row" if strategy.is_live else "once for each generation batch, at scoring time"
     lines.append(f"- baseline and weight run once for each generation batch, at scoring time; the spread {where}")
-    needed = [meaning for name, meaning in COSTS.items() if name in _needs_on_policy(strategy)]
+    needed = list(dict.fromkeys(meaning for name, meaning in COSTS.items() if name in _needs_on_policy(strategy)))
+    if strategy.signals:
+        needed.append(f"providers of its own: {', '.join(map(member_name, strategy.signals))}")
     lines += [f"- {meaning}" for meaning in needed] or ["- no extra forward pass, no model, no rollouts"]
     lines.append("- memory: two float tensors of (B, T), credit and weight, for the rows of a rank")
     return "\n".join(lines)
@@ -241,7 +250,7 @@ def _verdict(finding: Finding, largest: Largest) -> str:
         )
     if finding.measured:
         return f"**Unbiased** in {finding.measurements} enumerated worlds, up to rounding."
-    return f"**Biased**: by up to {largest}."
+    return f"**Biased**: {largest}."
 
 
 def _measured(variants: list[Spec], records: list[dict], verdict: str) -> str:
@@ -305,6 +314,8 @@ def _cell(record: dict, name: str, reference: float | None) -> str:
     if value is None:
         return "-"
     value, error = _cleaned(value), _cleaned(error)
+    if name == "relative_bias" and value >= WORST_BIAS:
+        return "backwards"
     if name == "relative_bias":
         return "0" if value == 0 and not error else f"{100 * value:.2g} %" + (f" ±{100 * error:.1g}" if error else "")
     digits = f"{value:+.3f}" if name.endswith("push") else f"{value:.3f}" if name != "noise" else f"{value:.2f}"
@@ -355,7 +366,7 @@ def _yes(value: bool | None) -> str:
 def _bias_found(finding: Finding, largest: Largest) -> str:
     if not finding.measurements:
         return "nothing learned"
-    return "0" if finding.measured else f"{100 * largest.bias:.2g} % ({largest.where.partition(',')[0]})"
+    return "0" if finding.measured else f"{largest.words} ({largest.where.partition(',')[0]})"
 
 
 def _index(rows: dict[str, tuple[str, Spec, Finding, Largest]]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lab.bench.jobs import Spec
 from lab.measure.declarations import Finding
+from lab.measure.metrics import WORST_BIAS
 
 GROUP_SIZE = 4  # of the worlds of a card
 
@@ -18,9 +19,16 @@ class Largest:
     where: str
     error: float = 0.0
 
+    @property
+    def words(self) -> str:
+        """The number, or that the mean update lowers the reward."""
+        return "backwards" if self.bias >= WORST_BIAS else f"{100 * self.bias:.2g} %"
+
     def __str__(self) -> str:
+        if self.bias >= WORST_BIAS:
+            return f"backwards in {self.where}, {'sampled' if self.error else 'by enumeration'}: the mean update lowers the reward"
         by = f"sampled, ±{100 * self.error:.1g} %" if self.error else "by enumeration"
-        return f"{100 * self.bias:.2g} % in {self.where}, {by}"
+        return f"by up to {self.words} in {self.where}, {by}"
 
 
 def largest_bias(variants: list[Spec], records: list[dict], finding: Finding) -> Largest:

@@ -141,6 +141,7 @@ class CreditGRPOTrainer(
             warn_of_what_is_lost(self.args, self.credit)
         self._note_beta()
         self._build_critic()
+        self._prepare_providers()
         report_failures(self.reward_funcs)
         self._note_states(self.credit)
         for callback in self.callback_handler.callbacks:

@@ -37,6 +37,7 @@ from credit.strategy import Strategy
 from trainers.critic.plain import plain_critic
 from trainers.model.prompts import prompt_ids
 from trainers.seam.token_spans import span_rewards
+from trainers.signals.plain import plain_signals
 
 
 class Batch(NamedTuple):
@@ -162,6 +163,7 @@ def score(model, reference, critic, strategy: Strategy, batch: Batch, rollout: R
     more = {"sampler_logps_BT": sampler_logps_BT}
     if reference is not None:
         more["ref_logps_BT"], _, _ = forward(reference, batch, args.temperature)
+    rollout = rollout.with_provided(plain_signals(strategy, model, batch, rollout, args.temperature))
     if strategy.kl_in_reward:  # the penalty belongs to the reward; else the loss has a term of its own for it
         rollout = replace(rollout, kl_rewards_BT=-args.beta * (sampler_logps_BT - more["ref_logps_BT"]))
     advantages_B = strategy.advantages(rollout)

@@ -2,13 +2,24 @@
 
 from credit.signals.catalogue import BUILT_IN, FACTS, SIGNALS, catalogue_of, makers_of, statistics_of
 from credit.signals.column import Column
-from credit.signals.contract import Provider, Rows, Signal, TokenStatistics, ask, is_signal_name, provided_by, provides
+from credit.signals.contract import (
+    Models,
+    Provider,
+    Rows,
+    Signal,
+    TokenStatistics,
+    ask,
+    is_signal_name,
+    provided_by,
+    provides,
+)
 
 __all__ = [
     "BUILT_IN",
     "FACTS",
     "SIGNALS",
     "Column",
+    "Models",
     "Provider",
     "Rows",
     "Signal",

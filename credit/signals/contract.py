@@ -89,6 +89,21 @@ class Rows:
         providers that say in an attribute `statistics` which of them they will ask for."""
         raise self._lacking("policy_pass")
 
+    def logps_after(self, contexts: Sequence[Any], model: Any = None) -> Tensor:
+        """(B, T) log-probs of these completions after other contexts, one for each row: a text, messages, token ids, or None, whose
+        row is NaN. model: what `Models` gave; None: the policy that sampled. At the sampling temperature, without gradient."""
+        raise self._lacking("logps_after")
+
+    def score(self, texts: Sequence[str | None]) -> Tensor:
+        """(B,) what the run's own rewards, guarded and weighted, give these texts in the place of the rows' completions; NaN where
+        they give none, or there is no text."""
+        raise self._lacking("score")
+
+    def continue_from(self, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
+        """What the policy writes after the prompt of each row and these first token ids of a completion, up to L_max in all. The
+        tokens count in the run's budget."""
+        raise self._lacking("continue_from")
+
     def span_rewards(self) -> Tensor:
         """(B, T) reward that these rows earned at each token, of the functions that say where."""
         raise self._lacking("span_rewards")
@@ -109,9 +124,31 @@ class Rows:
         return ValueError(f"rows.{what} is not to be had in {type(self).__name__}: it needs a run of the trainer.")
 
 
+class Models:
+    """Models beside the policy. A provider that has a method `prepare(models)` gets this once, before the first batch."""
+
+    def copy_of_policy(self) -> Any:
+        """The policy as it is now, frozen, a model of its own.
+
+        Raises:
+            ValueError: the policy is sharded, so that no process has it whole.
+        """
+        raise ValueError(f"{type(self).__name__} has no policy to copy: it needs a run of the trainer.")
+
+    def load(self, name: str, **options: Any) -> Any:
+        """A causal language model by its folder or hub name, frozen, placed and sharded as the reference policy is. `options` go to
+        its `from_pretrained`.
+
+        Raises:
+            ValueError: it does not know all token ids of the policy's tokenizer.
+        """
+        raise ValueError(f"{type(self).__name__} loads no models: it needs a run of the trainer.")
+
+
 @runtime_checkable
 class Provider(Protocol):
-    """Anything that makes signals. `statistics` (optional): what it will ask `rows.policy_pass` for."""
+    """Anything that makes signals. Optional: `statistics`, what it will ask `rows.policy_pass` for; `prepare(models)`, called once
+    before the first batch."""
 
     provides: Mapping[str, Signal]
 

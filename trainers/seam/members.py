@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from credit.state import Visible, digest_of, holder
 from credit.strategy import Strategy
+from trainers.seam.member_state import Visible, digest_of, holder
 
 logger = logging.getLogger(__name__)
 FILE = "strategy_state.pt"

@@ -115,7 +115,8 @@ def _rules(args, strategy: Strategy):
     yield (
         args.top_entropy_quantile < 1.0,
         "top_entropy_quantile takes its threshold per micro-batch, so the gradient depends on how the batch is cut. "
-        "Leave it at 1.0 and use a spread or weight over entropies instead",
+        f"Leave it at 1.0 and set credit/weight=top_entropy credit.weight.share={args.top_entropy_quantile:g}, whose threshold is that "
+        "of the whole batch",
     )
     yield (
         args.multi_objective_aggregation != "sum_then_normalize",

@@ -61,6 +61,7 @@ class Scoring:
         asked: statistics that a provider has asked for without having said so before.
         looked_at: whether the policy has made a pass, which had all that was asked for until then.
         seconds: what a forward pass cost that nobody but a provider or a critic needed.
+        extra_tokens: tokens that the policy of this rank has written for providers.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Scoring:
     asked: frozenset[str] = frozenset()
     looked_at: bool = False
     seconds: float = 0.0
+    extra_tokens: int = 0
 
 
 @dataclass

@@ -14,6 +14,8 @@ from rewards.text.turns import turns_of
 from tasks.environments.earned import states_by_turn
 from trainers.seam.token_spans import local_span_rewards, runs_of
 from trainers.seam.visit import Scoring, learning_mask
+from trainers.signals.contexts import logps_after
+from trainers.signals.rescoring import check_texts, written_after
 
 
 class TrainerRows(Rows):
@@ -41,6 +43,21 @@ class TrainerRows(Rows):
     def policy_pass(self, *statistics: str) -> TokenStatistics:
         found = self._trainer.sampler_statistics(self._output, self._scoring, frozenset(statistics))
         return TokenStatistics(found.logps_BT, found.entropies_BT, found.sum_sq_BT)
+
+    def logps_after(self, contexts: Sequence[Any], model: Any = None) -> Tensor:
+        return logps_after(self._trainer, contexts, self._output, model)
+
+    def score(self, texts: Sequence[str | None]) -> Tensor:
+        check_texts(texts, len(self.mask_BT))
+        there_B = torch.tensor([text is not None for text in texts], device=self.rewards_B.device)
+        return self._trainer.scores_of(texts, self._scoring).masked_fill(~there_B, torch.nan)
+
+    def continue_from(self, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
+        whole = [[*prompt, *ids] for prompt, ids in zip(self.prompt_ids, prefixes, strict=True)]
+        left = [max(self.max_length - len(ids), 0) for ids in prefixes]
+        written = written_after(self._trainer._generate_single_turn, whole, left)
+        self._scoring.extra_tokens += sum(map(len, written))
+        return written
 
     def span_rewards(self) -> Tensor:
         scoring = self._scoring

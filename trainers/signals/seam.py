@@ -4,15 +4,20 @@ again with the rows."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
 from credit.signals import ask, statistics_of
+from rewards.guard import check_failures
+from trainers.run.progress import EXTRA_TOKENS
 from trainers.seam.visit import SIGNAL, Pass, Scoring
+from trainers.signals.models import TrainerModels
+from trainers.signals.rescoring import completions_of, weighted
 from trainers.signals.rows import TrainerRows
 from trainers.signals.statistics import catching_sum_sq
 
@@ -65,10 +70,32 @@ class SignalSeam:
                 rows.wanted = wanted
                 found |= ask(provider, rows, wanted)
         found = {name: self._gather_tokens(found[name], self.credit.meaning_of(name).padding) for name in sorted(found)}
+        mode = "train" if self.model.training else "eval"
+        written = (
+            self.accelerator.reduce(torch.tensor(scoring.extra_tokens, device=rewards_B.device)).item() if makers else 0
+        )
+        if written:
+            self._metrics[mode][EXTRA_TOKENS].append(float(written))
         if self._statistics or self.credit.signals:
-            mode = "train" if self.model.training else "eval"
             self._metrics[mode]["credit/signal_time"].append(time.perf_counter() - started + scoring.seconds)
         return found
+
+    def scores_of(self, texts: Sequence[str | None], scoring: Scoring) -> Tensor:
+        """(B,) rewards of texts in the place of this rank's completions. Called on all ranks."""
+        prompts, tokenizer = scoring.prompts, getattr(self.processing_class, "tokenizer", self.processing_class)
+        completions = completions_of(texts, prompts)
+        ids = [tokenizer(text or "", add_special_tokens=False)["input_ids"] for text in texts]
+        inputs = self._with_openings(scoring.rows, prompts)
+        rewards_BK = super()._calculate_rewards(inputs, prompts, completions, ids)
+        check_failures(self.reward_funcs, gather_object)
+        first = self.accelerator.process_index * len(texts)
+        return weighted(rewards_BK[first : first + len(texts)], self.reward_weights)
+
+    def _prepare_providers(self) -> None:
+        """Once, when the policy is built and placed."""
+        for provider, _ in [] if self.credit is None else self.credit.makers():
+            if callable(prepare := getattr(provider, "prepare", None)):
+                prepare(TrainerModels(self))
 
     @property
     def _wanted_of_critic(self) -> frozenset[str]:

@@ -210,14 +210,14 @@ def _with_noise(batch, strategy, given):
 def _noisy(strategy: Strategy) -> Strategy:
     """The same strategy, whose members see other numbers at masked positions."""
     call = strategy._call
-    arbitrary = (
-        "token_ids_BT",
+    provided = {name for _, wanted in strategy.makers() for name in wanted if name.endswith("_BT")}
+    arbitrary = {
         "policy_logps_BT",
         "sampler_logps_BT",
         "entropies_BT",
         "values_BT",
         "scoring_values_BT",
-    )
+    } | (provided - {"span_rewards_BT"})
 
     def noisy(axis, signals, *rest):
         mask_BT = signals["mask_BT"]

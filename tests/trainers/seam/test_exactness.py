@@ -27,6 +27,13 @@ MORE = [
     ["credit=rloo", "credit.kl_in_reward=true"],
     ["credit=value", "credit.kl_in_reward=true", "credit/ratio=sequence"],
     ["credit=value", "credit/spread=value_whitened", "credit.spread.lambda_=0.9"],
+    # Providers of signals of one's own, of every shape, read in the loss and over all ranks.
+    [
+        "credit=dr_grpo",
+        "credit.spread._target_=support.exact.providers.spread_over_all",
+        "credit.weight._target_=support.exact.providers.weight_by_share",
+        "credit.signals=[{_target_: support.exact.providers.shapes}, {_target_: support.exact.providers.share}]",
+    ],
 ]
 WHOLE = Whole()
 

@@ -1,0 +1,1 @@
+"""Members that need more than rewards: one method a file."""

@@ -1,0 +1,110 @@
+"""Log-probs of given completions after other prompts, under the policy or another model.
+
+Shapes: S tokens of context and completion, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from trainers.model.prompts import prompt_ids
+
+Context = str | list | None
+
+
+def context_ids(context: Context, trainer: Any) -> list[int]:
+    """Token ids of a text, of a list of messages by the chat template, or of a list of ids as it is.
+
+    Raises:
+        ValueError: it is none of them, or empty.
+    """
+    if isinstance(context, (list, tuple)) and context and all(isinstance(one, int) for one in context):
+        return list(context)
+    is_chat = isinstance(context, list) and context and all(isinstance(one, dict) for one in context)
+    if not is_chat and not isinstance(context, str):
+        raise ValueError(
+            f"a context must be a text, a list of messages, a list of token ids or None, got {type(context).__name__}: {context!r:.80}"
+        )
+    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+    template = dict(getattr(trainer, "chat_template_kwargs", None) or {}) if is_chat else {}
+    if is_chat and (own := getattr(trainer, "chat_template", None)) is not None:
+        template["chat_template"] = own
+    ids = prompt_ids(context, tokenizer, **template)
+    if not ids:
+        raise ValueError("a context has no token at all, and a completion cannot stand after nothing.")
+    return list(ids)
+
+
+def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: Any = None) -> Tensor:
+    """(B, T) log-probs of the completions of TRL's batch dict after these contexts, one for each row; NaN in rows whose context is
+    None. At the sampling temperature, without gradient.
+
+    Raises:
+        ValueError: as `context_ids`; another number of contexts than rows; longer than the model reads.
+    """
+    rows, width = output["completion_ids"].shape
+    if len(contexts) != rows:
+        raise ValueError(
+            f"{len(contexts)} contexts for {rows} rows: there must be one for each, None where there is none."
+        )
+    ids = [
+        own if context is None else context_ids(context, trainer)
+        for context, own in zip(contexts, _own(output), strict=True)
+    ]
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    _check_length(ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model))
+    device = output["completion_ids"].device
+    left = {"batch_first": True, "padding_side": "left"}
+    context_BS = pad_sequence([torch.tensor(one) for one in ids], padding_value=_pad(trainer), **left).to(device)
+    seen_BS = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], **left).to(device)
+    tokens_BS = torch.cat([context_BS, output["completion_ids"]], dim=1)
+    mask_BS = torch.cat([seen_BS, output["completion_mask"].long()], dim=1)
+    size = trainer.args.per_device_train_batch_size
+    with torch.no_grad():
+        if model is None:  # TRL's own way, chunked, whatever it has done to the policy
+            found = trainer._get_per_token_logps_and_entropies(
+                trainer.model, tokens_BS, mask_BS, width, batch_size=size
+            )
+            logps_BT = found[0]
+        else:
+            with trainer.accelerator.autocast():
+                chunks = zip(tokens_BS.split(size), mask_BS.split(size), strict=True)
+                logps_BT = torch.cat([_plain(model, *chunk, width, trainer.temperature) for chunk in chunks])
+    known_B = torch.tensor([context is not None for context in contexts], device=device)
+    return logps_BT.masked_fill(~known_B[:, None], torch.nan)
+
+
+def _plain(model: Any, tokens_BS: Tensor, mask_BS: Tensor, width: int, temperature: float) -> Tensor:
+    """(b, width) by a forward pass that nobody has patched."""
+    places_BS = (mask_BS.cumsum(dim=1) - 1).clamp(min=0)
+    output = model(input_ids=tokens_BS, attention_mask=mask_BS, position_ids=places_BS, use_cache=False)
+    logits_BTV = output.logits[:, -width - 1 : -1].float() / temperature
+    taken_BT = logits_BTV.gather(-1, tokens_BS[:, -width:, None]).squeeze(-1)
+    return taken_BT - logits_BTV.logsumexp(dim=-1)
+
+
+def _own(output: dict) -> list[list[int]]:
+    pairs = zip(output["prompt_ids"], output["prompt_mask"], strict=True)
+    return [ids[mask.bool()].tolist() for ids, mask in pairs]
+
+
+def _pad(trainer: Any) -> int:
+    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+    return tokenizer.pad_token_id or 0
+
+
+def _check_length(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    limit = getattr(config, "max_position_embeddings", None)
+    lengths = [len(one) + written for one, written in zip(ids, completion_mask.sum(dim=1).tolist(), strict=True)]
+    if limit is not None and max(lengths, default=0) > limit:
+        row = lengths.index(max(lengths))
+        raise ValueError(
+            f"a context of {len(ids[row])} tokens and its completion are {lengths[row]} tokens long, and the model reads {limit} "
+            "(max_position_embeddings). Shorten the context, or return None for that row."
+        )
