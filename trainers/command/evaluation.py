@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,27 @@ class Evaluation:
         return self.facts["generation"]["max_completion_length"]
 
     def policy(self, named: Named) -> Policy:
-        """Loads one of the models. `model=hf` says how (its dtype, its chat template) for all that have a name."""
-        config = self.command.config
-        node = OmegaConf.to_container(config.model, resolve=True)
-        assert isinstance(node, dict)
+        """Loads one of the models."""
         if named.place is None:
-            return build_policy(config, self.task)
-        shared = node if node["_target_"] == _HF else {"_target_": _HF}
-        return build_node("model", OmegaConf.create({**shared, "name": named.place}), task=self.task)
+            return build_policy(self.command.config, self.task)
+        return build_node("model", OmegaConf.create({**self._settings(named), "name": named.place}), task=self.task)
+
+    def file(self, named: Named) -> Path:
+        """Where its completions are. The name follows from the model's files and from how it is loaded."""
+        said = {key: value for key, value in self._settings(named).items() if value not in (None, False, "auto", {})}
+        label = re.sub(r"[^\w.-]+", "-", named.label).strip("-.")[-60:] or "model"
+        return self.folder / f"{label}-{_digest([named.fingerprint(), said])[:12]}.jsonl"
+
+    def _settings(self, named: Named) -> dict[str, Any]:
+        """Of the node that makes it. `model=hf` says how (its dtype, its chat template) for all that have a name."""
+        node: Any = OmegaConf.to_container(self.command.config.model, resolve=True)
+        if named.place is None:
+            return node
+        return (
+            {key: value for key, value in node.items() if key != "name"}
+            if node["_target_"] == _HF
+            else {"_target_": _HF}
+        )
 
 
 def prepare_evaluation(command: Command) -> Evaluation:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 import shlex
 import sys
 import warnings
@@ -92,8 +91,7 @@ def refuse_other_settings(job: Evaluation) -> None:
 
 def _completions(job: Evaluation, named: Named, args: GRPOConfig, state: PartialState) -> list[Completion]:
     """Those that are there, and those that are missing, which are made. Complete on the main process."""
-    file = job.folder / f"{_slug(named.label)}-{named.fingerprint()}.jsonl"
-    n = job.command.config.n
+    file, n = job.file(named), job.command.config.n
     wanted = {(prompt, sample) for prompt in range(len(job.rows)) for sample in range(n)}
     there: list[Completion] = []
     if state.is_main_process:
@@ -263,7 +261,3 @@ def _samples(job: Evaluation, completions: Sequence[Completion]) -> list[dict[st
 
 def _asked(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else str(prompt[-1].get("content", ""))
-
-
-def _slug(label: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", label).strip("-.")[-60:] or "model"

@@ -211,6 +211,27 @@ def test_a_run_stands_for_its_model_and_else_for_its_last_checkpoint(tmp_path):
     assert model_at("Qwen/Qwen2.5-0.5B").place == "Qwen/Qwen2.5-0.5B"
 
 
+def test_a_model_that_is_loaded_otherwise_has_other_completions(place):
+    def files(*more):
+        job = prepare_evaluation(compose_command("eval_model", words(place, *more)))
+        return [job.file(named) for named in job.models]
+
+    assert files() == files("model.dtype=auto") != files("model.dtype=bfloat16")
+    first, second = files(f"models={place / 'two'}")
+    assert [first] == files() and [second] == files(f"model.name={place / 'two'}") and first != second
+    words_of_embedded = ["task.n_train=4", "task.n_eval=2"]
+    jobs = [
+        prepare_evaluation(compose_command("eval_model", [*words_of_embedded, *more]))
+        for more in ([], ["model.hidden=8"])
+    ]
+    assert jobs[0].file(jobs[0].models[0]) != jobs[1].file(jobs[1].models[0])
+    by_path = prepare_evaluation(compose_command("eval_model", [*words_of_embedded, f"models={place / 'one'}"]))
+    by_name = prepare_evaluation(
+        compose_command("eval_model", [*words_of_embedded, "model=hf", f"model.name={place / 'one'}"])
+    )
+    assert by_path.file(by_path.models[1]) == by_name.file(by_name.models[0])
+
+
 def test_a_model_that_changed_is_another(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     before = model_at(str(tmp_path)).fingerprint()
