@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from compare.curves import smoothed
-from compare.report.plots import COLOURS, GREY, STYLES
+from compare.report.drawing import COLOURS, GREY, STYLES
 from compare.statistics import mean_interval, paired_difference
 
 

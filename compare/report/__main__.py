@@ -10,6 +10,11 @@ Folders: runs, folders that hold runs, or a sweep. Options (key=value):
     threshold   for tokens-to-threshold (default: nine tenths of the reference's way)
     window      steps averaged for a score (default: a tenth of the run)
     level       of confidence (default: 0.95)
+    compare     where arms are combinations of settings: the one that is compared, at the best of the others (default: the
+                strategy)
+    tuning_seeds   seeds that choose that best, as tuning_seeds=0,1; the others compare (default: the lowest, half of them,
+                or fewer so that five are left)
+    bounds      between which the metric must lie, as bounds=0,1, or none (default: 0,1 for a reward never logged outside)
     allow       settings that may differ although they decide what is measured: allow=task.n_train,reward.weights
     out         folder of the report (default: <first folder>/report)
 Writes report.html (self-contained), report.md, runs.csv, comparisons.csv and the pictures as PNG. Runs are read as data:
@@ -18,17 +23,31 @@ nothing that their files name is imported or called.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from compare.read import Study, read_study
 from compare.report.analysis import Analysis, Options, analyse
+from compare.report.limits import parse_bounds
 from userio.visible import visible
 from userio.words import check_option, is_path, word_of
 
 _NUMBERS = {"threshold": float, "level": float, "window": int}
-_KEYS = ("reference", "metric", "primary", "threshold", "window", "level", "allow", "out")
+_KEYS = (
+    "reference",
+    "metric",
+    "primary",
+    "threshold",
+    "window",
+    "level",
+    "compare",
+    "tuning_seeds",
+    "bounds",
+    "allow",
+    "out",
+)
 
 
 def write_report(study: Study, options: Options, out: Path) -> Analysis:
@@ -68,8 +87,18 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path | None]:
         raise ValueError(f"threshold={chosen['threshold']} must be a finite number.")
     if "allow" in chosen:
         chosen["allow"] = tuple(key.strip() for key in str(chosen["allow"]).split(",") if key.strip())
+    if "bounds" in chosen:
+        chosen["bounds"] = parse_bounds(str(chosen["bounds"]))
+    if "tuning_seeds" in chosen:
+        chosen["tuning_seeds"] = _seeds(str(chosen["tuning_seeds"]))
     out = chosen.pop("out", None)
     return folders, Options(**chosen), Path(str(out)) if out else None  # type: ignore[arg-type]
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise ValueError(f"tuning_seeds={text} must be seeds, as tuning_seeds=0,1.")
+    return tuple(int(seed) for seed in text.split(","))
 
 
 def _default_out(folder: Path) -> Path:

@@ -10,7 +10,7 @@ pairs declare nothing: where runs either learn or do not, t-tests on three pairs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from compare import statistics as stats
 from compare.curves import Restricted, area_under_curve, restricted_mean, score_at, smoothed, time_to_threshold
 from compare.read import Run, Study, token_column
+from compare.report.design import design_of
+from compare.report.limits import Bounds, bounds_of, within
 from compare.report.select import Apart, Selection, evaluated, select
+from compare.report.tuning import Tuned, tune
 
 MEASURES = {
     "final": "final score",
@@ -42,6 +45,9 @@ class Options:
     window: int | None = None
     threshold: float | None = None
     allow: tuple[str, ...] = ()  # settings that may differ although they decide what is measured
+    compare: str | None = None  # the factor whose levels are compared; None: the strategy
+    tuning_seeds: tuple[int, ...] | None = None  # those that choose; None: by `split_seeds`
+    bounds: Bounds | None = None  # between which the metric must lie; None: by `bounds_of`
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,27 @@ class Analysis:
     used: tuple[Run, ...]
     apart: tuple[Apart, ...]  # runs that are in no number, and why
     selection: Selection
+    bounds: Bounds  # of the metric
+    tuned: Tuned | None = None  # where arms are combinations of factors
+    tuned_comparisons: tuple[
+        Comparison, ...
+    ] = ()  # of the primary measure, levels of what is compared against each other
+
+    @property
+    def declaring(self) -> tuple[Comparison, ...]:
+        """The comparisons that may declare a difference: of tuned levels where there are factors, else of arms."""
+        return self.tuned_comparisons if self.tuned else self.comparisons[self.options.primary]
+
+    @property
+    def against(self) -> str:
+        """What those are compared with."""
+        return self.tuned.reference if self.tuned else self.reference
 
 
 def analyse(study: Study, options: Options) -> Analysis:
     """All numbers of the report, over the runs that `compare.report.select` lets be compared. The reference defaults to
-    `uniform`, else the first arm.
+    `uniform`, else the first arm. Where arms are combinations of factors (compare/report/design.py), it is the best of those
+    of the reference strategy.
 
     Budget: per task the smallest number of tokens (steps) any compared run ended with, so every run is read at a point
     it reached. Window: a tenth of the steps, at least 1. Threshold: per task nine tenths of the way from the first to
@@ -95,6 +117,31 @@ def analyse(study: Study, options: Options) -> Analysis:
         raise ValueError(f"primary={options.primary} is not one of {', '.join(MEASURES)}.")
     held_out = options.primary == "held_out"
     selection = select(study.runs, options.metric, options.reference, options.allow, held_out)
+    design = design_of(selection.settings, options.compare)
+    analysis = _flat(selection, options)
+    if design is None:
+        return analysis
+    level = design.level(analysis.reference)
+    lower = options.primary == "tokens"
+    tuned = tune(
+        design, analysis.values[options.primary], analysis.seeds, level, lower, options.tuning_seeds, options.level
+    )
+    if options.reference != analysis.reference and tuned.chosen.get(level, analysis.reference) != analysis.reference:
+        analysis = _flat(replace(selection, reference=tuned.chosen[level]), options)
+        values = analysis.values[options.primary]  # the threshold is another one now
+        tuned = tune(design, values, analysis.seeds, level, lower, options.tuning_seeds, options.level)
+    low, high = _limits(options.primary, analysis)
+    tuned = replace(tuned, levels={name: within(one, low, high) for name, one in tuned.levels.items()})
+    table = tuned.table(analysis.values[options.primary])
+    compared = compare(table, tuned.reference, options.primary, options.level) if tuned.test else ()
+    order = {arm: (design.level(arm) != tuned.reference, design.place(arm)) for arm in analysis.arms}
+    flat = {name: tuple(sorted(rows, key=lambda row: order[row.arm])) for name, rows in analysis.comparisons.items()}
+    analysis = replace(analysis, arms=tuple(sorted(order, key=lambda arm: order[arm])), comparisons=flat)
+    return replace(analysis, tuned=tuned, tuned_comparisons=tuple(_bounded(one, high - low) for one in compared))
+
+
+def _flat(selection: Selection, options: Options) -> Analysis:
+    """The analysis of arms one by one, against the reference of the selection."""
     used, reference = selection.used, selection.reference
     tasks = tuple(sorted({run.task for run in used}))
     arms = (reference, *(arm for arm in dict.fromkeys(run.arm for run in used) if arm != reference))
@@ -136,7 +183,7 @@ def analyse(study: Study, options: Options) -> Analysis:
         arm: {t: restricted_mean(times[arm, t], arrived[arm, t], budget[t]) for t in tasks if (arm, t) in times}
         for arm in arms
     }
-    return Analysis(
+    analysis = Analysis(
         options=options,
         reference=reference,
         arms=arms,
@@ -154,7 +201,32 @@ def analyse(study: Study, options: Options) -> Analysis:
         used=used,
         apart=selection.apart,
         selection=selection,
+        bounds=bounds_of(options.metric, used, options.bounds),
     )
+    return _possible(analysis)
+
+
+def _possible(analysis: Analysis) -> Analysis:
+    """Every interval cut off where nothing can be."""
+    levels, comparisons = {}, {}
+    for name in analysis.values:
+        low, high = _limits(name, analysis)
+        levels[name] = {arm: within(estimate, low, high) for arm, estimate in analysis.levels[name].items()}
+        comparisons[name] = tuple(_bounded(one, high - low) for one in analysis.comparisons[name])
+    return replace(analysis, levels=levels, comparisons=comparisons)
+
+
+def _bounded(one: Comparison, width: float) -> Comparison:
+    return replace(one, difference=within(one.difference, -width, width))
+
+
+def _limits(measure: str, analysis: Analysis) -> tuple[float, float]:
+    if measure == "tokens":
+        return 0.0, float(np.mean(list(analysis.budget.values())))
+    if measure == "held_out" and analysis.bounds.assumed:
+        seen = [v for tasks in analysis.values[measure].values() for s in tasks.values() for v in s.values()]
+        return (0.0, 1.0) if min(seen) >= 0 and max(seen) <= 1 else (-np.inf, np.inf)
+    return analysis.bounds.low, analysis.bounds.high
 
 
 def window_rows(window: int, steps: NDArray[np.float64]) -> int:

@@ -6,7 +6,7 @@ import base64
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,9 @@ import numpy as np
 from compare.read import Study
 from compare.report import words as words
 from compare.report.analysis import MEASURES, Analysis
+from compare.report.drawing import labels_of
 from compare.report.plots import draw, save
+from compare.report.tuned_words import effects_rows, effects_table, short_reference, tuned_rows, tuned_table
 from compare.untrusted import write_file
 from userio.visible import visible
 
@@ -31,6 +33,8 @@ _ALT = {
     "length": "Completion length over steps",
     "final": "Final score of each arm with its interval",
     "differences": "Paired differences to the reference with intervals",
+    "heat": "Mean score of each combination of factors, the chosen ones framed",
+    "effects": "Main effects of each factor with intervals",
 }
 
 
@@ -38,26 +42,65 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     """report.html, report.md, runs.csv, comparisons.csv, levels.csv and PNG pictures."""
     figures = draw(analysis)
     save(figures, out)
-    names = sorted(figures, key=lambda name: list(_ALT).index(_kind(name)) if _kind(name) in _ALT else 9)
-    names = [n for n in names if _kind(n) in ("differences", "final")] + [
-        n for n in names if _kind(n) not in ("differences", "final")
-    ]
-    tables = [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
+    names = list(figures)
+    labels = labels_of(analysis)
+    tables = [("In short", *summary_table(analysis, {arm: letter for letter, arm in labels.key}))]
+    if labels.key and analysis.tuned:
+        tables.append(("Letters in the pictures", ("letter", "arm"), [list(pair) for pair in labels.key]))
+    lead = len(tables)
+    if analysis.tuned and analysis.tuned.effects:
+        tables.append(("Main effects", *effects_table(analysis.tuned)))
+    tables += [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
     if analysis.selection.factors:
         tables.append(("What differs between the arms", *factors_table(analysis)))
     if analysis.apart or study.skipped:
         tables.append(("Not compared", *apart_table(study, analysis)))
     tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
     facts = provenance(study, analysis)
-    write_file(out / "report.md", _markdown(study, analysis, tables, facts, names))
-    write_file(out / "report.html", _html(study, analysis, tables, facts, names, out))
+    write_file(out / "report.md", _markdown(study, analysis, tables, lead, facts, names))
+    write_file(out / "report.html", _html(study, analysis, tables, lead, facts, names, out))
     _csv(out / "runs.csv", *runs_table(study, analysis))
     _csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
     _csv(out / "levels.csv", *levels_table(analysis, plain=True))
+    if analysis.tuned:
+        _csv(out / "tuned.csv", *tuned_rows(analysis.tuned, analysis.tuned_comparisons))
+        _csv(out / "effects.csv", *effects_rows(analysis.tuned))
 
 
 def title(analysis: Analysis) -> str:
-    return f"{', '.join(analysis.arms)} on {', '.join(analysis.tasks)}"
+    """What is compared on what; many arms are counted."""
+    where = f"on {', '.join(analysis.tasks)}"
+    if analysis.tuned:
+        factors = [f"{factor.name} ({len(factor.levels)})" for factor in analysis.tuned.design.factors]
+        return f"{' by '.join(factors)} {where}"
+    names = ", ".join(analysis.arms)
+    return f"{names if len(names) <= 100 else words.count(len(analysis.arms), 'arm')} {where}"
+
+
+def summary_table(analysis: Analysis, letters: Mapping[str, str]) -> tuple[Cells, list[Cells]]:
+    """What the primary measure says, a row for each arm, or for each level as tuned. letters: arm -> its letter in the
+    pictures."""
+    score = _short(analysis.options.primary, analysis)
+    if analysis.tuned:
+        return tuned_table(analysis.tuned, analysis.tuned_comparisons, score)
+    against = {one.arm: one for one in analysis.declaring}
+    rows = []
+    for arm in analysis.arms:
+        one, runs = against.get(arm), sum(map(len, analysis.values["final"][arm].values()))
+        verdict = (
+            "reference" if arm == analysis.reference else "n/a" if one is None else "yes" if one.declared else "no"
+        )
+        found = words.with_interval(analysis.levels[analysis.options.primary][arm])
+        difference = "" if one is None else words.with_interval(one.difference, sign=True)
+        rows.append([arm, *([letters[arm]] if letters else []), str(runs), found, difference, verdict])
+    return [
+        "arm",
+        *(["in pictures"] if letters else []),
+        "runs",
+        score,
+        f"less {short_reference(analysis.reference)}",
+        "declared",
+    ], rows
 
 
 def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, list[Cells]]:
@@ -81,7 +124,7 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, l
                   "improvement", "improvement_low", "improvement_high", "spread", "smallest_declarable"]  # fmt: skip
     else:
         header = [
-            f"arm \u2212 {analysis.reference}",
+            f"arm \u2212 {short_reference(analysis.reference)}",
             "measure",
             "pairs",
             "difference",
@@ -93,7 +136,8 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, l
     order = sorted(analysis.values, key=lambda name: name != analysis.options.primary)
     for measure in order:
         for c in analysis.comparisons[measure]:
-            d, i, primary = c.difference, c.improvement, measure == analysis.options.primary
+            d, i = c.difference, c.improvement
+            primary = measure == analysis.options.primary and analysis.tuned is None
             if plain:
                 numbers = [d.value, d.low, d.high, c.p, c.p_holm]
                 rows.append([c.arm, analysis.reference, measure, str(len(c.pairs)), *map(_full, numbers),
@@ -114,7 +158,11 @@ def factors_table(analysis: Analysis) -> tuple[Cells, list[Cells]]:
         [key, *(told[arm].get(key, "?") if told.get(arm) else "?" for arm in analysis.arms)]
         for key in analysis.selection.factors
     ]
-    return ["setting", *analysis.arms], rows
+    header: Cells = ["setting", *analysis.arms]
+    if len(analysis.arms) > 6:  # long is easier to read than wide
+        header, *rows = zip(header, *rows, strict=True)
+        header = ["arm", *header[1:]]
+    return header, rows
 
 
 def apart_table(study: Study, analysis: Analysis) -> tuple[Cells, list[Cells]]:
@@ -193,7 +241,7 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
     return facts
 
 
-def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out: Path) -> str:
+def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: list[str], out: Path) -> str:
     def e(text: object) -> str:
         return escape(visible(str(text)))
 
@@ -202,7 +250,11 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
 
     def table(header: Cells, rows: list[Cells], kind: str = "") -> str:
         head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        named = [
+            [f'<td data-label="{e(name)}">{e(cell)}</td>' for name, cell in zip(header, row, strict=True)]
+            for row in rows
+        ]
+        body = "".join(f"<tr>{''.join(row)}</tr>" for row in named)
         return f'<div class="scroll {kind}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
     pictures = "".join(
@@ -210,15 +262,26 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
         f'{base64.b64encode((out / f"{name}.png").read_bytes()).decode()}"></figure>'
         for name in names
     )
-    declared = sum(c.declared for c in analysis.comparisons[analysis.options.primary])
-    total = len(analysis.comparisons[analysis.options.primary])
-    lead = (
-        f"{declared} of {words.count(total, 'arm')} declared different from {analysis.reference}"
+    declared, total = sum(c.declared for c in analysis.declaring), len(analysis.declaring)
+    what = "level" if analysis.tuned else "arm"
+    verdict = (
+        f"{declared} of {words.count(total, what)} declared different from {analysis.against}"
         if total
-        else "one arm, nothing compared"
+        else "nothing compared"
     )
-    how = f"{MEASURES[analysis.options.primary]}, {words.count(len(analysis.seeds), 'seed')}, paired"
-    sections = "".join(f"<h2>{e(name)}</h2>{table(header, rows)}" for name, header, rows in tables)
+    seeds = analysis.tuned.test if analysis.tuned else analysis.seeds
+    how = f"{MEASURES[analysis.options.primary]}, {words.count(len(seeds), 'seed')}, paired"
+    sections = [
+        f"<h2>{e(name)}</h2>{table(header, rows, 'cards' if i < lead else '')}"
+        for i, (name, header, rows) in enumerate(tables)
+    ]
+    parts = [
+        f'<section class="summary">{sections[0]}</section>',
+        f'<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(study, analysis))}</div>'
+        f"<div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>",
+    ]
+    if len(tables[0][2]) > 12:  # rows that would bury the words
+        parts.reverse()
     errors = "".join(
         f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
         for cell in study.missing
@@ -230,11 +293,10 @@ def _html(study: Study, analysis: Analysis, tables, facts, names: list[str], out
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
 <header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
-<p class="lead">{e(lead)} <span>({e(how)})</span></p></header>
-<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(study, analysis))}</div>
-<div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>
+<p class="lead">{e(verdict)} <span>({e(how)})</span></p></header>
+{"".join([*parts, *sections[1:lead]])}
 <section class="pictures">{pictures}</section>
-<section>{sections}
+<section>{"".join(sections[lead:])}
 <h2>How the numbers came about</h2>{bullets(words.method(analysis))}
 {f"<h2>Cells that failed</h2>{errors}" if errors else ""}
 <h2>What was run</h2>{table(("what", ""), facts, "facts")}</section>
@@ -247,15 +309,18 @@ def _code(escaped: str) -> str:
     return re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escaped)
 
 
-def _markdown(study: Study, analysis: Analysis, tables, facts, names: list[str]) -> str:
+def _markdown(study: Study, analysis: Analysis, tables, lead: int, facts, names: list[str]) -> str:
     def table(header: Cells, rows: list[Cells]) -> str:
         lines = [header, ["---"] * len(header), *rows]
         return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
-    parts = [f"# {_cell(title(analysis))}", "## What can be concluded", _list(words.conclusions(study, analysis))]
+    parts = [f"# {_cell(title(analysis))}"]
+    for name, header, rows in tables[:lead]:
+        parts += [f"## {name}", table(header, rows)]
+    parts += ["## What can be concluded", _list(words.conclusions(study, analysis))]
     parts += ["## What cannot", _list(words.cautions(study, analysis))]
     parts += [f"![{_alt(name)}]({name}.png)" for name in names]
-    for name, header, rows in tables:
+    for name, header, rows in tables[lead:]:
         parts += [f"## {name}", table(header, rows)]
     parts += [
         "## How the numbers came about",

@@ -203,9 +203,10 @@ def _names(runs: Sequence[Run], factors: dict[int, dict[str, str]]) -> dict[int,
 
 
 def _title(run: Run) -> str:
-    """The folder's name up to the settings in it, which `_apart_by_settings` adds where they tell arms apart."""
+    """What a run of ours is called by its folder, up to the settings in its name (`uniform--beta-0.1`), which
+    `_apart_by_settings` adds where they tell arms apart."""
     known = command_of(run.config) != OTHER_COMMAND and not run.titled
-    return run.arm.partition(",")[0] if known and re.search(r",[^,]*=", run.arm) else run.arm
+    return re.split(r"--|,(?=[^,]*=)", run.arm)[0] or run.arm if known else run.arm
 
 
 def _apart_by_settings(label: str, same: list[list[Run]], factors: dict[int, dict[str, str]]) -> dict[int, str]:
@@ -214,7 +215,7 @@ def _apart_by_settings(label: str, same: list[list[Run]], factors: dict[int, dic
     names: dict[int, str] = {}
     taken: Counter[str] = Counter()
     for group, each in zip(same, told, strict=True):
-        what = ", ".join(f"{short_name(key)}={_cut(each.get(key, ABSENT), 30)}" for key in keys)
+        what = ", ".join(f"{short_name(key)}={each.get(key, ABSENT)}" for key in keys)
         name = label if len(same) == 1 else f"{label} ({what if each else 'no config.yaml'})"
         taken[name] += 1
         names |= {id(run): name if taken[name] == 1 else f"{name} #{taken[name]}" for run in group}
@@ -231,10 +232,16 @@ def _references(asked: str | None, runs: Sequence[Run], names: dict[int, str]) -
     arms = list(dict.fromkeys(names[id(run)] for run in runs))
     label = asked or "uniform"
     homes = Counter(names[id(run)] for run in runs if run.arm == label)
+    homes = homes or Counter(names[id(run)] for run in runs if _strategy(run) == label)
     found = [label] if label in arms else [name for name, _ in homes.most_common(1)]
     if asked and not found:
         raise ValueError(f"reference={asked} is none of the arms; there are: {', '.join(arms)}.")
     return found if asked else list(dict.fromkeys([*found, *arms]))
+
+
+def _strategy(run: Run) -> str:
+    credit = run.config.get("credit")
+    return str(credit.get("name", "")) if isinstance(credit, dict) else ""
 
 
 def _other_measure(

@@ -2,89 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from compare import statistics as stats
 from compare.read import Run, Study
 from compare.report.analysis import MEASURES, MIN_PAIRS, Analysis, Comparison
+from compare.report.design import RATE
 from compare.report.factors import is_sampling
+from compare.report.numbers import count, number, with_interval
 from compare.report.select import evaluated
+from compare.report.tuned_words import edges, how_tuned, spread_of_choice
 
 NAMED = 4  # cells or settings that a sentence lists by name
-MOST_DECIMALS = 6
-
-
-def number(value: float, scale: float | None = None, sign: bool = False, least: int = 1) -> str:
-    """Three significant digits, or, given a `scale` (the width of an interval), two digits of it, but never fewer than
-    `least` of the number's own: what is not zero does not read as zero. Thousands as k, millions as M; "n/a" if there is
-    no number."""
-    if not np.isfinite(value):
-        return "n/a"
-    value += 0.0  # no minus before a zero
-    size = max(abs(value), scale or 0.0)
-    units = ((1e6, "M"), (1e3, "k"))
-    factor, unit = next(((f, u) for f, u in units if size >= 10 * f or size >= f == 1e6), (1.0, ""))
-    if value and abs(value) < factor / 10:
-        factor, unit = 1.0, ""  # far below its scale: in a unit of its own
-    plus = "+" if sign and value else ""
-    step = (scale or abs(value) / 10) / factor
-    decimals = _decimals(step, 1) if step > 0 else 0
-    if scale and value and least:
-        decimals = max(decimals, _decimals(abs(value) / factor, least - 1))
-    if decimals > MOST_DECIMALS:
-        return f"{value:{plus}.{max(1, least - 1)}e}".replace("-", "\u2212")
-    text = f"{value / factor:{plus}.{decimals}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text and not scale else text).replace("-", "\u2212") + unit
-
-
-def _decimals(size: float, more: int) -> int:
-    """Decimals down to the first digit of `size`, and `more`."""
-    return max(0, int(more - np.floor(np.log10(size))))
-
-
-def with_interval(estimate: stats.Estimate, sign: bool = False, ends: int = 1) -> str:
-    """`value [low, high]` with the digits that the width of the interval supports, and the value with two of its own at
-    least, the ends with `ends` of theirs, however wide it is; it does not break."""
-    width = estimate.high - estimate.low
-    scale = width if np.isfinite(width) and width > 0 else None
-    if not np.isfinite(estimate.low):
-        return f"{number(estimate.value, sign=sign)} [no\u00a0interval]"
-    low, high = number(estimate.low, scale, sign, ends), number(estimate.high, scale, sign, ends)
-    return f"{number(estimate.value, scale, sign, least=2)}\u00a0[{low},\u00a0{high}]"
-
-
-def count(number: int, thing: str) -> str:
-    """`1 seed`, `5 seeds`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+SENTENCES = 6  # arms that get a sentence each
 
 
 def conclusions(study: Study, analysis: Analysis) -> list[str]:
-    """What the primary measure says, arm by arm, and which arms it says nothing about."""
-    rows = analysis.comparisons[analysis.options.primary]
-    name = MEASURES[analysis.options.primary]
-    lines = []
+    """What the primary measure says, arm by arm (of factors: level by level, each as tuned), and which arms it says nothing
+    about."""
+    rows, reference = analysis.declaring, analysis.against
+    name, lines = MEASURES[analysis.options.primary], []
     declared = [row for row in rows if row.declared]
-    for row in declared:
+    for row in declared if len(declared) <= SENTENCES else ():
         side = "higher" if row.difference.value > 0 else "lower"
         lines.append(
-            f"{row.arm} differs from {analysis.reference}: {name} {with_interval(row.difference, sign=True)} "
+            f"{row.arm} differs from {reference}: {name} {with_interval(row.difference, sign=True)} "
             f"({side}; Holm-adjusted p = {row.p_holm:.2g}, "
             f"{len(row.pairs)} paired runs).{_also(row.arm, analysis)}"
         )
-    for row in rows:
-        if not row.declared:
-            lines.append(_undecided(row, analysis, len(rows)) + _also(row.arm, analysis))
-    if not rows:
+    if len(declared) > SENTENCES:
+        lines += _many_declared(declared, reference, name)
+    undecided = [row for row in rows if not row.declared]
+    if len(undecided) <= SENTENCES:
+        lines += [_undecided(row, analysis, len(rows)) + _also(row.arm, analysis) for row in undecided]
+    else:
+        lines.append(_many_undecided(undecided, reference))
+    if rows and len(undecided) == len(rows):
+        what = analysis.tuned.design.compared.name if analysis.tuned else "arm"
+        lines.insert(0, f"No {what} is declared different from {reference}. That is not evidence that they are equal.")
+    if not rows and not analysis.tuned:
         lines.append("Nothing to compare: there is one arm, or no seed that two arms share.")
-    elif not declared:
-        lines.insert(
-            0, f"No arm is declared different from {analysis.reference}. That is not evidence that they are equal."
-        )
+    lines += _too_few(rows, analysis.options.level) if undecided else []
+    if analysis.tuned:
+        lines = [how_tuned(analysis.tuned), *lines, *edges(analysis.tuned)]
     return lines + _not_compared(study, analysis)
+
+
+def _many_declared(rows: Sequence[Comparison], reference: str, name: str) -> list[str]:
+    """A sentence for each side, the largest difference first; the table has them all."""
+    lines = []
+    for side, sign in (("higher", 1), ("lower", -1)):
+        there = sorted(
+            (row for row in rows if sign * row.difference.value > 0), key=lambda row: -abs(row.difference.value)
+        )
+        if there:
+            named = "; ".join(f"{row.arm} {with_interval(row.difference, sign=True)}" for row in there[:NAMED])
+            more = f"; and {len(there) - NAMED} more, see the first table" if len(there) > NAMED else ""
+            lines.append(f"{len(there)} differ from {reference}, {side} in {name}: {named}{more}.")
+    return lines
+
+
+def _many_undecided(rows: Sequence[Comparison], reference: str) -> str:
+    """One sentence where one for each would bury the others; the table has them all."""
+    seen = [row.difference.value for row in rows]
+    smallest = [row.smallest for row in rows if np.isfinite(row.smallest)]
+    blind = f" Nothing below {number(max(smallest), max(smallest))} can be told apart everywhere." if smallest else ""
+    named = ", ".join(row.arm for row in rows[: 2 * NAMED])
+    more = f" and {len(rows) - 2 * NAMED} more" if len(rows) > 2 * NAMED else ""
+    return (
+        f"{len(rows)} cannot be told apart from {reference}: {named}{more}. Seen: "
+        f"{number(min(seen), sign=True)} to {number(max(seen), sign=True)}; the first table has each.{blind}"
+    )
+
+
+def _too_few(rows: Sequence[Comparison], level: float) -> list[str]:
+    """Whether the sign-flip test can reach the level at all, for so many comparisons."""
+    pairs, total = min((len(row.pairs) for row in rows), default=0), len(rows)
+    if pairs < 6 or 2.0 ** (1 - pairs) * total < 1 - level:
+        return []
+    enough = next(n for n in range(pairs, 60) if 2.0 ** (1 - n) * total < 1 - level)
+    return [
+        f"With {pairs} pairs and {total} comparisons nothing can be declared, however large: the sign-flip test ends at p = "
+        f"{2.0 ** (1 - pairs):.2g}, and Holm multiplies it by up to {total}. {enough} seeds can."
+    ]
 
 
 def _also(arm: str, analysis: Analysis) -> str:
     """What else than credit two arms differ in."""
+    if analysis.tuned:
+        return ""  # that is what was tuned
     told = analysis.selection.settings
     mine, theirs = told.get(arm, {}), told.get(analysis.reference, {})
     keys = [key for key in analysis.selection.factors if mine and theirs and mine[key] != theirs[key]]
@@ -111,7 +119,7 @@ def _not_compared(study: Study, analysis: Analysis) -> list[str]:
 
 
 def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
-    pairs, text = len(row.pairs), f"{row.arm} and {analysis.reference} cannot be told apart"
+    pairs, text = len(row.pairs), f"{row.arm} and {analysis.against} cannot be told apart"
     seen = f"seen {with_interval(row.difference, sign=True)}"
     if pairs < 2:
         once = number(row.difference.value, sign=True)
@@ -133,7 +141,7 @@ def _undecided(row: Comparison, analysis: Analysis, comparisons: int) -> str:
 
 def cautions(study: Study, analysis: Analysis) -> list[str]:
     """What a reader must know before quoting a number."""
-    lines, seeds = [], len(analysis.seeds)
+    lines, seeds = [], len(analysis.tuned.test if analysis.tuned and analysis.tuned.test else analysis.seeds)
     if not any(run.finished for run in analysis.used):
         lines.append("No run is finished; every number below is a snapshot of runs that still go on.")
     lines += _left_out(study, analysis) + _readings(analysis)
@@ -166,12 +174,21 @@ def cautions(study: Study, analysis: Analysis) -> list[str]:
         f"`{analysis.options.metric}` is measured as logged; if it comes from training batches, it is the reward of "
         "the sampled policy on training prompts, not of a held-out set." if not analysis.options.metric.startswith("eval")
         else f"`{analysis.options.metric}` is logged rarely; curves are straight lines between evaluations.",
-        "Arms with other weights take steps of other sizes at the same learning rate. Part of a difference can be step "
-        "size: tune the learning rate for each arm, or set `credit.unit_mass=true`.",
+        *_step_sizes(analysis),
         "A difference between trained models is not yet evidence about credit: ask the exact lab first "
         "(docs/compare/report.md).",
     ]  # fmt: skip
     return lines
+
+
+def _step_sizes(analysis: Analysis) -> list[str]:
+    if analysis.tuned and any(factor.key == RATE for factor in analysis.tuned.design.tuned):
+        return [*spread_of_choice(analysis.tuned)]
+    return [
+        "Arms with other weights take steps of other sizes at the same learning rate. Part of a difference can be step "
+        "size: tune the learning rate for each arm (trainer.learning_rate='log(1e-5,1e-3,5)' in a sweep), or set "
+        "`credit.unit_mass=true`."
+    ]
 
 
 def _left_out(study: Study, analysis: Analysis) -> list[str]:
@@ -281,14 +298,20 @@ def method(analysis: Analysis) -> list[str]:
     unit = unit.get(analysis.x, "generated tokens")
     budgets = ", ".join(f"{task}: {number(b)}" for task, b in analysis.budget.items())
     thresholds = ", ".join(f"{task}: {number(t)}" for task, t in analysis.threshold.items())
+    assumed = (
+        f"`{analysis.options.metric}` is taken to lie between 0 and 1, since no step of any run logged another value; axes and "
+        "intervals end there. bounds=low,high names others, bounds=none none."
+    )
     return [
         f"Every run is read at the same budget in {unit}, the smallest that any run reached ({budgets}); "
         f"scores are means of the last {analysis.window} steps up to there, as logged.",
         f"The primary measure is the {MEASURES[analysis.options.primary]}; only it declares anything, by paired t-test "
-        "(and sign-flip test from 6 pairs on), Holm-adjusted over the arms.",
+        "(and sign-flip test from 6 pairs on), Holm-adjusted over "
+        + (f"the levels of {analysis.tuned.design.compared.name}." if analysis.tuned else "the arms."),
         "Levels are interquartile means with stratified bootstrap intervals at Student's tails; differences are means "
         "over pairs of the same seed with t intervals.",
         f"Threshold: {thresholds}" + (" (given)" if analysis.options.threshold is not None
         else f", nine tenths of the way of {analysis.reference}'s mean curve")
         + ". Runs that never get there count with the whole budget (restricted mean).",
+        *([assumed] if analysis.bounds.assumed else []),
     ]  # fmt: skip

@@ -208,7 +208,9 @@ def run(sweep: Sweep, console: Console) -> int:
 
 def report(sweep: Sweep, folder: SweepFolder) -> int:
     """`apportion report`, in a process of its own; by its file, so that no folder of the user's comes before ours."""
-    options = [f"{key}={value}" for key, value in (sweep.settings.report or {}).items() if value is not None]
+    said = {key: value for key, value in (sweep.settings.report or {}).items() if value is not None}
+    lists = {key: ",".join(map(str, value)) for key, value in said.items() if OmegaConf.is_list(value)}
+    options = [f"{key}={value}" for key, value in {**said, **lists}.items()]
     command = [
         sys.executable,
         str(CONFIG_DIR.parent / "apportion" / "report.py"),

@@ -288,6 +288,12 @@ class Report:
     """Steps averaged for a score; null: a tenth of the run."""
     level: float | None = None
     """Of confidence; null: 0.95."""
+    compare: str | None = None
+    """The factor that is compared, at the best of the others; null: the strategy."""
+    tuning_seeds: list[int] | None = None
+    """Seeds that choose that best; the others compare. null: the lowest, half of them, or fewer so that five are left."""
+    bounds: list[float] | None = None
+    """Between which the metric must lie; null: [0,1] for a reward never logged outside."""
 
 
 @dataclass

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from compare.report.__main__ import parse
 from compare.sweep import command
 from support.runs import ROOT
 
@@ -66,3 +67,14 @@ def test_processes_of_a_launcher_find_our_packages_before_files_where_they_stand
         command.run_elsewhere(sweep, sweep.folder, cells, cells)
     if sys.version_info >= (3, 11):
         assert found[0].stdout.strip() == str(ROOT / "compare" / "__init__.py"), found[0].stderr
+
+
+def test_options_of_the_report_are_handed_on_as_it_reads_them(tmp_path, monkeypatch):
+    words = ["report.tuning_seeds=[0,1]", "report.bounds=[0,2]", "report.compare=learning_rate", "seed=0"]
+    sweep, said = command.parse([*words, f"sweep_dir={tmp_path}"]), []
+    monkeypatch.setattr(
+        command.subprocess, "run", lambda line, **_: said.append(line) or subprocess.CompletedProcess(line, 0)
+    )
+    assert command.report(sweep, sweep.folder) == 0
+    _, options, _ = parse(said[0][2:])
+    assert (options.tuning_seeds, options.bounds, options.compare) == ((0, 1), (0, 2, False), "learning_rate")
