@@ -54,8 +54,12 @@ from rewards.tags import tag_structure as tag_structure
 from rewards.tags import think_answer as think_answer
 from rewards.text.completions import completion_text as completion_text
 
-# ---- data
+# ---- data and models
 from tasks.base import Task as Task
+from tasks.chain import chain as chain
+from trainers.model.embedded import embedded as embedded
+from trainers.model.policy import Policy as Policy
+from trainers.model.pretrained import hf as hf
 
 # ---- sampling at a sequence temperature
 from sampling.ancestral import TokenTemperature as TokenTemperature

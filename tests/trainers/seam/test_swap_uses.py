@@ -328,7 +328,7 @@ def test_records_tell_turns_apart_and_hold_the_prompt_that_an_environment_made(s
     keywords, texts = SPOKEN["an environment"]
 
     def act(trainer):
-        CreditRecords(Recorder(tmp_path / "records", every=1), ["counted"]).attach(trainer)
+        trainer.add_callback(CreditRecords(Recorder(tmp_path / "records", every=1), ["counted"]))
         says(trainer, *texts)
 
     args = dict(max_completion_length=256, max_steps=1)
