@@ -90,7 +90,11 @@ def test_streams_that_somebody_else_has_put_there_are_left_alone(capsys, monkeyp
 
 def commands_of_the_house() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    files = [ROOT / name for name in listed if not name.startswith(("tests/", "examples/")) and name != "compare/sweep/supervisor.py"]
+    files = [
+        ROOT / name
+        for name in listed
+        if not name.startswith(("tests/", "examples/")) and name != "compare/sweep/supervisor.py"
+    ]
     return [path for path in files if path.exists() and _guards(path)]
 
 
