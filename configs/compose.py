@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
-from configs.command_line.members import nodes_in
+from configs.command_line.members import nodes_in, signed
 from configs.command_line.of_model import put_model_defaults
 from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
@@ -103,7 +103,7 @@ def _beyond_yaml(name: str, overrides: Sequence[str]) -> list[str]:
     ours = {*_settings_in(name, overrides), "trainer.chat_template_kwargs"}
     keys = [word_of(override).key for override in overrides]
     is_ours = [key in ours or key.startswith("trainer.chat_template_kwargs.") for key in keys]
-    return [f"++{override}" if ours else override for override, ours in zip(overrides, is_ours, strict=True)]
+    return [signed(override, ours) for override, ours in zip(overrides, is_ours, strict=True)]
 
 
 def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:

@@ -9,6 +9,12 @@ from configs.command_line.layers import MEMBERS
 from userio.own_files import is_in_file
 
 
+def signed(override: str, is_setting: bool) -> str:
+    """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of the providers, which no
+    strategy chooses by name: it spells its own out."""
+    return f"++{override}" if is_setting else f"+{override}" if override.startswith("credit/signals=") else override
+
+
 def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, node with a `_target_`) of each. A name in a file, my_file.py:surprise, is put into such a node.
 

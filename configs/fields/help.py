@@ -19,6 +19,7 @@ from configs.fields.listing import (
     shown,
     yaml_of,
 )
+from credit.signals import SIGNALS
 from userio.words import word_of
 
 WIDTH = 120
@@ -154,7 +155,24 @@ def _of_one(name: str, group: str, choice: str, folders: Sequence[Path]) -> str:
                 f"  {key}={shown(value)}" for key, value in _flat(said, f"{group}." if group == "trainer" else "")
             ]
         texts.append("\n".join(lines))
+    if group == "credit/signals" and not choice:
+        texts.append(
+            "\n".join(["Signals that are there without being chosen; a member asks by parameter name:", *_of_signals()])
+        )
     return "\n\n".join(texts)
+
+
+def _of_signals() -> list[str]:
+    """name (where)  meaning, wrapped."""
+    width = max(map(len, SIGNALS)) + len("  scoring")
+    lines = []
+    for name, signal in SIGNALS.items():
+        first = f"  {name + '  ' + signal.stage:<{width}}  "
+        rest = " " * len(first)
+        lines += textwrap.wrap(
+            signal.meaning, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+        )
+    return lines
 
 
 def _pairs(node: dict) -> dict[str, str]:

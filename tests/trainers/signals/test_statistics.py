@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from credit import Strategy, provides, weight
 from support.exact.fixed import made_rollouts
@@ -75,6 +76,22 @@ def test_they_are_those_of_a_plain_pass_at_the_sampling_temperature(monkeypatch,
         for name, expected_T in (("logps", logps), ("entropies", entropies), ("sum_sq", sums)):
             got_T = SEEN[f"scoring_{name}_BT"][row, :width][mask_BT[row, :width]]
             assert (got_T.double() - torch.tensor(expected_T)).abs().max() < 1e-5, name
+
+
+def operations(tmp_path, strategy, **options) -> int:
+    """Of one optimiser step, sampling left out: products of matrices, counted by torch."""
+    rollouts = made_rollouts(1)
+    trainer = replay_trainer(tiny_model(), tiny_tokenizer(), rollouts, strategy, str(tmp_path), **options)
+    with FlopCounterMode(display=False) as counter:
+        trainer.train()
+    return counter.get_total_flops()
+
+
+def test_they_cost_what_the_pass_for_old_log_probs_costs_and_nothing_where_there_is_one(tmp_path):
+    plain, again = Strategy(weight.constant), dict(num_iterations=2)
+    without, with_old = operations(tmp_path, plain), operations(tmp_path, plain, **again)
+    assert 0.3 < with_old / without - 1 < 0.36  # forward and backward are three passes forward, and this is one more
+    assert operations(tmp_path, Strategy(looking)) == operations(tmp_path, Strategy(looking), **again) == with_old
 
 
 def test_nobody_asks_and_nothing_is_made(monkeypatch, tmp_path):
