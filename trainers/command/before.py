@@ -7,14 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers.integrations import get_reporting_integration_callbacks
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
-from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError
-
-# Where a tracker's package has another name.
-_PACKAGES = {"azure_ml": "azureml-mlflow", "comet_ml": "comet_ml", "flyte": "flytekit"}
 
 
 def check_length(args: Any) -> None:
@@ -101,28 +94,6 @@ def check_evaluation(args: Any) -> None:
             f"{group}. Set trainer.per_device_eval_batch_size to a multiple of "
             f"{group // math.gcd(group, args.world_size)}, or trainer.num_generations_eval to a divisor of {rows}."
         )
-
-
-def check_trackers(args: Any) -> None:
-    """Whether every tracker of `report_to` is known and installed.
-
-    Raises:
-        ConfigError: with the nearest name, or with what to install.
-    """
-    for name in args.report_to:
-        if name not in INTEGRATION_TO_CALLBACK:
-            near = did_you_mean(name, INTEGRATION_TO_CALLBACK)
-            known = ", ".join(INTEGRATION_TO_CALLBACK)
-            raise ConfigError(f"trainer.report_to={name}: no such tracker.{near} There is: {known}, all, none.")
-        try:
-            for tracker in get_reporting_integration_callbacks([name]):
-                tracker()
-        except Exception as error:  # each integration has its own
-            reason = str(error) or type(error).__name__
-            if isinstance(error, (RuntimeError, ImportError)) and "install" in reason:
-                package = _PACKAGES.get(name, name)
-                raise ConfigError(f"trainer.report_to={name} needs a package: pip install {package}") from error
-            raise ConfigError(f"trainer.report_to={name}: {reason}") from error
 
 
 def check_disk(path: Path, model: Any) -> str | None:

@@ -17,7 +17,6 @@ from tasks.base import Task
 from trainers.command.before import (
     check_evaluation,
     check_length,
-    check_trackers,
     prompts_left_out,
     say_left_out,
     texts_left_out,
@@ -27,6 +26,7 @@ from trainers.command.cli import Command
 from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
 from trainers.command.tools import build_tools, check_tools
+from trainers.command.trackers import check_trackers
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.publish.push import check_push

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -14,11 +15,11 @@ from trainers.command.before import (
     check_disk,
     check_evaluation,
     check_length,
-    check_trackers,
     prompts_left_out,
     say_left_out,
     texts_left_out,
 )
+from trainers.command.trackers import check_trackers
 
 SHAPES = [
     dict(per_device_train_batch_size=8, num_generations=4),
@@ -118,6 +119,28 @@ def test_a_tracker_that_is_not_installed_is_named_with_what_to_install(monkeypat
     with pytest.raises(ConfigError, match="report_to=wandbb"):
         check_trackers(SimpleNamespace(report_to=["wandbb"]))
     check_trackers(SimpleNamespace(report_to=[]))
+
+
+def test_a_tracker_that_cannot_begin_is_found_before_a_model_is_loaded(monkeypatch):
+    """wandb without a key and without a terminal to ask at; a stand-in for each package."""
+    from transformers.integrations import integration_utils
+
+    asked = SimpleNamespace(login=lambda prompt: False)
+
+    def refuses():
+        raise RuntimeError("the store is gone\nand more")
+
+    monkeypatch.setitem(sys.modules, "wandb", asked)
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=refuses))
+    monkeypatch.setattr(sys, "stdin", None)
+    for name in ("wandb", "mlflow"):
+        monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, name, lambda: None)
+    with pytest.raises(ConfigError, match=r"no API key.*WANDB_MODE=offline"):
+        check_trackers(SimpleNamespace(report_to=["wandb"]))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_trackers(SimpleNamespace(report_to=["wandb"]))
+    with pytest.raises(ConfigError, match=r"report_to=mlflow: the store is gone$"):
+        check_trackers(SimpleNamespace(report_to=["mlflow"]))
 
 
 def test_a_disk_that_cannot_hold_the_model_is_told_before_training(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
-from trainers.command.before import check_trackers
+from trainers.command.trackers import check_trackers
 from trainers.model.policy import parameters_in_words
 from trainers.run.curves import draw_curves
 from trainers.run.progress import MetricsFile, headline
