@@ -1,11 +1,12 @@
 """Tools: functions with type hints and a docstring, which TRL calls for the model. What a tool answers is no token of the
 policy's: it gets neither credit nor weight.
 
-python examples/tools.py [MODEL] [STEPS]      # a chat model whose tool calls TRL can read; pip install jmespath
+python examples/tools.py [MODEL] [STEPS]      # a chat model whose tool calls TRL can read; pip install "apportion[tools]"
 """
 
 import sys
 
+import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
@@ -49,6 +50,7 @@ if __name__ == "__main__":
             max_steps=int(sys.argv[2]) if len(sys.argv) > 2 else 20,
             learning_rate=1e-6,
             logging_steps=1,
+            bf16=torch.cuda.is_available(),
             save_strategy="no",
             report_to="none",
         ),
