@@ -176,9 +176,7 @@ class CreditGRPOTrainer(
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         scoring = self._scoring or Scoring()
-        # An environment may have changed the prompts.
-        scoring.rows = [{**row, "prompt": prompt} for row, prompt in zip(inputs, prompts, strict=True)]
-        scoring.completion_ids = completion_ids_list
+        scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         scoring.openings = [row.get(COLUMN) or "" for row in inputs]
         arguments = (inputs, prompts, completions, completion_ids_list)

@@ -103,7 +103,7 @@ class Collector:
     def __init__(self, judges: Judges, prompts: Sequence[Row], each: int = 1, places: Callable[[], list] | None = None):
         self.judges, self._places = judges, places
         self._reads = places is not None or each > 1  # one completion is no vote
-        keys = [prompt_key(row["prompt"]) for row in prompts]
+        keys = [_key(row) for row in prompts]
         self._place = {key: keys.index(key) for key in dict.fromkeys(keys)} if places is None else {}
         self._wanted = {place: keys.count(key) * each for key, place in self._place.items()}
         self._seen: set[tuple[int, int]] = set()
@@ -133,7 +133,7 @@ class Collector:
         judges, rank, count = self.judges, trainer.accelerator.process_index, len(scoring.rows)
         assert scoring.rewards_BK is not None
         numbers = scoring.rewards_BK[rank * count : (rank + 1) * count].tolist()
-        places = [prompt_key(row["prompt"]) for row in scoring.rows] if self._places is None else self._places()
+        places = [_key(row) for row in scoring.rows] if self._places is None else self._places()
         failures = {name: guard_of(func) for name, func in zip(judges.names, judges.funcs, strict=True)}
         ends, noted = ends_of(trainer), []
         for row, (place, ids) in enumerate(zip(places, scoring.completion_ids, strict=True)):
@@ -171,3 +171,8 @@ def ends_of(trainer: Any) -> set[int]:
     """The last tokens of a text that ended by itself, as TRL counts them: 1.16 knows several ends, older ones the tokenizer's."""
     tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
     return {*getattr(trainer, "eos_token_ids", [tokenizer.eos_token_id]), tokenizer.pad_token_id}
+
+
+def _key(row: Row) -> str:
+    """Of a row: its prompt, and the seed from which an environment makes the rest."""
+    return prompt_key(row["prompt"]) + (f" seed {row['seed']}" if "seed" in row else "")

@@ -79,9 +79,11 @@ class CreditRecords(TrainerCallback):
             return
         groups = self._chosen(trainer)
         first = trainer.accelerator.process_index * len(scoring.rows)
-        for at, (row, token_ids) in enumerate(zip(scoring.rows, scoring.completion_ids, strict=True), first):
+        shown = zip(scoring.rows, scoring.prompts, scoring.completion_ids, strict=True)
+        for at, (row, prompt, token_ids) in enumerate(shown, first):
             if at // trainer.num_generations in groups:
-                facts = {"messages": prompt_messages(row), "columns": other_columns(row)}
+                # An environment may have added to the prompt.
+                facts = {"messages": prompt_messages({**row, "prompt": prompt}), "columns": other_columns(row)}
                 self._facts[at] = facts | {"length": len(token_ids)}
 
     def observe(self, trainer: Any, visit: Visit) -> None:
