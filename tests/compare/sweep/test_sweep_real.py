@@ -129,7 +129,7 @@ def test_cells_are_paired_counted_and_bounded(whole):
     folder = whole / "sweep"
     cells = {name: rows for name, (rows, _, _) in results(folder).items()}
     for seed in (0, 1):
-        one, other = (cells[f"credit={arm},seed={seed}"] for arm in ("uniform", "seq_norm"))
+        one, other = (cells[f"credit-{arm}--seed-{seed}"] for arm in ("uniform", "seq_norm"))
         # Nothing has been learned before the first evaluation and the first batch: the same to the last bit.
         assert one[0] == other[0] and "eval_reward" in one[0]
         same = [key for key in one[1] if not key.startswith(("credit/", "loss", "grad_norm"))]
@@ -138,7 +138,7 @@ def test_cells_are_paired_counted_and_bounded(whole):
             [row["num_tokens"] - row["generated_tokens"] for row in rows if "reward" in row] for rows in (one, other)
         ]
         assert prompts[0] == prompts[1], "other prompts, or another order"
-    assert cells["credit=uniform,seed=0"][1]["reward"] != cells["credit=uniform,seed=1"][1]["reward"]
+    assert cells["credit-uniform--seed-0"][1]["reward"] != cells["credit-uniform--seed-1"][1]["reward"]
     assert len(list((whole / "cache").rglob("model.safetensors"))) == 1
     assert not list(folder.glob("cells/*/checkpoints"))
     assert list(folder.glob("cells/*/records/step*.parquet"))

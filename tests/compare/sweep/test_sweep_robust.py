@@ -163,14 +163,14 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, un
 def test_crashing_cell_is_recorded_with_its_log_and_the_others_go_on(tmp_path, uninterrupted):
     out = run(tmp_path, "+crash_at=13", "+crash_once=true", code=1)
     assert "crash at step 13" in out and "tries the 4 failed cells again" in out
-    failed = states(tmp_path)["credit=uniform,seed=0"]
+    failed = states(tmp_path)["credit-uniform--seed-0"]
     assert (failed["state"], failed["returncode"], failed["attempts"]) == ("failed", 1, 1)
     assert failed["error"].endswith("RuntimeError: crash at step 13")
     run(tmp_path, "+crash_at=13", "+crash_once=true")  # the same command: resumed after the checkpoint of step 10
     assert {name: metrics for name, (_, metrics) in results(tmp_path).items()} == {
         name: metrics for name, (_, metrics) in uninterrupted.items()
     }
-    assert states(tmp_path)["credit=uniform,seed=0"]["attempts"] == 2
+    assert states(tmp_path)["credit-uniform--seed-0"]["attempts"] == 2
 
 
 def test_end_of_a_log_leaves_out_what_the_launcher_adds(tmp_path):
