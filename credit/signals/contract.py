@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from credit.checks import member_name
+from credit.checks import Hands, member_name
 
 STAGES = ("scoring", "loss", "both")
 STATISTICS = ("logps", "entropies", "sum_sq")
+_OF_ROWS = ("mask_BT", "written_BT", "token_ids_BT", "rewards_B", "rewards_BK", "group_B")
 _NAME = re.compile(r"[a-z]\w*_(B|BT|BC)")
 _SHAPES = {"B": "(B,)", "BT": "(B, T)", "BC": "(B, C)"}
 AnyProvider = TypeVar("AnyProvider", bound=Callable[..., Any])
@@ -221,10 +221,10 @@ def ask(provider: Any, rows: Rows, wanted: frozenset[str]) -> dict[str, Tensor]:
     """What a provider made of the rows: the wanted signals, checked, without gradient.
 
     Raises:
-        ValueError: it left one out, made one that it does not name, or one of another shape; it wrote into the rows' masks.
+        ValueError: it left one out, made one that it does not name, or one of another shape; it wrote into the rows.
     """
     who, promised = f"The provider {member_name(provider)}", provided_by(provider)
-    before = rows.mask_BT.clone()
+    hands = Hands({name: value for name in _OF_ROWS if isinstance(value := getattr(rows, name, None), Tensor)})
     made = provider(rows)
     if not isinstance(made, Mapping):
         raise ValueError(f"{who} returned {type(made).__name__}, expected a mapping from names to tensors.")
@@ -232,8 +232,8 @@ def ask(provider: Any, rows: Rows, wanted: frozenset[str]) -> dict[str, Tensor]:
         raise ValueError(f"{who} returned {', '.join(strange)}, which it does not name in `provides`.")
     if missing := sorted((wanted & set(promised)) - set(made)):
         raise ValueError(f"{who} did not return {', '.join(missing)}, which the strategy asks for.")
-    if not torch.equal(before, rows.mask_BT):
-        raise ValueError(f"{who} wrote into mask_BT, which is the batch itself. Let it work on a copy.")
+    if written := hands.written():
+        raise ValueError(f"{who} wrote into {', '.join(written)}, which is the batch itself. Let it work on a copy.")
     return {name: _checked(who, name, made[name], rows) for name in promised if name in made and name in wanted}
 
 

@@ -45,7 +45,7 @@ def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: 
     None. At the sampling temperature, without gradient.
 
     Raises:
-        ValueError: as `context_ids`; another number of contexts than rows; longer than the model reads.
+        ValueError: as `context_ids`; another number of contexts than rows; longer than the model reads; prompts with images.
     """
     rows, width = output["completion_ids"].shape
     if len(contexts) != rows:

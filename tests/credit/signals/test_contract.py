@@ -123,12 +123,13 @@ def test_names_are_checked_both_ways():
         ask(silent, rows(), frozenset(["x_B"]))
 
 
-def test_a_provider_that_writes_into_the_mask_is_caught():
+@pytest.mark.parametrize("name", ["mask_BT", "rewards_B"])
+def test_a_provider_that_writes_into_the_rows_is_caught(name):
     def spoils(rows):
-        rows.mask_BT[0] = False
+        getattr(rows, name)[0] = 1 - getattr(rows, name)[0].long()
         return {"x_B": torch.zeros(2)}
 
-    with pytest.raises(ValueError, match="spoils wrote into mask_BT"):
+    with pytest.raises(ValueError, match=f"spoils wrote into {name}"):
         ask(provides(x_B="x")(spoils), rows(), frozenset(["x_B"]))
 
 
