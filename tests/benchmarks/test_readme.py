@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from apportion.packages import NEEDS
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
 ROWS = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("|") and "`python " in line]
@@ -37,3 +39,9 @@ def test_every_other_file_is_explained():
     page = (FOLDER / "README.md").read_text()
     for file in FOLDER.rglob("*.py"):
         assert file.name in page or file.parent.name == "oracle", file
+
+
+def test_no_script_has_the_name_of_a_package_of_ours():
+    """Python puts a script's folder first: `benchmarks/cost/rewards.py` would hide `rewards` from all beside it."""
+    files = list(FOLDER.rglob("*.py"))
+    assert len(files) > 15 and not [file for file in files if file.stem in NEEDS]

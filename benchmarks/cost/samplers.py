@@ -1,6 +1,6 @@
 """Tokens a second: SMC with N particles, N independent token-tempered texts, and transformers' own generate.
 
-    python benchmarks/cost/sampling.py [--particles 64] [--rounds 5] [--gpu]
+    python benchmarks/cost/samplers.py [--particles 64] [--rounds 5] [--gpu]
 
 All three continue the same prompt with the same model, at most the same number of tokens; rounds go in turn. Seconds are
 this process's processor time on a CPU, so that other programs do not count, and wall time on a GPU.

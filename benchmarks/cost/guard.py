@@ -1,6 +1,6 @@
 """What the guard costs: 4,096 completions of 2,000 characters, with and without it, in one run on one core.
 
-    python benchmarks/cost/rewards.py
+    python benchmarks/cost/guard.py
 
 Guarded and bare calls take turns, so that a change of the machine's speed meets both; the ratio is that of the
 medians.
