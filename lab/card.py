@@ -71,6 +71,8 @@ COSTS = {
     "scoring_values_BT": "a critic's values before any update: a forward pass, unless TRL makes its own",
     "token_ids_BT": "token ids of all ranks, gathered at scoring time",
     "span_rewards_BT": "rewards that say where they were earned",
+    "ref_logps_BT": "log-probs of the policy that the run started from: a forward pass without gradient, and a frozen copy of it, "
+    "unless it has an adapter or TRL keeps a reference",
     **dict.fromkeys(
         ("scoring_logps_BT", "scoring_entropies_BT", "scoring_sum_sq_BT"),
         "statistics of all tokens before any update: one forward pass without gradient, shared, unless TRL makes its own",

@@ -31,6 +31,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -44,6 +45,7 @@ from credit.strategy import Strategy
 from rewards.guard import check_failures, report_failures
 from rewards.text.opened import COLUMN
 from trainers.critic.seam import CriticSeam
+from trainers.model.adapters import is_adapted
 from trainers.seam import visit as keys
 from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
@@ -115,6 +117,8 @@ class CreditGRPOTrainer(
     credit: Strategy | None = None
     _scoring: Scoring | None = None
     _visit: Visit | None = None
+    start: Any = None  # a frozen copy of the policy as it was at first, where a signal needs one (trainers/signals/reference.py)
+    started_adapted = False  # whether the policy came with an adapter
 
     def __init__(
         self,
@@ -134,6 +138,7 @@ class CreditGRPOTrainer(
         self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
+        self.started_adapted = is_adapted(kwargs.get("model", args[0] if args else None))
         super().__init__(*args, **kwargs)
         self._refuse_tools()
         self._take_environments(environment_timeout)

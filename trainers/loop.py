@@ -58,7 +58,7 @@ def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args)
         rewards: `funcs`, in TRL's form, and for each its `weights` and `names`.
         args: settings by the names they have in TRL's `GRPOConfig`; those that are read stand in configs/loop.yaml.
     """
-    reference = copy.deepcopy(model) if args.beta else None
+    reference = copy.deepcopy(model) if args.beta or "ref_logps_BT" in strategy.needs else None
     critic = plain_critic(strategy, model)
     adam = {"lr": args.learning_rate, "betas": (0.9, args.adam_beta2), "weight_decay": 0.0}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
@@ -163,7 +163,7 @@ def score(model, reference, critic, strategy: Strategy, batch: Batch, rollout: R
     more = {"sampler_logps_BT": sampler_logps_BT}
     if reference is not None:
         more["ref_logps_BT"], _, _ = forward(reference, batch, args.temperature)
-    rollout = rollout.with_provided(plain_signals(strategy, model, batch, rollout, args.temperature))
+    rollout = rollout.with_provided(plain_signals(strategy, model, batch, rollout, args.temperature, reference))
     if strategy.kl_in_reward:  # the penalty belongs to the reward; else the loss has a term of its own for it
         rollout = replace(rollout, kl_rewards_BT=-args.beta * (sampler_logps_BT - more["ref_logps_BT"]))
     advantages_B = strategy.advantages(rollout)

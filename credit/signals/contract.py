@@ -94,6 +94,10 @@ class Rows:
         row is NaN. model: what `Models` gave; None: the policy that sampled. At the sampling temperature, without gradient."""
         raise self._lacking("logps_after")
 
+    def reference_logps(self) -> Tensor:
+        """(B, T) log-probs of these rows under the policy that the run started from, at the sampling temperature."""
+        raise self._lacking("reference_logps")
+
     def score(self, texts: Sequence[str | None]) -> Tensor:
         """(B,) what the run's own rewards, guarded and weighted, give these texts in the place of the rows' completions; NaN where
         they give none, or there is no text."""
@@ -134,6 +138,10 @@ class Models:
             ValueError: the policy is sharded, so that no process has it whole.
         """
         raise ValueError(f"{type(self).__name__} has no policy to copy: it needs a run of the trainer.")
+
+    def keep_start(self) -> None:
+        """Sees to it that `Rows.reference_logps` will know the policy as it is now."""
+        raise ValueError(f"{type(self).__name__} has no policy to keep: it needs a run of the trainer.")
 
     def load(self, name: str, **options: Any) -> Any:
         """A causal language model by its folder or hub name, frozen, placed and sharded as the reference policy is. `options` go to

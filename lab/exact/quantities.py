@@ -184,6 +184,15 @@ class Exact:
         """Sum of the squared probabilities of the policy before each token."""
         return self.action_logps_NTA.exp().square().sum(dim=-1).masked_fill(~self.tree.mask_NT, 0.0)
 
+    @cached_property
+    def origin(self) -> Exact:
+        """A policy that this one may have come from: one exact step of length 1 back, and 0.1 of drift in every parameter, which
+        no reward has asked for."""
+        gradient = self.reward_gradient
+        back = gradient / gradient.norm() if gradient.norm() > 1e-12 else torch.zeros_like(gradient)
+        drift = torch.randn(len(self.theta), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        return self.at(self.theta - back + 0.1 * drift)
+
     def _log_softmax(self, theta: Tensor) -> Tensor:
         return self.policy.logits(theta).log_softmax(dim=-1)
 

@@ -55,6 +55,10 @@ class LabRows(Rows):
         every = TokenStatistics(policy.logps_NT, policy.entropies_NT, policy.sum_sq_NT)
         return TokenStatistics(*(values_NT[self._texts_R] for values_NT in every))
 
+    def reference_logps(self) -> Tensor:
+        """Of the policy's `origin`."""
+        return self._policy.origin.logps_NT[self._texts_R]
+
     def span_rewards(self) -> Tensor:
         return self._policy.tree.span_rewards_NT[self._texts_R]
 

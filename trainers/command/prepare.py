@@ -74,7 +74,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         strategy=strategy,
         task=task,
         args=args,
-        has_reference=args.beta != 0,
+        has_reference=args.beta != 0 or "ref_logps_BT" in strategy.needs,
         loads_reference=args.beta != 0,
         rewards=rewards,
         data=data,

@@ -48,9 +48,9 @@ class KLReward:
         self._metrics["train" if self.model.training else "eval"]["kl"].append(total / tokens if tokens else math.nan)
 
     def save_model(self, output_dir=None, _internal_call=False):
-        """Without TRL's frozen copy of an adapter that is trained on: it is made again from the start of the run."""
+        """Without the frozen copy of an adapter that is trained on, TRL's or ours: it is made again from the start of the run."""
         inner = self.accelerator.unwrap_model(self.model)
-        copied = self._kl_beta and is_adapted(inner) and REFERENCE in inner.peft_config
+        copied = is_adapted(inner) and REFERENCE in inner.peft_config
         with without_adapter(inner, REFERENCE) if copied else nullcontext():
             super().save_model(output_dir, _internal_call)
 

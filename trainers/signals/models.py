@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from credit.signals import Models
+from trainers.signals.reference import keep_start
 
 
 class TrainerModels(Models):
@@ -30,6 +31,9 @@ class TrainerModels(Models):
                 "models.load(name)."
             )
         return _frozen(unpatched(trainer.accelerator.unwrap_model(trainer.model)))
+
+    def keep_start(self) -> None:
+        keep_start(self._trainer, self)
 
     def load(self, name: str | Path, **options: Any) -> Any:
         trainer = self._trainer

@@ -15,6 +15,7 @@ from tasks.environments.earned import states_by_turn
 from trainers.seam.token_spans import local_span_rewards, runs_of
 from trainers.seam.visit import Scoring, learning_mask
 from trainers.signals.contexts import logps_after
+from trainers.signals.reference import reference_logps
 from trainers.signals.rescoring import check_texts, written_after
 
 
@@ -46,6 +47,9 @@ class TrainerRows(Rows):
 
     def logps_after(self, contexts: Sequence[Any], model: Any = None) -> Tensor:
         return logps_after(self._trainer, contexts, self._output, model)
+
+    def reference_logps(self) -> Tensor:
+        return reference_logps(self._trainer, self._output, self.prompt_ids)
 
     def score(self, texts: Sequence[str | None]) -> Tensor:
         check_texts(texts, len(self.mask_BT))
