@@ -43,6 +43,7 @@ PAPERS: dict[str, tuple[str, str, int]] = {
         "REINFORCE++: A Simple and Efficient Approach for Aligning Large Language Models",
         2025,
     ),
+    "2502.01456": ("Cui, Ganqu", "Process Reinforcement through Implicit Rewards", 2025),
     "2503.14476": ("Yu, Qiying", "DAPO: An Open-Source LLM Reinforcement Learning System at Scale", 2025),
     "2503.20783": ("Liu, Zichen", "Understanding R1-Zero-Like Training: A Critical Perspective", 2025),
     "2504.05118": (
@@ -54,6 +55,11 @@ PAPERS: dict[str, tuple[str, str, int]] = {
     "2506.01939": (
         "Wang, Shenzhi",
         "Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective Reinforcement Learning for LLM Reasoning",
+        2025,
+    ),
+    "2507.01551": (
+        "Fei, Wu",
+        "Self-Guided Process Reward Optimization with Redefined Step-wise Advantage for Process Reinforcement Learning",
         2025,
     ),
     "2507.18071": ("Zheng, Chujie", "Group Sequence Policy Optimization", 2025),

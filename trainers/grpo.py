@@ -117,7 +117,9 @@ class CreditGRPOTrainer(
     credit: Strategy | None = None
     _scoring: Scoring | None = None
     _visit: Visit | None = None
-    start: Any = None  # a frozen copy of the policy as it was at first, where a signal needs one (trainers/signals/reference.py)
+    start: Any = (
+        None  # a frozen copy of the policy as it was at first, where a signal needs one (trainers/signals/reference.py)
+    )
     started_adapted = False  # whether the policy came with an adapter
 
     def __init__(

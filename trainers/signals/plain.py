@@ -30,7 +30,13 @@ class PlainRows(Rows):
     """As `credit.signals.Rows`, of one process; the policy's forward pass is a plain one."""
 
     def __init__(self, model: Any, batch: Any, rollout: Rollout, temperature: float, reference: Any = None):
-        self._reference, self._model, self._batch, self._rollout, self._temperature = reference, model, batch, rollout, temperature
+        self._reference, self._model, self._batch, self._rollout, self._temperature = (
+            reference,
+            model,
+            batch,
+            rollout,
+            temperature,
+        )
         self.max_length = rollout.max_length
         self.mask_BT, self.written_BT, self.token_ids_BT = rollout.mask_BT, batch.written_BT, batch.token_ids_BT
         self.rewards_B, self.rewards_BK, self.group_B = rollout.rewards_B, rollout.rewards_BK, rollout.group_B

@@ -49,7 +49,7 @@ class TrainerRows(Rows):
         return logps_after(self._trainer, contexts, self._output, model)
 
     def reference_logps(self) -> Tensor:
-        return reference_logps(self._trainer, self._output, self.prompt_ids)
+        return reference_logps(self._trainer, self._output)
 
     def score(self, texts: Sequence[str | None]) -> Tensor:
         check_texts(texts, len(self.mask_BT))
