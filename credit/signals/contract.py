@@ -139,7 +139,7 @@ class Models:
         """
         raise ValueError(f"{type(self).__name__} has no policy to copy: it needs a run of the trainer.")
 
-    def keep_start(self) -> None:
+    def hold_start(self) -> None:
         """Sees to it that `Rows.reference_logps` will know the policy as it is now."""
         raise ValueError(f"{type(self).__name__} has no policy to keep: it needs a run of the trainer.")
 

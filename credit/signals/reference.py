@@ -22,7 +22,7 @@ class Reference:
     """Makes `ref_logps_BT`."""
 
     def prepare(self, models: Models) -> None:
-        models.keep_start()
+        models.hold_start()
 
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
         return {"ref_logps_BT": rows.reference_logps()}

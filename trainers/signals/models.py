@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from credit.signals import Models
-from trainers.signals.reference import keep_start
+from trainers.signals.reference import hold_start
 
 
 class TrainerModels(Models):
@@ -32,8 +32,8 @@ class TrainerModels(Models):
             )
         return _frozen(unpatched(trainer.accelerator.unwrap_model(trainer.model)))
 
-    def keep_start(self) -> None:
-        keep_start(self._trainer, self)
+    def hold_start(self) -> None:
+        hold_start(self._trainer, self)
 
     def load(self, name: str | Path, **options: Any) -> Any:
         trainer = self._trainer

@@ -17,7 +17,7 @@ from trainers.seam.sampler_pass import FORWARD_EXTRAS
 _add_fused_head = getattr(trl_utils, "add_fused_lm_head", None)
 
 
-def keep_start(trainer: Any, models: Models) -> None:
+def hold_start(trainer: Any, models: Models) -> None:
     """Keeps the policy as it is now, where nobody does: TRL does with `beta`; below an adapter that is new the start lies bare; an
     adapter that is trained on is copied, small as it is; any other policy is copied, or if it is sharded, loaded once more.
 
