@@ -38,7 +38,7 @@ def masked_step(
     formula is that of its abstract and of second-hand descriptions, and `beta` is a choice of ours.
 
     Args:
-        beta: how much of the log-ratio counts as reward.
+        beta: reward for each nat that the policy has come from its start.
     """
     learning_BT = mask_BT & ~rewards_B.isnan()[:, None]
     gained_BT = implicit_rewards(scoring_logps_BT, ref_logps_BT, learning_BT, beta).to(advantages_B.dtype).cumsum(1)
@@ -68,7 +68,7 @@ def process_rewards(
     whitens the sum, which couples the whole batch. Both are left out. A row with nobody to be compared with gets A[b] alone.
 
     Args:
-        beta: how much of the log-ratio counts as reward. share: of these rewards beside the outcome.
+        beta: how much of the log-ratio counts as reward. share: how much of that joins the outcome.
     """
     scorable_B = ~rewards_B.isnan()
     learning_BT = mask_BT & scorable_B[:, None]
