@@ -40,6 +40,8 @@ def put_model_defaults(config: DictConfig, name: str, layers: Layers) -> Layers:
         is_shipped = last < 0 or (last < len(layers.files) and layers.files[last].is_shipped)
         known = [str(key) for key in config.trainer]
         for key, value in values.items():
+            if key not in known and is_shipped:
+                continue  # another command's trainer was chosen, which is told by who reads it
             if key not in known:
                 raise ValueError(f"model{where}.{KEY}: trainer.{key} is no field of TRL's config")
             if layers.last(f"trainer.{key}") < place:

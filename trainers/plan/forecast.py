@@ -68,6 +68,8 @@ def forecast_of(job: Job, machines: Machines) -> Forecast:
         tokenizer, config = tokenizer_and_config(job.task, **{key: node[key] for key in sizes})
         shape = shape_of(config, torch.float32)
     elif target == HF:
+        if not Path(name).expanduser().exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+            raise ValueError(f"model.name={name}: no such folder (looked in {Path.cwd()}).")
         tokenizer = _tokenizer(name, node)
         shape = _shape_of_hf(name, node, notes)
         if tokenizer is None:
@@ -120,7 +122,7 @@ def _shape_of_hf(name: str, node: Mapping[str, Any], notes: list[str]) -> ModelS
 def _known(name: str, node: Mapping[str, Any]) -> ModelSizes:
     adapter, asked = adapter_config(node.get("peft")), node.get("dtype")
     dtype = torch.bfloat16 if asked == "auto" or (asked is None and adapter is not None) else DTYPES[asked or "float32"]
-    return shape_of(config_of_known(name), dtype, adapter)
+    return shape_of(config_of_known(name), dtype, adapter, in_4_bits=bool(node.get("load_in_4bit")))
 
 
 def config_of_known(name: str) -> Qwen2Config:

@@ -27,6 +27,7 @@ class ModelSizes:
     layer: numbers of the largest layer. outside: numbers outside of layers.
     layers, hidden, intermediate, heads, kv_heads, head_size, vocabulary: as transformers calls them.
     positions: longest text in tokens; None: no limit is said.
+    hidden_bytes: of a number between two layers: that of the embeddings, which mixed precision adds to.
     """
 
     parameters: int
@@ -44,25 +45,28 @@ class ModelSizes:
     head_size: int
     vocabulary: int
     positions: int | None
+    hidden_bytes: int
     is_adapted: bool
     """An adapter is trained; the weights below it stay."""
 
-    @property
-    def hidden_bytes(self) -> int:
-        """Of a number between two layers: that of the weights, since mixed precision adds to what the embeddings gave."""
-        return (
-            max(1, round((self.weight_bytes - self.trained_bytes) / (self.parameters - self.trained)))
-            if (self.is_adapted)
-            else max(1, round(self.weight_bytes / self.parameters))
-        )
+
+# Of a weight in 4 bits: half a byte, and one of a scale for 64 of them.
+PACKED = 0.5 + 1 / 64
 
 
 def shape_of(
-    config: PreTrainedConfig, dtype: torch.dtype, adapter: Any = None, trust_remote_code: bool = False
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    adapter: Any = None,
+    trust_remote_code: bool = False,
+    in_4_bits: bool = False,
 ) -> ModelSizes:
-    """The shape of a causal language model with these weights and, if given, a new `peft.PeftConfig` on it."""
+    """The shape of a causal language model with these weights and, if given, a new `peft.PeftConfig` on it. in_4_bits: linear
+    layers of the decoder's blocks are packed."""
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+        linear = [weight for block in _layers(model) for weight in _linear_weights(block)]
+        packed = round(_count(linear) * (dtype.itemsize - PACKED))
         if adapter is not None:
             from peft import get_peft_model
 
@@ -76,7 +80,7 @@ def shape_of(
     return ModelSizes(
         parameters=_count(parameters),
         trained=_count(trained),
-        weight_bytes=_size(parameters),
+        weight_bytes=_size(parameters) - (packed if in_4_bits else 0),
         trained_bytes=_size(trained),
         matrices=_count({id(w): w for w in _linear_weights(model) if w.requires_grad}.values()),
         layer=largest,
@@ -89,6 +93,7 @@ def shape_of(
         head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
         vocabulary=text.vocab_size,
         positions=getattr(text, "max_position_embeddings", None),
+        hidden_bytes=dtype.itemsize,
         is_adapted=adapter is not None,
     )
 
@@ -119,7 +124,7 @@ def shape_of_hf(node: Mapping[str, Any], trains_all_in: torch.dtype = torch.floa
     dtype = (
         saved if asked == "auto" or (asked is None and adapter is not None) else DTYPES.get(asked or "", trains_all_in)
     )
-    return shape_of(config, dtype, adapter, trust)
+    return shape_of(config, dtype, adapter, trust, bool(node.get("load_in_4bit")))
 
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -64,3 +64,14 @@ def test_the_flag_is_no_setting(dry, capsys):
         dry("train_grpo", "dry_run=true")
     assert "Write --dry-run" in capsys.readouterr().err
     assert "--dry-run" in (ROOT / "docs" / "running" / "runs.md").read_text()
+
+
+def test_a_folder_that_is_not_there_is_refused_as_by_a_run(dry, capsys):
+    with pytest.raises(SystemExit) as ended:
+        dry("train_grpo", "model=hf", "model.name=./no/such/folder")
+    assert ended.value.code == 2 and "no such folder" in capsys.readouterr().err
+
+
+def test_parameters_and_memory_are_said_without_a_weight(dry):
+    said = dry("train_grpo")
+    assert "0.28 M parameters, all trained, in float32" in said and "memory   about" in said

@@ -204,6 +204,17 @@ def test_a_card_has_a_twentieth_left_over():
     assert memory.fits(memory.peak / 0.949) and not memory.fits(memory.peak / 0.951)
 
 
+def test_four_bits_pack_the_layers_and_nothing_else():
+    whole, packed = (
+        shape_of(config_of_known("Qwen/Qwen2.5-7B-Instruct"), torch.bfloat16, LORA, in_4_bits=bits)
+        for bits in (False, True)
+    )
+    assert (packed.parameters, packed.trained_bytes) == (whole.parameters, whole.trained_bytes)
+    linear = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * 18944)
+    assert whole.weight_bytes - packed.weight_bytes == pytest.approx(linear * (2 - 0.515625))
+    assert packed.hidden_bytes == whole.hidden_bytes == 2
+
+
 def test_a_real_model_is_what_was_planned():
     """The counted shape against a built model of the same configuration."""
     model = Qwen2ForCausalLM(config(tie_word_embeddings=True))
