@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
 from trl import GRPOConfig
 
@@ -14,7 +15,7 @@ from trainers.model.pretrained import DTYPES, adapter_config
 from trainers.plan.forecast import config_of_known, load_of_grpo
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.plan.memory import Memory, memory_of
-from trainers.plan.shape import shape_of
+from trainers.plan.shape import ModelSizes, shape_of
 
 PROMPT = 256  # tokens, taken for the longest prompt
 GB = 1e9
@@ -39,13 +40,19 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*gb*.yaml"))
 
 
+@cache
+def _counted(name: str, has_adapter: bool) -> ModelSizes:
+    adapter = adapter_config("lora") if has_adapter else None
+    return shape_of(config_of_known(name), DTYPES["bfloat16" if has_adapter else "float32"], adapter)
+
+
+@cache
 def recipe_of(name: str) -> Recipe:
     command = compose_command("train_grpo", [f"experiment={name}"], is_elsewhere=True)
     config = command.config
     machines = planned_machines(config, {})
     args = build_args(config, as_if_on(machines.ranks, GRPOConfig), output_dir="unused")
-    adapter = adapter_config(config.model.peft)
-    shape = shape_of(config_of_known(config.model.name), DTYPES["bfloat16" if adapter else "float32"], adapter)
+    shape = _counted(config.model.name, bool(config.model.peft))
     load = load_of_grpo(args, config, machines, PROMPT)
     whole, tiles = (memory_of(shape, replace(load, makes_tiles=makes)) for makes in (False, True))
     found = re.search(r"(\d+)gb", name)
