@@ -91,7 +91,9 @@ def _fingerprint(value: Any) -> tuple:
     if not isinstance(value, Tensor):
         return ("value", copy.copy(value))
     count = None if value.is_inference() else value._version
-    bits = value.detach().contiguous().view(torch.uint8).clone() if value.device.type == "cpu" else None
+    # A copy of its own strides: `contiguous` keeps those of a column, which cannot be read as bytes.
+    is_on_cpu = value.device.type == "cpu"
+    bits = value.detach().clone(memory_format=torch.contiguous_format).view(torch.uint8) if is_on_cpu else None
     return ("tensor", count, value.shape, bits)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from credit import Rollout, Strategy, weight
-from credit.checks import Doubts
+from credit.checks import Doubts, Hands
 
 NAN, INF = float("nan"), float("inf")
 
@@ -165,3 +165,12 @@ def test_returning_a_signal_itself_or_a_view_of_it_is_no_writing():
     batch = rollout()
     credit = Strategy(lambda mask_BT: mask_BT, alias, view).score(batch)
     assert credit.advantages_BT.sum() == 2.0 and batch.rewards_B[2].isnan()
+
+
+def test_a_column_is_looked_at_whatever_its_strides_are():
+    """Completions of one token, as they may come out of a transpose: (B, 1) with strides (1, B) counts as contiguous."""
+    column_BT = torch.ones(1, 4).T
+    hands = Hands({"values_BT": column_BT})
+    assert hands.written() == []
+    column_BT[2] = 3.0
+    assert hands.written() == ["values_BT"]

@@ -7,12 +7,13 @@ entropy bonus is touched: they keep TRL's own weight for the `loss_type`.
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import torch
-import trl
 from packaging.version import Version
 from torch import Tensor
 
-_VERSION = Version(trl.__version__)
+_VERSION = Version(version("trl"))
 # Before trl 1.9.1, TRL divides by the tokens of the whole generation batch even when that spans several optimiser steps.
 _RESCALES_TOKEN_COUNT = Version("1.9.1") <= _VERSION
 # Before trl 1.10, `luspo` with a (B, T) loss averages over padding.

@@ -82,7 +82,7 @@ def test_sft_and_lhts_are_two_values_of_one_kind(tmp_path):
     assert (sft.trainer, lhts.trainer) == (CreditSFTTrainer, LHTSTrainer)
     assert (sft.has_reference, lhts.has_reference) == (False, True)
     assert (sft.has_comparable_loss, lhts.has_comparable_loss) == (True, False)
-    assert lhts.credit == "lhts_tau0.5-0.9_Hall" and lhts.folder.path.parent.name.startswith(f"{lhts.credit},heads=")
+    assert lhts.credit == "lhts_tau0.5-0.9_Hall" and lhts.folder.path.parent.name.startswith(f"{lhts.credit}--")
     assert lhts.options["lhts"].max_new_tokens == lhts.task.max_completion_length
     assert not lhts.args.eval_on_start
 

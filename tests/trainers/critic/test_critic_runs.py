@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from support.runs import LIVELY, SMALL, killed, lasting_rows, train
 from trainers.critic.build import load_head
 
-ONE = "trainer.gradient_accumulation_steps=1"
+ONE = ["trainer.gradient_accumulation_steps=1", "trainer.gradient_checkpointing=false"]
 SIZES = [each for each in SMALL if not each.startswith("model.")]
 CHOICES = {
     "value": ["credit=value", "credit.critic.learning_rate=1e-2", "credit.spread.lambda_=0.95"],
     "decomposition": ["credit=decomposition"],
-    "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora", *SIZES, ONE],
+    "adapter": ["credit=value", "credit/critic=adapter", "model=hf", "model/peft=lora", *SIZES, *ONE],
     "separate": ["credit=value_prompt", "credit/critic=separate", "trainer.num_iterations=2"],
 }
 
