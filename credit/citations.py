@@ -69,6 +69,7 @@ PAPERS: dict[str, tuple[str, str, int]] = {
         2025,
     ),
     "2508.08221": ("Liu, Zihe", "Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning", 2025),
+    "2509.13232": ("Xu, Zhongwen", "Single-stream Policy Optimization", 2025),
     "2602.05261": (
         "",
         "Length-Unbiased Sequence Policy Optimization: Revealing and Controlling Response Length Variation in RLVR",

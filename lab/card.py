@@ -73,6 +73,7 @@ COSTS = {
     "span_rewards_BT": "rewards that say where they were earned",
     "ref_logps_BT": "log-probs of the policy that the run started from: a forward pass without gradient, and a frozen copy of it, "
     "unless it has an adapter or TRL keeps a reference",
+    "prompt_B": "a key and two numbers of each prompt seen, in every checkpoint; measured after 64 earlier batches of the policy",
     **dict.fromkeys(
         ("scoring_logps_BT", "scoring_entropies_BT", "scoring_sum_sq_BT"),
         "statistics of all tokens before any update: one forward pass without gradient, shared, unless TRL makes its own",

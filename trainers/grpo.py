@@ -175,6 +175,8 @@ class CreditGRPOTrainer(
                 self._note_sampler(output, scoring)
                 with self.members.batch(self.model.training):
                     output.update(self._score(output, scoring))
+                if self.model.training and self.accelerator.num_processes > 1:
+                    self.members.compare(gather_object)
             for observe in self.scoring_observers:
                 observe(self, scoring)
         finally:

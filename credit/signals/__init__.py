@@ -13,6 +13,7 @@ from credit.signals.contract import (
     provided_by,
     provides,
 )
+from credit.signals.prompt import PromptKey
 
 __all__ = [
     "BUILT_IN",
@@ -20,6 +21,7 @@ __all__ = [
     "SIGNALS",
     "Column",
     "Models",
+    "PromptKey",
     "Provider",
     "Rows",
     "Signal",

@@ -9,6 +9,7 @@ from typing import Any
 from credit.checks import member_name
 from credit.signals.contract import Signal, provided_by
 from credit.signals.given import span_rewards_of_rows, token_ids
+from credit.signals.prompt import prompt_keys
 from credit.signals.reference import reference
 from credit.signals.statistics import token_statistics
 from credit.signals.turns import rows_finished, turn_numbers, turn_rewards, turn_states, visible_tokens
@@ -20,6 +21,7 @@ BUILT_IN: tuple[Any, ...] = (
     *(turn_numbers, turn_rewards, turn_states, rows_finished, visible_tokens),
     token_statistics,
     reference,
+    prompt_keys,
 )
 
 # What there is without a provider: facts of the batch, what the strategy itself makes of them, and what comes of a critic, of

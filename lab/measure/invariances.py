@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from credit.batch import Rollout
 from credit.strategy import Strategy
 from credit.turns.index import earned_by_turn_end, turn_index
 from lab.measure.declarations import enumerated
+from lab.measure.memory import remembers
 from lab.measure.scoring import Scorer
 
 TOLERANCE = 1e-9
@@ -29,7 +31,8 @@ class Case:
     live: dict[str, Tensor | int]
 
     def credit(self, strategy: Strategy) -> tuple[Tensor, Tensor]:
-        """(advantages_BT, weights_BT), the live spread included."""
+        """(advantages_BT, weights_BT), the live spread included; what the strategy learns from the batch is forgotten."""
+        strategy = copy.deepcopy(strategy) if remembers(strategy) else strategy
         scored = strategy.score(self.rollout)
         if scored.advantages_BT is not None:
             return scored.advantages_BT, scored.weights_BT
@@ -56,7 +59,7 @@ def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
     Raises:
         ValueError: the strategy needs what the lab has not.
     """
-    case = _case(strategy, seed)
+    strategy, case = _case(strategy, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     rows, width = case.rollout.mask_BT.shape
     before = case.credit(strategy)
@@ -93,8 +96,9 @@ def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
     }
 
 
-def _case(strategy: Strategy, seed: int) -> Case:
-    """Eighteen random completions of three prompts: two of a world with tool text, and the first of them again."""
+def _case(strategy: Strategy, seed: int) -> tuple[Strategy, Case]:
+    """Eighteen random completions of three prompts: two of a world with tool text, and the first of them again; and the strategy,
+    which may remember these prompts."""
     learner = enumerated("two_turn")
     scorer = Scorer(strategy, learner, critic="fitted")
     generator = torch.Generator().manual_seed(seed)
@@ -117,7 +121,7 @@ def _case(strategy: Strategy, seed: int) -> Case:
         rollout = rollout.with_provided({"turn_rewards_BT": _by_turn(rollout.span_rewards_BT, rollout.mask_BT)})
     live = scorer.live_signals(rollout, torch.zeros(len(group_B), dtype=torch.float64), texts_B)
     del live["advantages_B"]
-    return Case(rollout, live)
+    return scorer.strategy, Case(rollout, live)
 
 
 def _earned(rewards_B: Tensor, mask_BT: Tensor) -> Tensor:

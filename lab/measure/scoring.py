@@ -20,6 +20,7 @@ from credit.turns.index import earned_by_turn_end, spread_over_turns, sum_by_tur
 from lab.exact.quantities import Exact
 from lab.exact.tree import Tree
 from lab.measure.critics import CRITICS
+from lab.measure.memory import earlier_batches, remembers
 from lab.measure.rows import LabRows
 from lab.measure.surrogates import SURROGATES
 
@@ -27,7 +28,7 @@ from lab.measure.surrogates import SURROGATES
 TYPE_SIGNALS = frozenset(
     [
         *("rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B"),
-        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT", "turn_BT"),
+        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT", "turn_BT", "prompt_B"),
     ]
 )
 LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])
@@ -80,7 +81,13 @@ class Scorer:
         if self._values_NT is not None and self.strategy.pays_by_turn:
             self._values_NT = self._values_NT - _earned_before_turn(tree)  # V of what is still to come
         self._reward_weights_K = torch.ones(tree.rewards_NK.shape[1], dtype=torch.float64)
-        self._keeps_state = False
+        self._keeps_state = remembers(self.strategy)
+        if self._keeps_state:
+            # Measured with what it knows after some batches, and each time with that.
+            self.strategy = copy.deepcopy(self.strategy)
+            batches, group_R = earlier_batches(self._source)
+            for texts_R in batches:
+                self.strategy.score(self.rollout(texts_R, group_R))
 
     @property
     def sees_texts(self) -> bool:
@@ -173,7 +180,7 @@ class Scorer:
             texts_nR[0, mine_R] = pool[0]
         before = copy.deepcopy(self.strategy)
         first = self.rows(texts_nR[-1], group_R)[1]
-        if not torch.equal(first, self.rows(texts_nR[-1], group_R)[1]):
+        if not self._keeps_state and not torch.equal(first, self.rows(texts_nR[-1], group_R)[1]):
             self.strategy, self._keeps_state = before, True
         alone = self.separate(texts_nR, group_R)
         order = torch.randperm(texts_nR.numel(), generator=generator)

@@ -32,6 +32,11 @@ REMEDY = (
     "Give it `state_dict()` and `load_state_dict(state)` (numbers, strings, lists, dicts and tensors), as torch's modules "
     "have them; a state_dict that returns {} says that nothing of it matters."
 )
+_SAME = (
+    "A member at scoring time sees the rows of all processes, so it can learn the same on each: let it draw no random numbers of "
+    "its own, ask nothing of the process, and add up on the CPU (sums on a GPU differ in their last bits). A provider sees the rows "
+    "of its own process: `rows.gather` gives it those of all."
+)
 
 
 class MemberStates:
@@ -44,6 +49,7 @@ class MemberStates:
     def __init__(self, strategy: Strategy):
         self._strategy = strategy
         self._lost: dict[str, str] = {}
+        self._batches = 0
         for axis, keeper in self._keepers().items():
             try:
                 _checked(keeper.state_dict())
@@ -66,6 +72,25 @@ class MemberStates:
         for axis, before in watched.items():
             if before.changed():
                 self._lose(axis, "it changes from batch to batch and cannot be saved")
+
+    def compare(self, gather: Callable[[list], list]) -> None:
+        """Whether members remember the same on all ranks: after the first training batch, the second, the fourth and so on. Call it
+        on all ranks, once for each generation batch in training.
+
+        Raises:
+            ValueError: they do not.
+        """
+        self._batches += 1
+        keepers = self._keepers()
+        if not keepers or self._batches & (self._batches - 1):
+            return
+        everyone = gather([{part: digest_of(keeper.state_dict()) for part, keeper in keepers.items()}])
+        for part in keepers:
+            if any(theirs.get(part) != everyone[0].get(part) for theirs in everyone):
+                raise ValueError(
+                    f"After generation batch {self._batches} the {part} of credit strategy {self._strategy.name!r} does not remember "
+                    f"the same on all processes. {_SAME}"
+                )
 
     def save(self, folder: Path, gather: Callable[[list], list], should_save: bool) -> None:
         """Call it on all ranks."""

@@ -1,4 +1,5 @@
-"""Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only."""
+"""Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only, and a baseline that remembers
+something else on each."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ import torch
 from credit import Strategy, weight
 from support.exact.fixed import made_rollouts
 from support.exact.replay import replay_trainer
+from support.remembering import RunningMean
 from support.tiny import tiny_model, tiny_tokenizer
 
 RANK = int(os.environ["RANK"])
@@ -26,17 +28,30 @@ def lopsided(advantages_B, entropies_BT):
     return advantages_B[:, None] * entropies_BT / (1 - RANK)
 
 
+class OfItsProcess(RunningMean):
+    """Remembers the process, too."""
+
+    def __call__(self, rewards_B):
+        return super().__call__(rewards_B + RANK)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    strategy = Strategy(weight.constant, spread=lopsided, name="mine")
+    cases = {"nan": {"spread": lopsided}, "memory": {"baseline": OfItsProcess()}}
+    found = {name: stopped(Strategy(weight.constant, **members, name="mine")) for name, members in cases.items()}
+    (folder / f"rank{RANK}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+def stopped(strategy: Strategy) -> dict:
+    """What was said, and after how many steps."""
     with tempfile.TemporaryDirectory() as output:
         trainer = replay_trainer(tiny_model(), tiny_tokenizer(), made_rollouts(0), strategy, output, learning_rate=0.1)
         try:
             trainer.train()
         except ValueError as error:
-            found = {"message": str(error), "steps": trainer.state.global_step}
-            (folder / f"rank{RANK}.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
+            return {"message": str(error), "steps": trainer.state.global_step}
+    return {"message": "nothing stopped it"}
 
 
 if __name__ == "__main__":

@@ -62,8 +62,13 @@ def test_a_live_spread_that_writes_into_the_batch_stops_the_training():
         fit(Strategy(weight.constant, spread=sharpened), rollouts=made_rollouts(1))
 
 
-def test_nan_on_one_rank_stops_both_with_the_same_words(tmp_path):
+def test_what_goes_wrong_on_one_rank_stops_both_with_the_same_words(tmp_path):
     run_ranks(RANKS / "stop.py", tmp_path)
     found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert found[0] == found[1]
-    assert "spread lopsided of credit strategy 'mine' returned NaN" in found[0]["message"] and found[0]["steps"] == 0
+    assert "spread lopsided of credit strategy 'mine' returned NaN" in found[0]["nan"]["message"]
+    assert (
+        "After generation batch 1 the baseline of credit strategy 'mine' does not remember"
+        in found[0]["memory"]["message"]
+    )
+    assert found[0]["nan"]["steps"] == found[0]["memory"]["steps"] == 0

@@ -127,6 +127,14 @@ def test_a_member_goes_on_with_the_state_it_had(tmp_path):
     assert len({float(mean.total) for mean in made}) == 1
 
 
+@pytest.mark.parametrize("credit", ["prompt_ema", "spo"])
+def test_what_is_remembered_of_prompts_goes_on_to_the_bit(credit, tmp_path):
+    """Every prompt is seen three times; without its memory the last visit would be another."""
+    whole = goes_on_from_everywhere(grpo(credit, rows=4, max_steps=6, **HELD_OUT), tmp_path, 6, cuts=[3])
+    state = whole.trainer.credit.baseline.state_dict()
+    assert len(state["keys"]) == 4, "prompts of evaluation were remembered, or keys differ between epochs"
+
+
 @pytest.mark.parametrize("kept", KEPT_SOMEWHERE, ids=lambda make: make.__name__)
 def test_evaluation_feeds_no_member_wherever_it_keeps_its_state(kept, tmp_path):
     member, count = kept()

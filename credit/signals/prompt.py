@@ -1,0 +1,69 @@
+"""A key of the prompt, for members that remember prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from credit.signals.contract import Rows, Signal, signal
+
+_IMAGES = ("image", "images")
+
+
+class PromptKey:
+    """`prompt_B`: the same number for the same prompt in every batch, epoch, process and run; of different ones, different numbers.
+
+    It is a hash of the prompt's token ids, and of its images if the data set has some.
+
+    Args:
+        column: a column of the data set to hash instead, for prompts that have a name of their own or are worded anew each time.
+    """
+
+    def __init__(self, column: str | None = None):
+        self.column = column
+        meaning = "int64 key of the prompt, the same in every batch, epoch, process and run"
+        self.provides: dict[str, Signal] = {"prompt_B": signal("prompt_B", "both", meaning)}
+
+    def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
+        if self.column is None:
+            shown = [rows.columns[name] for name in _IMAGES if name in rows.columns]
+            parts = zip(rows.prompt_ids, *shown, strict=True)
+            keys = [_hashed(",".join(map(str, ids)), *map(_of_image, images)) for ids, *images in parts]
+        else:
+            if self.column not in rows.columns:
+                there = ", ".join(sorted(rows.columns)) or "no other column"
+                raise ValueError(f"the data set has no column {self.column!r}; there is {there}.")
+            keys = [_hashed(_plain(value)) for value in rows.columns[self.column]]
+        return {"prompt_B": torch.tensor(keys, dtype=torch.int64, device=rows.mask_BT.device)}
+
+
+prompt_keys = PromptKey()
+
+
+def _plain(value: Any) -> str:
+    try:
+        return json.dumps(value, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(
+            f"a prompt cannot be told by {type(value).__name__}: give a column of texts or numbers."
+        ) from error
+
+
+def _of_image(image: Any) -> bytes:
+    """What tells an image, or a list of them, from others; nothing where there is none."""
+    if isinstance(image, (list, tuple)):
+        return b"".join(map(_of_image, image))
+    return image.tobytes() if callable(getattr(image, "tobytes", None)) else b""
+
+
+def _hashed(*parts: str | bytes) -> int:
+    """A non-negative int64, the same in every process."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return int.from_bytes(digest.digest(), "big") >> 1
