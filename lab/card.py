@@ -25,7 +25,7 @@ from credit.declare import declaration_of
 from credit.signals import SIGNALS
 from credit.strategy import Strategy
 from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
-from lab.bench.summary import YARDSTICK
+from lab.bench.summary import YARDSTICK, percent
 from lab.largest import GROUP_SIZE, Largest, largest_bias
 from lab.measure.declarations import (
     ROUNDING_BIAS,
@@ -249,7 +249,7 @@ def _verdict(finding: Finding, largest: Largest) -> str:
     if not finding.agrees:
         return (
             f"**WRONG DECLARATION: declared {words[finding.declared]}, measured {words[finding.measured]}** "
-            f"(relative bias {100 * finding.worst:.2g} % in {finding.where})."
+            f"(relative bias {percent(finding.worst)} in {finding.where})."
         )
     if finding.measured:
         return f"**Unbiased** in {finding.measurements} enumerated worlds, up to rounding."
@@ -320,7 +320,7 @@ def _cell(record: dict, name: str, reference: float | None) -> str:
     if name == "relative_bias" and value >= WORST_BIAS:
         return "backwards"
     if name == "relative_bias":
-        return "0" if value == 0 and not error else f"{100 * value:.2g} %" + (f" ±{100 * error:.1g}" if error else "")
+        return "0" if value == 0 and not error else percent(value) + (f" ±{100 * error:.1g}" if error else "")
     digits = f"{value:+.3f}" if name.endswith("push") else f"{value:.3f}" if name != "noise" else f"{value:.2f}"
     return "0" if value == 0 and not error else digits + (f" ±{error:.1g}" if error and error >= 5e-4 else "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.bench.jobs import Spec
+from lab.bench.summary import percent
 from lab.measure.declarations import Finding
 from lab.measure.metrics import WORST_BIAS
 
@@ -22,12 +23,12 @@ class Largest:
     @property
     def words(self) -> str:
         """The number, or that the mean update lowers the reward."""
-        return "backwards" if self.bias >= WORST_BIAS else f"{100 * self.bias:.2g} %"
+        return "backwards" if self.bias >= WORST_BIAS else percent(self.bias)
 
     def __str__(self) -> str:
         if self.bias >= WORST_BIAS:
             return f"backwards in {self.where}, {'sampled' if self.error else 'by enumeration'}: the mean update lowers the reward"
-        by = f"sampled, ±{100 * self.error:.1g} %" if self.error else "by enumeration"
+        by = f"sampled, ±{percent(self.error, 1)}" if self.error else "by enumeration"
         return f"by up to {self.words} in {self.where}, {by}"
 
 

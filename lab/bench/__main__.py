@@ -26,7 +26,7 @@ import torch
 
 from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
 from lab.bench.picture import draw
-from lab.bench.summary import YARDSTICK, Summary, clouds, summarise, yardsticks
+from lab.bench.summary import YARDSTICK, Summary, clouds, percent, summarise, yardsticks
 from lab.exact.worlds import CATALOGUE, world
 from lab.measure.declarations import ROUNDING_BIAS
 from lab.measure.metrics import WORST_BIAS, nothing_learned
@@ -271,7 +271,7 @@ def _shown(value: float, form: str) -> str:
 def _percent(value: float) -> str:
     if math.isnan(value):
         return "-"
-    return "0" if value <= ROUNDING_BIAS else "backwards" if value >= WORST_BIAS else f"{100 * value:.2g} %"
+    return "0" if value <= ROUNDING_BIAS else "backwards" if value >= WORST_BIAS else percent(value)
 
 
 def _write_json(

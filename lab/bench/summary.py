@@ -63,6 +63,11 @@ class Summary:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """A share as a percentage with so many significant digits, written out: 0.012 -> "1.2 %", 1.9 -> "190 %"."""
+    return f"{float(f'{100 * share:.{digits}g}'):.15g} %"
+
+
 def yardsticks(records: Iterable[dict]) -> dict[tuple[str, int], float]:
     """Noise-to-signal ratio of leave-one-out by (world, lag)."""
     return {
