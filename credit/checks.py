@@ -34,10 +34,12 @@ class Hands:
 
 
 class Doubts:
-    """Which members returned numbers that are not finite. Kept on the device: finding out waits for a GPU, noting does not."""
+    """Which members returned numbers that are not finite, or weights below 0. Kept on the device: finding out waits for a GPU, noting
+    does not."""
 
     def __init__(self):
         self._bad: dict[str, dict[str, Tensor]] = {}
+        self._negative: dict[str, Tensor] = {}
 
     def note(self, who: str, result: Tensor, signals: Mapping[str, Any], relevant: Tensor) -> None:
         """What the member `who` returned, the signals it was made of, and the positions that count (bool, of the same shape)."""
@@ -48,9 +50,14 @@ class Doubts:
         before = self._bad.get(who, {})
         self._bad[who] = {name: flag | before[name] if name in before else flag for name, flag in bad.items()}
 
+    def note_negative(self, who: str, weights: Tensor, relevant: Tensor) -> None:
+        """Weights that may not be below 0 at these positions."""
+        flag = ((weights < 0) & relevant).any()
+        self._negative[who] = flag | self._negative[who] if who in self._negative else flag
+
     def flags(self) -> Tensor | None:
-        """(N,) float, 1 where something was not finite; in the same order on every rank. None: nothing was noted."""
-        flags = [flag for bad in self._bad.values() for flag in bad.values()]
+        """(N,) float, 1 where something was not finite, or negative; in the same order on every rank. None: nothing was noted."""
+        flags = [flag for bad in self._bad.values() for flag in bad.values()] + [*self._negative.values()]
         return torch.stack(flags).float() if flags else None
 
     def settle(self, flags: Tensor | None) -> None:
@@ -60,6 +67,7 @@ class Doubts:
             ValueError: with the member's name, and which of its signals were not finite before.
         """
         noted, self._bad = self._bad, {}
+        negative, self._negative = self._negative, {}
         if flags is None:
             return
         found = iter(flags.tolist())
@@ -67,6 +75,8 @@ class Doubts:
         for who, names in bad.items():
             if "" in names:
                 raise ValueError(not_finite(who, [name for name in names if name]))
+        if below := [who for who in negative if next(found)]:
+            raise ValueError(f"{below[0]} is negative somewhere; weights must be >= 0. Clamp it: `.clamp(min=0)`.")
 
 
 def not_finite(who: str, sources: list[str]) -> str:

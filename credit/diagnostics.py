@@ -26,12 +26,15 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     turns              mean number of turns of a row; left out where no row has more than one
     idle_turns         share of sum |A w| on turns that earned nothing; left out unless the strategy reads what turns earn
     mass_len_<q>       share of sum |A w| on rows of length up to q/4 of L_max (and above (q-1)/4), q = 1..4
-    A live spread is not known yet at scoring time; the baseline's advantage stands in for it.
+    A live spread is not known yet at scoring time; the baseline's advantage stands in for it. A live weight is taken as the policy
+    that sampled has it, where its statistics are collected (under `unit_mass`, or where a member asks for them); else what
+    depends on it is NaN, and the mass is known in the loss only, as `live_mass`.
     """
+    weights_BT = credit.weights_BT if credit.expected_BT is None else credit.expected_BT
     advantages_BT = credit.advantages_BT
     if advantages_BT is None:
-        advantages_BT = credit.advantages_B[:, None].expand_as(credit.weights_BT)
-    update_BT = advantages_BT * credit.weights_BT
+        advantages_BT = credit.advantages_B[:, None].expand_as(weights_BT)
+    update_BT = advantages_BT * weights_BT
     lengths_B = rollout.lengths_B.to(update_BT.dtype)
     size_B = update_BT.abs().sum(dim=1)
     quarter_B = (lengths_B * 4 / rollout.max_length).ceil().clamp(1, 4)
@@ -39,7 +42,7 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
     empty_P = _is_flat(credit.advantages_B, rollout.rewards_B, index_B, groups)
     numbers = torch.stack(
         [
-            credit.weights_BT.sum(),
+            weights_BT.sum(),
             size_B.sum().square() / update_BT.square().sum(),
             correlation(lengths_B, update_BT.sum(dim=1)),
             empty_P.to(update_BT.dtype).mean(),

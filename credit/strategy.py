@@ -67,6 +67,9 @@ class Strategy:
     its sum over the row joins `rewards_B`, as in RLOO."""
     requires: Mapping[str, Any] = field(default_factory=dict)
     """Settings that the trainer must have, as in `{beta: "> 0"}`; see credit/requires.py."""
+    live_weight: Member | None = None
+    """A factor on the weights that reads the live forward pass, row by row (credit/methods/live.py); None: 1. What looks at the
+    whole batch, a denominator, belongs in `weight`, or is `unit_mass`, which then counts with the policy that sampled."""
     signals: Sequence[Any] | Mapping[str, Any] = ()
     """Providers of signals of your own, which members then ask for by name: a list, or a mapping whose names are free. A built-in
     signal needs none: who asks for it gets it."""
@@ -82,15 +85,18 @@ class Strategy:
         given = self.signals.values() if isinstance(self.signals, Mapping) else self.signals or ()
         self.signals = tuple(_unwrapped(provider) for provider in given)
         self._catalogue = catalogue_of(self.signals)
-        for axis in _STAGES:
+        stages = {
+            axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
+        }
+        for axis in stages:
             setattr(self, axis, _unwrapped(getattr(self, axis)))
-        self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in _STAGES}
+        self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
         if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
             raise ValueError(
                 f"{self._called('baseline')} asks for {made_of_itself[0]}, which is made of what it returns. Ask for rewards_B."
             )
         self.is_live = any(self._catalogue[name].stage == "loss" for name in self._needs["spread"])
-        for axis, stage in (_STAGES | {"spread": "loss" if self.is_live else "scoring"}).items():
+        for axis, stage in (stages | {"spread": "loss" if self.is_live else "scoring"}).items():
             _check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
         self._check_penalty()
         check_types(self)
@@ -103,12 +109,15 @@ class Strategy:
     @property
     def needs(self) -> frozenset[str]:
         """Names of all signals any member asks for."""
-        return frozenset().union(*self._needs.values())
+        counted = self._needs.get("live_weight", ()) if self.unit_mass else ()
+        early = {STAND_INS[name] for name in counted if name in STAND_INS}
+        return frozenset(early).union(*self._needs.values())
 
     @property
     def live_needs(self) -> frozenset[str]:
         """Names of the signals that members in the loss ask for."""
-        return frozenset(self._needs["ratio"]) | (frozenset(self._needs["spread"]) if self.is_live else frozenset())
+        live = ("ratio", "live_weight", "spread") if self.is_live else ("ratio", "live_weight")
+        return frozenset().union(*(self._needs.get(axis, ()) for axis in live))
 
     def makers(self, more: frozenset[str] = frozenset()) -> list[tuple[Any, frozenset[str]]]:
         """(provider, signals it is to make) for what the members ask for, and `more`."""
@@ -148,7 +157,7 @@ class Strategy:
     @property
     def declaration(self) -> Declaration:
         """Composed from the members; `declares` has the last word."""
-        members = [declaration_of(getattr(self, axis)) for axis in _STAGES]
+        members = [declaration_of(getattr(self, axis)) for axis in self._needs]
         # Dividing by the batch's own mass couples its rows, as token_mean does.
         mass = [Declaration(unbiased=False, weight_class="batch", row_constant=True)] if self.unit_mass else []
         composed = compose(*members, *mass)
@@ -177,10 +186,20 @@ class Strategy:
         weights_BT = self._call("weight", signals, mask_BT).to(dtype).masked_fill(~mask_BT, 0.0)
         if (weights_BT < 0).any():
             raise ValueError(f"{self._called('weight')} is negative somewhere; weights must be >= 0.")
+        expected_BT = None if self.live_weight is None else self._expected(weights_BT, signals)
         if self.unit_mass:
-            total = weights_BT.sum()
-            weights_BT = weights_BT / torch.where(total > 0, total, torch.ones_like(total))
-        return Credit(advantages_B=advantages_B, weights_BT=weights_BT, advantages_BT=advantages_BT)
+            total = (weights_BT if expected_BT is None else expected_BT).sum()
+            total = torch.where(total > 0, total, torch.ones_like(total))
+            weights_BT, expected_BT = weights_BT / total, None if expected_BT is None else expected_BT / total
+        return Credit(advantages_B, weights_BT, advantages_BT, expected_BT)
+
+    def _expected(self, weights_BT: Tensor, signals: Mapping[str, Any]) -> Tensor:
+        """(B, T) the weights with the live factor that the policy which sampled gives them; NaN where nobody asked for its
+        statistics."""
+        known = {**signals, **{live: signals[early] for live, early in STAND_INS.items() if early in signals}}
+        if any(name not in known for name in self._needs["live_weight"]):
+            return torch.full_like(weights_BT, torch.nan)
+        return weights_BT * self.live_weights(known).to(weights_BT.dtype)
 
     def advantages(self, rollout: Rollout) -> Tensor:
         """(B,) what the baseline makes of the rewards; 0 for unscorable rows."""
@@ -206,6 +225,17 @@ class Strategy:
         signals = self._with_outcome("spread", self._penalised(signals))
         advantages_BT = self._call("spread", signals, learning_BT, doubts)
         return advantages_BT.masked_fill(~learning_BT, 0.0)
+
+    def live_weights(self, signals: Mapping[str, Any], doubts: Doubts | None = None) -> Tensor:
+        """(B, T) the factor on the weights of one micro-batch, 0 at masked tokens; asked only of a strategy with a `live_weight`.
+        `doubts`, Raises: as `live_advantages`; a factor below 0 is no better than an infinite one."""
+        signals, mask_BT = self._with_outcome("live_weight", self._penalised(signals)), signals["mask_BT"]
+        factor_BT = self._call("live_weight", signals, mask_BT, doubts)
+        signs = doubts or Doubts()
+        signs.note_negative(self._called("live_weight"), factor_BT, mask_BT)
+        if doubts is None:
+            signs.settle(signs.flags())
+        return factor_BT.masked_fill(~mask_BT, 0.0)
 
     def outcome(self, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) what is credited and what a critic is fitted to: `advantages_B` (under `baseline: none` the reward) at the
@@ -296,7 +326,14 @@ class Strategy:
 
 
 _KL_BY_TOKEN = frozenset(["token_rewards_BT", "kl_rewards_BT"])
-_STAGES = {"baseline": "scoring", "spread": "scoring", "weight": "scoring", "ratio": "loss"}
+_STAGES = {"baseline": "scoring", "spread": "scoring", "weight": "scoring", "ratio": "loss", "live_weight": "loss"}
+# What stands for a signal of the live pass while a batch is scored: the same of the policy that sampled.
+STAND_INS = {
+    "policy_logps_BT": "scoring_logps_BT",
+    "sampler_logps_BT": "scoring_logps_BT",
+    "entropies_BT": "scoring_entropies_BT",
+    "values_BT": "scoring_values_BT",
+}
 
 
 def _signals_of(axis: str, member: Member, known: Mapping[str, Signal]) -> tuple[str, ...]:
@@ -325,7 +362,13 @@ def _check_stage(who: str, needs: tuple[str, ...], stage: str, known: Mapping[st
             if stage == "loss"
             else "runs at scoring time, before the live forward pass"
         )
-        raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.")
+        early = [STAND_INS[name] for name in blind if name in STAND_INS]
+        remedy = (
+            f" Ask for {', '.join(early)}, those of the policy that sampled" if early and stage == "scoring" else ""
+        )
+        if remedy and who.startswith("The weight "):
+            remedy += ", or name it as live_weight, a factor that is asked in the loss"
+        raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.{remedy + '.' if remedy else ''}")
 
 
 @contextmanager

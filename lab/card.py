@@ -160,6 +160,8 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
         f"`{need}`" for need in (*SIGNALS, *sorted(strategy.needs - set(SIGNALS))) if need in strategy.needs
     )
     rows = [_axis_row(axis, getattr(strategy, axis)) for axis in AXES]
+    if strategy.live_weight is not None:
+        rows.append(_axis_row("live_weight", strategy.live_weight))
     if strategy.critic is not None:
         rows.append(_axis_row("critic", strategy.critic))
     return "\n".join(
@@ -203,6 +205,8 @@ def foot(strategy: Strategy) -> str:
     lines += ["", "## Cost", ""]
     where = "in the loss, row by row" if strategy.is_live else "once for each generation batch, at scoring time"
     lines.append(f"- baseline and weight run once for each generation batch, at scoring time; the spread {where}")
+    if strategy.live_weight is not None:
+        lines.append("- the live weight multiplies the weights in the loss, row by row")
     needed = list(dict.fromkeys(meaning for name, meaning in COSTS.items() if name in _needs_on_policy(strategy)))
     if strategy.signals:
         needed.append(f"providers of its own: {', '.join(map(member_name, strategy.signals))}")
@@ -358,7 +362,9 @@ def _meaning(spec: Spec) -> str:
 def _needs_on_policy(strategy: Strategy) -> set[str]:
     """What the strategy reads besides what the token ratio, which TRL computes anyway, reads."""
     return set(strategy.needs) - (
-        set() if strategy.uses_own_ratio or strategy.is_live else {"policy_logps_BT", "sampler_logps_BT"}
+        set()
+        if strategy.uses_own_ratio or strategy.is_live or strategy.live_weight is not None
+        else {"policy_logps_BT", "sampler_logps_BT"}
     )
 
 

@@ -123,7 +123,7 @@ def test_every_credit_yaml_builds_a_strategy_of_its_name(name):
     assert compose_strategy([f"credit={name}"]).name == name
 
 
-@pytest.mark.parametrize("axis", ["baseline", "spread", "weight", "ratio"])
+@pytest.mark.parametrize("axis", ["baseline", "spread", "weight", "ratio", "live_weight"])
 def test_every_member_yaml_builds_and_its_target_declares_itself(axis):
     from credit.declare import declaration_of
 
@@ -163,7 +163,7 @@ def test_every_path_in_a_document_exists(document):
         if (
             "my_" in name
             or "polite" in name
-            or re.match(r"credit/(mass|effective|length_corr|zero|signal_time|turns|idle)", name)
+            or re.match(r"credit/(mass|effective|length_corr|zero|signal_time|turns|idle|live_|auxiliary)", name)
         ):
             continue  # a user's own file, or a metric
         assert (ROOT / name).exists() or list(ROOT.glob(name + ".*")), f"{document.name} names {name}"

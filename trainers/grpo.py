@@ -14,7 +14,7 @@ the code where they happen. What is known only during one of TRL's calls stands 
     _compute_loss                        once a micro-batch: facts of single rows, of the live policy
         [Step 5]  a `Visit` begins; TRL's loss reads a copy of the batch dict
         [Step 6]  TRL's forward pass; a critic catches hidden states                   _get_per_token_logps_and_entropies
-        [Step 7]  a spread that reads the live pass                                    _write_credit
+        [Step 7]  a spread, and a factor on the weights, that read the live pass       trainers/seam/live_terms.py
         [Step 8]  the critic learns, from the values it had before                     trainers/critic/seam.py
         [Step 9]  a ratio of the strategy's own, by way of TRL's old log-probs
         [Step 10] credit and weights become the advantages that TRL reads              trainers/seam/trl_weight.py
@@ -51,6 +51,7 @@ from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
 from trainers.seam.environments import Environments, guarded_environments
 from trainers.seam.kl_reward import KLReward
+from trainers.seam.live_terms import LiveTerms
 from trainers.seam.reference_reward import ReferenceReward
 from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
@@ -77,6 +78,7 @@ class CreditGRPOTrainer(
     SamplerPass,
     KLReward,
     SignalSeam,
+    LiveTerms,
     CriticSeam,
     Environments,
     GRPOTrainer,
@@ -307,6 +309,8 @@ class CreditGRPOTrainer(
         visit.advantages_BT, visit.weights_BT = inputs.get(keys.ADVANTAGES_BT), inputs[keys.WEIGHTS_BT]
         if self.credit.is_live:
             visit.advantages_BT = self.credit.live_advantages(visit.signals, self._doubts)
+        if self.credit.live_weight is not None:
+            self._weigh_live(visit)
         # [Step 8] The critic has given its values; now it may see how it went.
         if self.critic is not None:
             self._fit_critic(visit, states_BTD)

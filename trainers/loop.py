@@ -178,14 +178,17 @@ def score(model, reference, critic, strategy: Strategy, batch: Batch, rollout: R
 def loss_of(strategy: Strategy, credit: Credit, signals: dict, policy_logps_BT: Tensor, args) -> Tensor:
     """The formula at the top, and the KL term. `policy_logps_BT` has its graph; of what the signals hold nothing has."""
     mask_BT = signals["mask_BT"]
-    # [Step 7] A spread that reads the live pass sees each row by itself.
+    # [Step 7] A spread, or a factor on the weights, that reads the live pass sees each row by itself.
     advantages_BT = strategy.live_advantages(signals) if strategy.is_live else credit.advantages_BT
     log_rho_BT = strategy.log_ratio(signals).masked_fill(~mask_BT, 0.0)
     # [Step 9] Whatever ratio the strategy has, its gradient is that of the token's own log-prob.
     rho_BT = (log_rho_BT + policy_logps_BT - policy_logps_BT.detach()).exp()
     # [Step 10] Credit and weight meet here for the first time.
     clipped_BT = rho_BT.clamp(1 - args.epsilon, 1 + args.epsilon)
-    loss = -(credit.weights_BT * torch.minimum(rho_BT * advantages_BT, clipped_BT * advantages_BT)).sum()
+    weights_BT = (
+        credit.weights_BT if strategy.live_weight is None else credit.weights_BT * strategy.live_weights(signals)
+    )
+    loss = -(weights_BT * torch.minimum(rho_BT * advantages_BT, clipped_BT * advantages_BT)).sum()
     if args.beta and not strategy.kl_in_reward:  # an estimate of KL(policy || reference), over B L_max as in TRL
         ahead_BT = signals["ref_logps_BT"] - policy_logps_BT
         kl_BT = (policy_logps_BT - signals["sampler_logps_BT"]).exp() * (ahead_BT.exp() - ahead_BT - 1)

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 COMMAND_LINE = "the command line"
 # Where one function or class out of several is named, each with settings of its own.
-MEMBERS = (*(f"credit.{axis}" for axis in ("baseline", "spread", "weight", "ratio", "critic")), "weight", "sampler")
+_AXES = ("baseline", "spread", "weight", "ratio", "critic", "live_weight")
+MEMBERS = (*(f"credit.{axis}" for axis in _AXES), "weight", "sampler")
 
 
 @dataclass(frozen=True)

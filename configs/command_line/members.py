@@ -8,11 +8,13 @@ from typing import Any
 from configs.command_line.layers import MEMBERS
 from userio.own_files import is_in_file
 
+_SPELT_OUT = ("credit/signals=", "credit/live_weight=")
+
 
 def signed(override: str, is_setting: bool) -> str:
-    """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of the providers, which no
-    strategy chooses by name: it spells its own out."""
-    return f"++{override}" if is_setting else f"+{override}" if override.startswith("credit/signals=") else override
+    """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of what no strategy chooses
+    by name, but spells out: providers, a live weight."""
+    return f"++{override}" if is_setting else f"+{override}" if override.startswith(_SPELT_OUT) else override
 
 
 def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

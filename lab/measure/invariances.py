@@ -31,12 +31,16 @@ class Case:
     live: dict[str, Tensor | int]
 
     def credit(self, strategy: Strategy) -> tuple[Tensor, Tensor]:
-        """(advantages_BT, weights_BT), the live spread included; what the strategy learns from the batch is forgotten."""
+        """(advantages_BT, weights_BT), what is live included; what the strategy learns from the batch is forgotten."""
         strategy = copy.deepcopy(strategy) if remembers(strategy) else strategy
         scored = strategy.score(self.rollout)
-        if scored.advantages_BT is not None:
-            return scored.advantages_BT, scored.weights_BT
-        return strategy.live_advantages(self.live | {"advantages_B": scored.advantages_B}), scored.weights_BT
+        advantages_BT, weights_BT, live = scored.advantages_BT, scored.weights_BT, self.live
+        live = live | {"advantages_B": scored.advantages_B}
+        if advantages_BT is None:
+            advantages_BT = strategy.live_advantages(live)
+        if strategy.live_weight is not None:
+            weights_BT = weights_BT * strategy.live_weights(live)
+        return advantages_BT, weights_BT
 
     def change(self, per_row: Callable[[Tensor], Tensor] = lambda x: x, **fields) -> Case:
         """A copy with `per_row` applied to every tensor that has one row per completion, then `fields` set."""
@@ -87,7 +91,7 @@ def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
         "reward shift": _shifted(strategy, case, before),
         "reward scale": _scaled(strategy, case, before),
     }
-    if strategy.is_live:
+    if strategy.is_live or strategy.live_weight is not None:
         found["cut into micro-batches"] = _cut(strategy, case, before)
     return found | {
         "one credit for all tokens of a row": _row_constant(before, mask_BT),

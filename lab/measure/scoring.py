@@ -94,7 +94,7 @@ class Scorer:
         """Whether the strategy can tell texts apart that agree in reward and mask."""
         needs = self.strategy.needs
         extra = {name for name in needs if self.strategy.meaning_of(name).stage != "loss"} - TYPE_SIGNALS
-        return self.strategy.is_live or self.sampler is not None or bool(extra)
+        return self.strategy.is_live or self.strategy.live_weight is not None or self.sampler is not None or bool(extra)
 
     def rows(self, texts_R: Tensor, group_R: Tensor) -> tuple[Tensor, Tensor]:
         """One generation batch -> (advantages_RT, coefficients_RT)."""
@@ -102,17 +102,19 @@ class Scorer:
         strategy = copy.deepcopy(self.strategy) if self._keeps_state else self.strategy
         rollout = self.rollout(texts_R, group_R)
         credit = strategy.score(rollout)
-        advantages_RT = credit.advantages_BT
-        if advantages_RT is None or self.sampler is not None:
+        advantages_RT, weights_RT = credit.advantages_BT, credit.weights_BT
+        if advantages_RT is None or strategy.live_weight is not None or self.sampler is not None:
             signals = self.live_signals(rollout, credit.advantages_B, texts_R)
         if advantages_RT is None:
             advantages_RT = strategy.live_advantages(signals)
+        if strategy.live_weight is not None:
+            weights_RT = weights_RT * strategy.live_weights(signals)
         if self.sampler is None:
-            return advantages_RT, credit.weights_BT * advantages_RT
+            return advantages_RT, weights_RT * advantages_RT
         log_ratio_RT = strategy.log_ratio(signals).masked_fill(~rollout.mask_BT, 0.0).detach()
         own_RT = torch.zeros_like(log_ratio_RT, requires_grad=True)
         surrogate_RT = SURROGATES[self.surrogate](torch.exp(log_ratio_RT + own_RT), advantages_RT)
-        (credit.weights_BT * surrogate_RT).sum().backward()
+        (weights_RT * surrogate_RT).sum().backward()
         return advantages_RT, own_RT.grad
 
     def rollout(self, texts_R: Tensor, group_R: Tensor) -> Rollout:

@@ -115,7 +115,7 @@ def metadata(job: Job, trainer: Any, base: str | None, summary: Mapping[str, Any
 
 def papers_of(strategy: Strategy, verb: str) -> list[str]:
     """arXiv ids that the declarations of the strategy name, and the verb's own."""
-    sources = [declaration_of(getattr(strategy, axis)).source for axis in _axes(verb)]
+    sources = [declaration_of(getattr(strategy, axis)).source for axis in _axes(verb, strategy)]
     own = {"train_grpo": "arXiv 2402.03300", "train_lhts": "arXiv 2302.03686"}
     return papers_in("; ".join([*sources, own.get(verb, "")]))
 
@@ -145,8 +145,9 @@ def _verb(job: Job) -> str:
     return "train_grpo"
 
 
-def _axes(verb: str) -> tuple[str, ...]:
-    return AXES if verb == "train_grpo" else ("weight",)
+def _axes(verb: str, strategy: Strategy) -> tuple[str, ...]:
+    more = () if strategy.live_weight is None else ("live_weight",)
+    return (*AXES, *more) if verb == "train_grpo" else ("weight",)
 
 
 def _usage(trainer: Any) -> str:
@@ -193,7 +194,7 @@ def _said(func: Callable) -> str:
 
 
 def _members(strategy: Strategy, verb: str) -> Iterator[str]:
-    for axis in _axes(verb):
+    for axis in _axes(verb, strategy):
         member = getattr(strategy, axis)
         settings = {}
         while isinstance(member, partial):

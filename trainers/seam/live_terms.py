@@ -1,0 +1,23 @@
+"""What a strategy makes of the live forward pass besides credit: a factor on the weights, and how much they weigh then."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainers.seam.visit import WEIGHTS_BT, Visit
+
+
+class LiveTerms:
+    """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
+
+    def _weigh_live(self, visit: Visit) -> None:
+        """The weights of this micro-batch with their live factor. What all of an optimiser step weigh is logged as `live_mass`."""
+        factor_BT = self.credit.live_weights(visit.signals, self._doubts)
+        visit.weights_BT = visit.inputs[WEIGHTS_BT] = visit.weights_BT * factor_BT.to(visit.weights_BT.dtype)
+        self._log_sum("credit/live_mass", visit.weights_BT.sum())
+
+    def _log_sum(self, name: str, part: Tensor) -> None:
+        """Logs what the parts of an optimiser step, of all micro-batches and ranks, come to: TRL takes means over micro-batches."""
+        mode = "train" if self.model.training else "eval"
+        parts = self.current_gradient_accumulation_steps if mode == "train" else 1
+        self._metrics[mode][name].append(self.accelerator.reduce(part.detach(), reduction="sum").item() * parts)
