@@ -159,11 +159,8 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
     needs = ", ".join(
         f"`{need}`" for need in (*SIGNALS, *sorted(strategy.needs - set(SIGNALS))) if need in strategy.needs
     )
-    rows = [_axis_row(axis, getattr(strategy, axis)) for axis in AXES]
-    if strategy.live_weight is not None:
-        rows.append(_axis_row("live_weight", strategy.live_weight))
-    if strategy.critic is not None:
-        rows.append(_axis_row("critic", strategy.critic))
+    parts = {axis: getattr(strategy, axis) for axis in (*AXES, "live_weight", "critic")}
+    rows = [_axis_row(axis, part) for axis, part in parts.items() if part is not None]
     return "\n".join(
         [
             f"# {name}",
@@ -205,8 +202,9 @@ def foot(strategy: Strategy) -> str:
     lines += ["", "## Cost", ""]
     where = "in the loss, row by row" if strategy.is_live else "once for each generation batch, at scoring time"
     lines.append(f"- baseline and weight run once for each generation batch, at scoring time; the spread {where}")
-    if strategy.live_weight is not None:
-        lines.append("- the live weight multiplies the weights in the loss, row by row")
+    lines += (
+        [] if strategy.live_weight is None else ["- the live weight multiplies the weights in the loss, row by row"]
+    )
     needed = list(dict.fromkeys(meaning for name, meaning in COSTS.items() if name in _needs_on_policy(strategy)))
     if strategy.signals:
         needed.append(f"providers of its own: {', '.join(map(member_name, strategy.signals))}")
