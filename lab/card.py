@@ -359,11 +359,8 @@ def _meaning(spec: Spec) -> str:
 
 def _needs_on_policy(strategy: Strategy) -> set[str]:
     """What the strategy reads besides what the token ratio, which TRL computes anyway, reads."""
-    return set(strategy.needs) - (
-        set()
-        if strategy.uses_own_ratio or strategy.is_live or strategy.live_weight is not None
-        else {"policy_logps_BT", "sampler_logps_BT"}
-    )
+    reads = strategy.uses_own_ratio or strategy.is_live or strategy.live_weight is not None
+    return set(strategy.needs) - (set() if reads else {"policy_logps_BT", "sampler_logps_BT"})
 
 
 def _yes(value: bool | None) -> str:
