@@ -14,7 +14,7 @@ the code where they happen. What is known only during one of TRL's calls stands 
     _compute_loss                        once a micro-batch: facts of single rows, of the live policy
         [Step 5]  a `Visit` begins; TRL's loss reads a copy of the batch dict
         [Step 6]  TRL's forward pass; a critic catches hidden states                   _get_per_token_logps_and_entropies
-        [Step 7]  a spread, and a factor on the weights, that read the live pass       trainers/seam/live_terms.py
+        [Step 7]  a spread, and a factor on the weights, that read the live pass       trainers/signals/live_terms.py
         [Step 8]  the critic learns, from the values it had before                     trainers/critic/seam.py
         [Step 9]  a ratio of the strategy's own, by way of TRL's old log-probs
         [Step 10] credit and weights become the advantages that TRL reads              trainers/seam/trl_weight.py
@@ -51,13 +51,13 @@ from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
 from trainers.seam.environments import Environments, guarded_environments
 from trainers.seam.kl_reward import KLReward
-from trainers.seam.live_terms import LiveTerms
 from trainers.seam.reference_reward import ReferenceReward
 from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
 from trainers.seam.sampler_pass import SamplerPass
 from trainers.seam.trl_weight import advantages_for_trl
 from trainers.seam.visit import Pass, Scoring, Visit, learning_mask
+from trainers.signals.live_terms import LiveTerms
 from trainers.signals.seam import SignalSeam
 
 logger = logging.getLogger(__name__)
