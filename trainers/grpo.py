@@ -132,13 +132,13 @@ class CreditGRPOTrainer(
         environment_timeout: float | None = 30.0,
         **kwargs,
     ):
-        kwargs = guarded_environments(kwargs, environment_timeout)
         self.credit = strategy_of(credit, config_dirs)
         self.credit_observers: list[Callable[[CreditGRPOTrainer, Visit], None]] = []
         self.scoring_observers: list[Callable[[CreditGRPOTrainer, Scoring], None]] = []
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
+        kwargs = guarded_environments(kwargs, environment_timeout, scored=bool(rewards))
         self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)

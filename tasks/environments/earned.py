@@ -32,15 +32,18 @@ class EnvironmentReward:
     def __call__(self, prompts: list, completions: list, environments: Sequence[Any] = (), **columns: Any) -> list:
         if len(environments) != len(completions):
             raise ValueError("This reward is paid by environments: set task=environment, or give environment_factory.")
-        paid = None if self.pays is None else self.pays(environments=environments, **columns)
+        paid = None if self.pays is None else _awaited(self.pays(environments=environments, **columns), environments)
         scores: list[float | None] = []
         for row, (environment, completion) in enumerate(zip(environments, completions, strict=True)):
             earned = self._earned(environment, completion)
-            own = paid[row] if paid is not None else _asked(environment)
-            if notes_of(environment).fault is not None:
-                scores.append(None)  # said and counted where it went wrong
+            if paid is not None:
+                own = paid[row]
+            elif callable(method := getattr(environment, "get_reward", None)):
+                own = _awaited(method(), [environment])
             else:
-                scores.append(own if own is not None or earned is None else sum(earned.values()))
+                own = None if earned is None else sum(earned.values())
+            failed = notes_of(environment).fault is not None  # said and counted where it went wrong
+            scores.append(None if failed else own)
         return scores
 
     def turn_rewards(self, prompts: list, completions: list, environments: Sequence[Any] = (), **columns: Any) -> list:
@@ -68,6 +71,8 @@ def earned_by_turn(environment: Any, completion: Any) -> dict[int, float] | None
     noted = getattr(environment, "rewards", None)
     if noted is None or callable(noted):
         return None
+    if isinstance(noted, (list, tuple)) and not noted:
+        return {}
     calls = calls_by_turn(environment, turns)
     # An environment may note a call that it answers with a ValueError, or not.
     all_of_them = len(noted) == len(calls) if isinstance(noted, (list, tuple)) else False
@@ -113,9 +118,15 @@ def _by_number(values: Any, number: int, what: str, exactly: bool = False) -> di
     return result
 
 
-def _asked(environment: Any) -> float | None:
-    method = getattr(environment, "get_reward", None)
-    if not callable(method):
-        return None
-    paid = method()
-    return asyncio.run(paid) if inspect.isawaitable(paid) else paid
+def _awaited(value: Any, environments: Sequence[Any]) -> Any:
+    """The value; of an async function the result, on the loop on which the environments' tools ran, if there is one."""
+    if not inspect.isawaitable(value):
+        return value
+
+    async def wait() -> Any:
+        return await value
+
+    loops = [loop for environment in environments if (loop := notes_of(environment).loop) is not None]
+    if loops and loops[0].is_running():
+        return asyncio.run_coroutine_threadsafe(wait(), loops[0]).result()
+    return asyncio.run(wait())

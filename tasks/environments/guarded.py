@@ -18,7 +18,10 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -29,30 +32,61 @@ logger = logging.getLogger(__name__)
 
 NO_TOOLS = ("reset", "get_reward", "turn_rewards", "state_key")
 MOST_CHARACTERS = 100_000
+_RUNNING: ContextVar[tuple[int, ...]] = ContextVar("environments whose methods are running", default=())
 
 
 class Fault(RuntimeError):
     """What the policy reads of a call that went wrong by the environment's doing."""
 
 
-def guarded_factory(factory: Any, seconds: float | None = 30.0) -> Any:
-    """The factory (or each of a mapping of them), whose environments are guarded. `seconds` one call may take; None: no limit."""
+def guarded_factory(factory: Any, seconds: float | None = 30.0, sums: bool = False) -> Any:
+    """The factory (or each of a mapping of them), whose environments are guarded.
+
+    Args:
+        seconds: one call may take; None: no limit.
+        sums: an environment without `get_reward` pays the sum of what its turns earned.
+
+    Raises:
+        ValueError: no factory; later, when it is called, one that gives the same object twice.
+    """
     if isinstance(factory, Mapping):
-        return {name: guarded_factory(each, seconds) for name, each in factory.items()}
-    return lambda: guard_environment(factory(), seconds)
+        return {name: guarded_factory(each, seconds, sums) for name, each in factory.items()}
+    if not callable(factory):
+        raise ValueError(
+            f"environment_factory is {type(factory).__name__}, not a class or a function that makes an environment, or a dict of them."
+        )
+    made: list[Any] = []
+
+    def make() -> Any:
+        environment = factory()
+        if made and environment is made[-1]:
+            raise ValueError(
+                f"environment_factory gives the same {type(environment).__name__} twice; each rollout needs one of its own. Give the "
+                "class, or a function that makes a new one."
+            )
+        made[:] = [environment]
+        return guard_environment(environment, seconds, sums=sums)
+
+    return make
 
 
-def guard_environment(environment: Any, seconds: float | None = 30.0, pays_here: bool = False) -> Any:
+def guard_environment(
+    environment: Any, seconds: float | None = 30.0, pays_here: bool = False, sums: bool = False
+) -> Any:
     """The same object, as an instance of a subclass of its class whose methods are guarded.
 
     Args:
         pays_here: TRL is not to find `get_reward`; an `EnvironmentReward` among the reward functions asks for it.
+        sums: as in `guarded_factory`.
     """
     kind = type(environment)
+    sums = sums and not callable(getattr(kind, "get_reward", None)) and _told(environment) is not None
     if not getattr(kind, "_apportion_guarded", False):
         try:
-            environment.__class__ = _guarded(kind, seconds, pays_here)
-        except TypeError as error:  # a class with __slots__, or not of Python
+            object.__setattr__(
+                environment, "__class__", _guarded(kind, seconds, pays_here, sums)
+            )  # frozen dataclasses, too
+        except TypeError as error:  # a class that is not of Python
             logger.warning("Environment %r cannot be guarded (%s); a fault in it ends the run.", kind.__name__, error)
     return environment
 
@@ -64,16 +98,33 @@ def tool_names(kind: type) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _guarded(kind: type, seconds: float | None, pays_here: bool) -> type:
+def _guarded(kind: type, seconds: float | None, pays_here: bool, sums: bool) -> type:
     methods: dict[str, Any] = {"_apportion_guarded": True, "__module__": kind.__module__, "__doc__": kind.__doc__}
-    methods |= {name: _tool(name, getattr(kind, name), seconds) for name in tool_names(kind)}
+    methods["__slots__"] = ()  # the memory of the class it stands for, `__slots__` or not
+    methods |= {name: _tool(name, _as_method(kind, name), seconds) for name in tool_names(kind)}
     if callable(getattr(kind, "reset", None)):
         methods["reset"] = _reset(kind.reset, seconds)
     if callable(getattr(kind, "get_reward", None)):
         pays = _pays(kind.get_reward, seconds)
         methods["get_reward"] = _Hidden(pays) if pays_here else pays
+    elif sums:
+        methods["get_reward"] = _pays(_sum_of_turns, seconds)
     methods |= {name: _Hidden(getattr(kind, name)) for name in NO_TOOLS[2:] if callable(getattr(kind, name, None))}
     return type(kind.__name__, (kind,), methods)
+
+
+def _told(environment: Any) -> Any:
+    """What the environment says of its turns or calls, or the method that will; None: it does not say."""
+    method = getattr(environment, "turn_rewards", None)
+    noted = getattr(environment, "rewards", None)
+    return method if callable(method) else None if callable(noted) else noted
+
+
+def _sum_of_turns(self: Any) -> float:
+    told = _told(self)
+    told = told() if callable(told) else told
+    values = told.values() if isinstance(told, Mapping) else told or ()
+    return sum(0.0 if value is None else float(value) for value in values)
 
 
 class _Hidden:
@@ -86,38 +137,56 @@ class _Hidden:
         return self if instance is None else functools.partial(self.function, instance)
 
 
+def _as_method(kind: type, name: str) -> Callable:
+    """The function of a tool, with `self` first; a static one gets a `self` that it does not read."""
+    function = getattr(kind, name)
+    if not isinstance(inspect.getattr_static(kind, name), staticmethod):
+        return function
+
+    @functools.wraps(function)
+    def method(self, *args, **kwargs):
+        return function(*args, **kwargs)
+
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.signature(function)
+    method.__signature__ = signature.replace(parameters=[first, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return method
+
+
 def _tool(name: str, function: Callable, seconds: float | None) -> Callable:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def tool_async(self, *args, **kwargs):
-            if notes_of(self).inside:
+            if _is_inside(self):
                 return await function(self, *args, **kwargs)
-            _open(self, name, function, args, kwargs)
+            call, notes_of(self).loop = _open(self, name, function, args, kwargs), asyncio.get_running_loop()
             try:
-                result = await asyncio.wait_for(function(self, *args, **kwargs), seconds)
+                with _inside(self):
+                    result = await asyncio.wait_for(function(self, *args, **kwargs), seconds)
             except BaseException as error:
                 raise _judged(self, name, error, seconds) from error
-            return _closed(self, name, result, seconds)
+            return _closed(self, name, call, result, seconds)
 
         return tool_async
 
     @functools.wraps(function)
     def tool(self, *args, **kwargs):
-        if notes_of(self).inside:
+        if _is_inside(self):
             return function(self, *args, **kwargs)
-        _open(self, name, function, args, kwargs)
+        call = _open(self, name, function, args, kwargs)
         try:
             result = _within(self, seconds, lambda: function(self, *args, **kwargs))
         except Exception as error:
             raise _judged(self, name, error, seconds) from error
-        return _closed(self, name, result, seconds)
+        return _closed(self, name, call, result, seconds)
 
     return tool
 
 
-def _open(self: Any, name: str, function: Callable, args: tuple, kwargs: dict) -> None:
-    """Notes the call. Raises what the policy is to read: of arguments that do not fit, of an environment that is spoilt."""
+def _open(self: Any, name: str, function: Callable, args: tuple, kwargs: dict) -> int:
+    """Notes the call and returns its number. Raises what the policy is to read: of arguments that do not fit, of a spoilt
+    environment."""
     notes = notes_of(self)
     notes.calls.append((name, False))
     try:
@@ -127,6 +196,7 @@ def _open(self: Any, name: str, function: Callable, args: tuple, kwargs: dict) -
     except (TypeError, Fault) as error:
         _note_state(self, None)
         raise (error if isinstance(error, Fault) else ValueError(str(error))) from None
+    return len(notes.calls) - 1
 
 
 def _judged(self: Any, name: str, error: BaseException, seconds: float | None) -> BaseException:
@@ -140,9 +210,9 @@ def _judged(self: Any, name: str, error: BaseException, seconds: float | None) -
     return Fault(f"{name} failed")
 
 
-def _closed(self: Any, name: str, result: Any, seconds: float | None) -> Any:
-    """The result as TRL can use it, after it was noted."""
-    notes_of(self).calls[-1] = (name, True)
+def _closed(self: Any, name: str, call: int, result: Any, seconds: float | None) -> Any:
+    """The result as TRL can use it, after it was noted. Async calls of one turn end in any order."""
+    notes_of(self).calls[call] = (name, True)
     _note_state(self, seconds)
     if (wrong := _unusable(result)) is not None:
         spoil(self, "wrong_type", f"{name} returned {wrong}")
@@ -157,7 +227,7 @@ def _unusable(result: Any) -> str | None:
     if isinstance(result, list) and any(isinstance(part, dict) and "type" in part for part in result):
         kinds = {part.get("type") if isinstance(part, dict) else type(part).__name__ for part in result}
         return None if kinds == {"text"} else f"a list with {', '.join(sorted(map(str, kinds)))}"
-    if not isinstance(result, (str, int, float, bool, list, tuple, dict)):
+    if not isinstance(result, (str, numbers.Number, list, tuple, dict)):
         return f"{type(result).__name__}, which is no text"
     text = str(result)
     if len(text) > MOST_CHARACTERS:
@@ -176,7 +246,7 @@ def _encodes(text: str) -> bool:
 def _reset(function: Callable, seconds: float | None) -> Callable:
     @functools.wraps(function)
     def reset(self, *args, **kwargs):
-        if notes_of(self).inside:
+        if _is_inside(self):
             return function(self, *args, **kwargs)
         fresh_notes(self)
         try:
@@ -212,7 +282,7 @@ def _pays(function: Callable, seconds: float | None) -> Callable:
 
     @functools.wraps(function)
     def get_reward(self):
-        if notes_of(self).inside:
+        if _is_inside(self):
             return function(self)
         try:
             return _number(self, _within(self, seconds, lambda: function(self)))
@@ -244,9 +314,19 @@ def _note_state(self: Any, seconds: float | None) -> None:
 
 def _within(self: Any, seconds: float | None, call: Callable[[], Any]) -> Any:
     """`call()` within the time, the environment's own calls of its methods left alone."""
-    notes = notes_of(self)
-    notes.inside += 1
-    try:
+    with _inside(self):
         return run_within(seconds, call)
+
+
+@contextmanager
+def _inside(self: Any) -> Iterator[None]:
+    """One of the environment's methods is running in this thread or task; only the outermost is guarded."""
+    token = _RUNNING.set((*_RUNNING.get(), id(self)))
+    try:
+        yield
     finally:
-        notes.inside -= 1
+        _RUNNING.reset(token)
+
+
+def _is_inside(self: Any) -> bool:
+    return id(self) in _RUNNING.get()

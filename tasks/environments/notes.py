@@ -10,6 +10,9 @@ from typing import Any
 _log = logging.getLogger("rewards")
 _told: set[tuple[str, str]] = set()
 _ATTRIBUTE = "_apportion_notes"
+_elsewhere: dict[
+    int, tuple[Any, Notes]
+] = {}  # of objects that take no attribute (`__slots__`), by id; held, so that ids stay
 
 
 @dataclass
@@ -20,25 +23,28 @@ class Notes:
         calls: for every tool call that reached the environment, in order: (name, whether it ran to its end).
         states: `state_key()` after `reset` and after each of these calls, as int64 keys; empty without such a method.
         fault: (kind, detail) of what went wrong in the environment, None while nothing did. Such a row is not scored.
-        inside: how many of the environment's own methods are running; only the outermost is guarded.
+        loop: the event loop on which async tools ran, in this rollout or one before: what they opened belongs to it.
     """
 
     calls: list[tuple[str, bool]] = field(default_factory=list)
     states: list[int] = field(default_factory=list)
     fault: tuple[str, str] | None = None
-    inside: int = 0
+    loop: Any = None
 
 
 def notes_of(environment: Any) -> Notes:
     """The notes of an environment; empty ones of its own where it is not guarded."""
-    notes = getattr(environment, _ATTRIBUTE, None)
-    return notes if isinstance(notes, Notes) else fresh_notes(environment)
+    return _known(environment) or fresh_notes(environment)
 
 
 def fresh_notes(environment: Any) -> Notes:
     """Begins a rollout."""
-    notes = Notes()
-    object.__setattr__(environment, _ATTRIBUTE, notes)
+    before = _known(environment)
+    notes = Notes(loop=None if before is None else before.loop)
+    try:
+        object.__setattr__(environment, _ATTRIBUTE, notes)
+    except AttributeError:
+        _elsewhere[id(environment)] = (environment, notes)
     return notes
 
 
@@ -62,3 +68,8 @@ def state_number(key: Any) -> int:
     return int.from_bytes(
         hashlib.blake2b(repr(key).encode("utf-8", "replace"), digest_size=8).digest(), "big", signed=True
     )
+
+
+def _known(environment: Any) -> Notes | None:
+    notes = getattr(environment, _ATTRIBUTE, None)
+    return notes if isinstance(notes, Notes) else _elsewhere.get(id(environment), (None, None))[1]

@@ -20,8 +20,9 @@ ARGUMENT = "environment_factory"
 _OF_TRL = f"{GRPOTrainer.__name__}.__init__.<locals>.get_reward"
 
 
-def guarded_environments(arguments: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-    """The keyword arguments of the trainer with `environment_factory` guarded.
+def guarded_environments(arguments: dict[str, Any], seconds: float | None, scored: bool = True) -> dict[str, Any]:
+    """The keyword arguments of the trainer with `environment_factory` guarded. Without reward functions an environment pays, by
+    `get_reward` or what its turns earned.
 
     Raises:
         ValueError: this TRL has no environments.
@@ -30,7 +31,7 @@ def guarded_environments(arguments: dict[str, Any], seconds: float | None) -> di
         return arguments
     if not hasattr(GRPOTrainer, "_tool_call_loop") or ARGUMENT not in GRPOTrainer.__init__.__code__.co_varnames:
         raise ValueError("environment_factory needs a TRL that has it (1.16 does): pip install -U trl.")
-    return {**arguments, ARGUMENT: guarded_factory(arguments[ARGUMENT], seconds)}
+    return {**arguments, ARGUMENT: guarded_factory(arguments[ARGUMENT], seconds, sums=not scored)}
 
 
 class Environments:

@@ -53,8 +53,10 @@ def span_rewards(
     earned = [[0.0] * len(ids) for ids in completion_ids]
     runs = runs if runs is not None else [[list(range(len(ids)))] for ids in completion_ids]
     ends: dict[int, list[int] | None] = {}
+    # A `rollout_func` with `env_mask` has turns in its tokens, and one text or message for all of them.
+    counts = [max(len(turns_of(text)), len(of_row)) for text, of_row in zip(completions, runs, strict=True)]
     for k, (func, weight) in enumerate(zip(reward_funcs, weights_K, strict=True)):
-        told = _asked(func, prompts, completions, {**columns, "completion_ids": completion_ids})
+        told = _asked(func, prompts, completions, {**columns, "completion_ids": completion_ids}, counts)
         for row, spans in enumerate(told):
             score, ids = float(scores_BK[row][k]), completion_ids[row]
             if math.isnan(score) or not ids:
@@ -169,10 +171,10 @@ def _place_by_turn(
     texts = [turn.text for turn in turns_of(completion)] if named else []
     for number in sorted({span.turn for span in named if span.turn is not None}):
         here = [span for span in named if span.turn == number]
-        if not (number < len(runs) and number < len(texts) and runs[number]):
+        if not (number < len(runs) and runs[number]):
             earned[-1] += weight * span_total(here)
             continue
-        run, text = runs[number], texts[number]
+        run, text = runs[number], texts[number] if number < len(texts) else ""
         inside = any(span.start < len(text) for span in here)  # else each belongs to the turn's last token
         ends = character_ends(tokenizer, [ids[t] for t in run], text) if inside else None
         of_run = [0.0] * len(run)
@@ -256,12 +258,14 @@ def _byte_table() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-def _asked(func: Callable, prompts: list, completions: list, columns: dict[str, list]) -> list[list[Span] | None]:
+def _asked(
+    func: Callable, prompts: list, completions: list, columns: dict[str, list], counts: Sequence[int]
+) -> list[list[Span] | None]:
     if callable(method := getattr(func, "spans", None)):
         return method(prompts, completions, **columns)
     if callable(method := getattr(func, "turn_rewards", None)):
         said = method(prompts, completions, **columns)
-        return [turn_spans(values, len(turns_of(text))) for values, text in zip(said, completions, strict=True)]
+        return [turn_spans(values, count) for values, count in zip(said, counts, strict=True)]
     return [None] * len(completions)
 
 

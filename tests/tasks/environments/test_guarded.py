@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
+import threading
 import time
 
 import pytest
@@ -216,3 +218,127 @@ def test_async_tools_are_guarded_too():
 def test_without_environments_the_reward_names_the_remedy():
     with pytest.raises(ValueError, match="task=environment"):
         EnvironmentReward()([], ["text"])
+
+
+class Slotted:
+    """No place for anything of ours."""
+
+    __slots__ = ("count", "rewards")
+
+    def reset(self, **row):
+        self.count, self.rewards = 0, []
+
+    step = Counter.step
+    show = Counter.show
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    said: list = dataclasses.field(default_factory=list)
+
+    def reset(self, **row):
+        self.said.clear()
+
+    @staticmethod
+    def step(by: int) -> str:
+        """Moves.
+
+        Args:
+            by: how far.
+        """
+        return {1: "fine"}[by]
+
+
+@pytest.mark.parametrize("kind", [Slotted, Frozen])
+def test_classes_that_take_no_attributes_are_guarded_as_any_other(kind):
+    first, second = (guard_environment(kind()) for _ in range(2))
+    for env in (first, second):
+        env.reset()
+    assert isinstance(first, kind) and "step" in tool_names(type(first))
+    assert list(inspect.signature(first.step).parameters) == ["by"]
+    first.step(by=1)
+    with pytest.raises(Fault):
+        second.step(by="x" if kind is Slotted else 2)
+    assert notes_of(first).calls == [("step", True)] and notes_of(first).fault is None
+    assert notes_of(second).fault is not None
+    second.reset()
+    assert notes_of(second).fault is None and notes_of(second).calls == []
+
+
+def test_a_factory_that_gives_the_same_object_twice_is_refused():
+    only = Counter()
+    make = guarded_factory(lambda: only)
+    make()
+    with pytest.raises(ValueError, match="same Counter twice"):
+        make()
+    with pytest.raises(ValueError, match="environment_factory is Counter"):
+        guarded_factory(only)
+
+
+def test_an_environment_without_get_reward_pays_what_its_turns_earned():
+    class Silent(Slotted):
+        pass
+
+    env = guarded_factory({"a": Silent}, sums=True)["a"]
+    assert not hasattr(guarded_factory(Silent)(), "get_reward")
+    made = guard_environment(Counter(), sums=True)
+    made.reset(start=3)
+    assert made.get_reward() == 0.3, "its own get_reward stays"
+
+    class Noted(Slotted):
+        def __init__(self):
+            self.rewards = []
+
+    made = guarded_factory(Noted, sums=True)()
+    made.reset()
+    made.step(by=4)
+    made.rewards.append(None)
+    assert made.get_reward() == 0.4
+    assert not hasattr(env(), "get_reward"), "it has noted nothing by then, and nobody knows that it will"
+
+
+def test_async_calls_of_one_turn_end_in_any_order_and_are_paid_on_their_own_loop():
+    class Waits(Counter):
+        async def step(self, by: int) -> str:  # type: ignore[override]
+            """Moves.
+
+            Args:
+                by: how far.
+            """
+            await asyncio.sleep(0.02 * by)
+            if by == 1:
+                raise ValueError("no")
+            self.loop = asyncio.get_running_loop()
+            return self.show()
+
+        async def get_reward(self):  # type: ignore[override]
+            return float(self.loop is asyncio.get_running_loop())
+
+    env = guard_environment(Waits())
+    env.reset()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def both():
+        return await asyncio.gather(env.step(by=2), env.step(by=1), env.step(by=0), return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(both(), loop).result()
+    assert notes_of(env).calls == [("step", True), ("step", False), ("step", True)]
+    env.rewards = None
+    assert EnvironmentReward()([], [said(("step", {"by": 2}))], environments=[env]) == [1.0]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_a_get_reward_that_gives_none_abstains_whatever_its_turns_earned():
+    class Shy(Counter):
+        def get_reward(self):  # type: ignore[override]
+            return None
+
+    env = guard_environment(Shy())
+    env.reset()
+    env.step(by=4)
+    assert EnvironmentReward()([], [said(("step", {"by": 4}))], environments=[env]) == [None]
+    assert notes_of(env).fault is None

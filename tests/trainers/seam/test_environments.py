@@ -19,6 +19,7 @@ from tasks.errands import Errands
 from trainers.grpo import CreditGRPOTrainer
 from trainers.model.embedded import closed_tokenizer
 
+pytest.importorskip("jmespath", reason="TRL's tools need it: the extra `tools`")
 pytestmark = pytest.mark.skipif(
     "environment_factory" not in inspect.signature(GRPOTrainer.__init__).parameters,
     reason="this trl has no environments",
