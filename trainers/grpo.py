@@ -172,6 +172,7 @@ class CreditGRPOTrainer(
         self._scoring = scoring = Scoring()
         try:
             output = super()._generate_and_score_completions(inputs)
+            scoring.mask_BT = learning_mask(output)
             if self.credit is not None:
                 # [Step 3] The policy has not moved since it sampled: what depends on that is read off now.
                 self._note_sampler(output, scoring)

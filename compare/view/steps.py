@@ -25,6 +25,7 @@ _OF_ROW = {
     "value": ("values",),
     "span": ("span_rewards",),
     "kl": ("kl_rewards",),
+    "turn": ("turn_rewards",),
 }
 
 

@@ -53,6 +53,8 @@ def _print_step(title: str, step: dict[str, Any], console: Console, max_rows: in
             console.print(Text(_facts(row, step["rewards"]), style="dim"))
             for column, name in enumerate(step["strategies"]):
                 console.print(_line(name.ljust(width), row, column, limits[column]))
+                if (by_turn := shown_by_turn(row, column)) is not None:
+                    console.print(Text(f"  {' ' * width}  {by_turn}", style="dim"))
 
 
 def _head(group: dict[str, Any]) -> Iterator[Text]:
@@ -73,6 +75,32 @@ def _facts(row: dict[str, Any], rewards: list[str]) -> str:
     if row["advantage"] is not None:
         facts.append(f"advantage {row['advantage']:+.3g}")
     return "  ".join([*facts, f"{len(row['tokens'])} tokens", *(["cut"] if row["truncated"] else [])])
+
+
+def shown_by_turn(row: dict[str, Any], column: int) -> str | None:
+    """What each turn earned and the sum of its credit, where that was recorded; None for a single turn."""
+    earned, credit, before = [], [], False
+    paid = row.get("turn")
+    for t, learns in enumerate(row["learns"]):
+        if learns and not before:
+            earned.append(0.0)
+            credit.append(0.0)
+        if learns:
+            earned[-1] += (paid[t] or 0.0) if paid else 0.0
+            credit[-1] += (row["A"][column][t] or 0.0) * (row["w"][column][t] or 0.0)
+        before = bool(learns)
+    if len(credit) < 2:
+        return None
+    head = "earned \u2192 credit" if paid else "credit"
+    earned, credit = _without_rounding(earned), _without_rounding(credit)
+    said = [f"{e:+.3g} \u2192 {c:+.3g}" if paid else f"{c:+.3g}" for e, c in zip(earned, credit, strict=True)]
+    return f"{head} by turn: {'  '.join(said)}"
+
+
+def _without_rounding(values: list[float]) -> list[float]:
+    """What is a millionth of the largest is left over from rounding."""
+    largest = max(map(abs, values))
+    return [0.0 if abs(value) < 1e-6 * largest else value for value in values]
 
 
 def _line(name: str, row: dict[str, Any], column: int, limit: float) -> Text:

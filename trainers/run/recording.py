@@ -13,9 +13,11 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from transformers import TrainerCallback
 
+from credit.turns.index import earned_by_turn_end, turn_index
 from trainers.run.data_columns import other_columns, prompt_messages
 from trainers.run.files import RECORDS
 from trainers.run.records import Recorder, drop_after
+from trainers.seam.token_spans import noted_span_rewards
 from trainers.seam.visit import GROUP_B, REWARDS_BK, ROW_B, Scoring, Visit
 
 # column of the record -> signal of the strategy (credit/batch.py)
@@ -79,12 +81,14 @@ class CreditRecords(TrainerCallback):
             return
         groups = self._chosen(trainer)
         first = trainer.accelerator.process_index * len(scoring.rows)
+        earned = _earned_by_turn(trainer, scoring)
         shown = zip(scoring.rows, scoring.prompts, scoring.completion_ids, strict=True)
         for at, (row, prompt, token_ids) in enumerate(shown, first):
             if at // trainer.num_generations in groups:
                 # An environment may have added to the prompt.
                 facts = {"messages": prompt_messages({**row, "prompt": prompt}), "columns": other_columns(row)}
-                self._facts[at] = facts | {"length": len(token_ids)}
+                of_turns = {name: values[at - first][: len(token_ids)] for name, values in earned.items()}
+                self._facts[at] = facts | {"length": len(token_ids), "turns": of_turns}
 
     def observe(self, trainer: Any, visit: Visit) -> None:
         """One micro-batch, called from within the loss."""
@@ -160,6 +164,7 @@ class CreditRecords(TrainerCallback):
             "strategy": trainer.credit.name,
             "reward_weights": trainer.reward_weights.tolist(),
         }
+        row |= facts.get("turns", {})
         row |= {name: tokens_of(signals[key]) for name, key in _FROM_SIGNALS.items() if key in signals}
         if "ref_per_token_logps" in inputs:
             row["ref_logps"] = tokens_of(inputs["ref_per_token_logps"])
@@ -167,6 +172,17 @@ class CreditRecords(TrainerCallback):
             row |= {name: None for name in _FORWARD if name in row}
         rewards_K = inputs[REWARDS_BK][b].tolist()
         return row | {f"reward/{name}": value for name, value in zip(self._reward_names, rewards_K, strict=True)}
+
+
+def _earned_by_turn(trainer: Any, scoring: Scoring) -> dict[str, list[list[float]]]:
+    """What this rank's rows earned token by token and turn by turn, where a reward function says it."""
+    says = any(callable(getattr(func, "turn_rewards", None)) for func in trainer.reward_funcs)
+    if scoring.mask_BT is None or not says:
+        return {}
+    turn_BT = turn_index(scoring.mask_BT)
+    earned_BT = noted_span_rewards(trainer, scoring, scoring.mask_BT)
+    by_turn_BT = earned_by_turn_end(earned_BT, turn_BT)
+    return {"span_rewards": earned_BT.tolist(), "turn_rewards": by_turn_BT.tolist()}
 
 
 def _endings(trainer: Any, tokenizer: Any) -> set[int | None]:

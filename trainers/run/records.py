@@ -34,6 +34,7 @@ TOKEN_COLUMNS: dict[str, pa.DataType] = {
     "ref_logps": pa.list_(pa.float32()),
     "span_rewards": pa.list_(pa.float32()),
     "kl_rewards": pa.list_(pa.float32()),
+    "turn_rewards": pa.list_(pa.float32()),
 }
 ROW_COLUMNS: dict[str, pa.DataType] = {
     "group": pa.int32(),

@@ -100,6 +100,15 @@ def local_span_rewards(trainer: Any, scoring: Scoring, runs: Sequence[Sequence[S
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in earned], batch_first=True)
 
 
+def noted_span_rewards(trainer: Any, scoring: Scoring, mask_BT: Tensor) -> Tensor:
+    """(B_local, T_local) `local_span_rewards`, kept in `scoring`: reward functions are asked once, whoever reads it."""
+    if scoring.span_rewards_BT is None:
+        earned_BT = local_span_rewards(trainer, scoring, [runs_of(mask_T) for mask_T in mask_BT.tolist()])
+        padding = (0, mask_BT.shape[1] - earned_BT.shape[1])  # TRL may pad completions to a multiple
+        scoring.span_rewards_BT = torch.nn.functional.pad(earned_BT, padding).to(mask_BT.device)
+    return scoring.span_rewards_BT
+
+
 def runs_of(mask_T: Sequence[bool]) -> list[list[int]]:
     """The turns of one row: positions of each unbroken run of learning tokens."""
     runs: list[list[int]] = []

@@ -52,6 +52,7 @@ class Scoring:
         passes: every forward pass so far, in TRL's order.
         rewards_BK: what the reward functions gave to the rows of all ranks, NaN where one could not.
         span_rewards_BT: (B_local, T_local) where this rank's rows earned it, if the strategy asks.
+        mask_BT: (B_local, T_local) which tokens learn, once TRL has sampled and scored.
         rows: of the data set, one for each completion of this rank, as TRL sampled for them.
         columns: the same rows as reward functions got them, with columns of this package's.
         completion_ids: what was sampled for each, tool text with it, padding without.
@@ -67,6 +68,7 @@ class Scoring:
     passes: list[Pass] = field(default_factory=list)
     rewards_BK: Tensor | None = None
     span_rewards_BT: Tensor | None = None
+    mask_BT: Tensor | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     columns: list[dict[str, Any]] = field(default_factory=list)
     completion_ids: list[list[int]] = field(default_factory=list)

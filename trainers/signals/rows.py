@@ -12,7 +12,7 @@ from torch import Tensor
 from credit.signals import Rows, TokenStatistics
 from rewards.text.turns import turns_of
 from tasks.environments.earned import states_by_turn
-from trainers.seam.token_spans import local_span_rewards, runs_of
+from trainers.seam.token_spans import noted_span_rewards
 from trainers.seam.visit import Scoring, learning_mask
 from trainers.signals.contexts import logps_after
 from trainers.signals.reference import reference_logps
@@ -64,13 +64,7 @@ class TrainerRows(Rows):
         return written
 
     def span_rewards(self) -> Tensor:
-        scoring = self._scoring
-        if scoring.span_rewards_BT is None:  # reward functions are asked once, whoever reads it
-            runs = [runs_of(mask_T) for mask_T in self.mask_BT.tolist()]
-            earned_BT = local_span_rewards(self._trainer, scoring, runs)
-            padding = (0, self.token_ids_BT.shape[1] - earned_BT.shape[1])  # TRL may pad completions to a multiple
-            scoring.span_rewards_BT = torch.nn.functional.pad(earned_BT, padding).to(self.token_ids_BT.device)
-        return scoring.span_rewards_BT
+        return noted_span_rewards(self._trainer, self._scoring, self.mask_BT)
 
     def state_keys(self) -> Sequence[Sequence[int] | None] | None:
         environments = getattr(self._trainer, "environments", None)

@@ -34,7 +34,7 @@ function mark() {
   const token = row.tokens[t].replaceAll("\n", "\u23ce");
   what.append(element("code", "", token.trim() ? token : token.replaceAll(" ", "\u2423") || "\u2205"));
   fact(what, "token", `${t + 1} of ${row.tokens.length}`);
-  const names = { logp: "log p", entropy: "entropy", value: "value", gap: "now \u2212 sampled", ref: "policy \u2212 reference", span: "earned", kl: "KL term" };
+  const names = { logp: "log p", entropy: "entropy", value: "value", gap: "now \u2212 sampled", ref: "policy \u2212 reference", span: "earned", turn: "turn earned", kl: "KL term" };
   for (const [key, name] of Object.entries(names)) if (row[key] && present(key)) fact(what, name, show(row[key][t]));
   if (!row.learns[t]) fact(what, "", "does not learn");
   for (const column of quantities[state.quantity].own ? columns : visibleColumns(step)) {

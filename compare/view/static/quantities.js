@@ -10,6 +10,7 @@ const quantities = {
   ref: { label: "log-prob \u2212 reference's", two: true, plus: "likelier than under the reference", minus: "less likely" },
   value: { label: "critic's value", words: "the critic expects more from here on" },
   span: { label: "reward earned here", two: true, plus: "reward earned at the token", minus: "lost" },
+  turn: { label: "reward of the turn", two: true, plus: "earned in the turn, at its last token", minus: "lost" },
   kl: { label: "KL penalty", two: true, plus: "reward of the KL term", minus: "penalty" },
   text: { label: "nothing: text", plain: true },
 };

@@ -12,8 +12,20 @@ function turnsOf(row) {
   return row.learns.some(Boolean) ? turns : [];
 }
 
-function turnName(turns, place) {
-  return turns[place].own ? `model, turn ${turns.slice(0, place + 1).filter((turn) => turn.own).length}` : "not the model's: a tool or environment";
+// What a turn is called, what it earned where that was recorded, and the sum of its credit in a strategy's column.
+function turnName(turns, place, row, column) {
+  const { from, to, own } = turns[place];
+  if (!own) return "not the model's: a tool or environment";
+  // What is a millionth of the completion's largest number is left over from rounding.
+  const sum = (value) => {
+    let total = 0, largest = 0;
+    for (let t = 0; t < row.tokens.length; t++) { largest = Math.max(largest, Math.abs(value(t) || 0)); if (t >= from && t < to) total += value(t) || 0; }
+    return show(short(Math.abs(total) < 1e-6 * largest ? 0 : total), true);
+  };
+  const facts = [`model, turn ${turns.slice(0, place + 1).filter((turn) => turn.own).length}`];
+  if (row.turn) facts.push(`earned ${sum((t) => row.turn[t])}`);
+  if (column !== undefined) facts.push(`credit ${sum((t) => valueAt(row, column, t, "Aw"))}`);
+  return facts.join(", ");
 }
 
 // Fills `line`; calls `point(t, event)` when a token is pointed at. Returns its spans.
@@ -21,7 +33,7 @@ function tokenSpans(line, row, { column, quantity, limit, point, again }) {
   const spans = [], turns = turnsOf(row), starts = new Map(turns.length > 1 ? turns.map((turn, i) => [turn.from, i]) : []);
   const hits = hitTokens(row), length = unfolded.has(row) ? row.tokens.length : Math.min(many, row.tokens.length);
   for (let t = 0; t < length; t++) {
-    if (starts.has(t)) line.append(element("span", "turn", turnName(turns, starts.get(t))));
+    if (starts.has(t)) line.append(element("span", "turn", turnName(turns, starts.get(t), row, column)));
     const span = element("span", "t"), parts = row.tokens[t].split("\n");
     parts.forEach((part, i) => {
       if (i) span.append(element("span", "mark", "\u23ce"), "\n");
@@ -97,7 +109,7 @@ function asText(row) {
   const turns = turnsOf(row), box = element("div", "chat");
   const text = (turn) => row.tokens.slice(turn.from, turn.to).join("");
   if (turns.length < 2) box.append(writtenBody(row.tokens.join("")));
-  else turns.forEach((turn, i) => box.append(card(turnName(turns, i), turn.own ? writtenBody(text(turn)) : marked(text(turn), "said"), false, turn.own ? "assistant" : "tool")));
+  else turns.forEach((turn, i) => box.append(card(turnName(turns, i, row), turn.own ? writtenBody(text(turn)) : marked(text(turn), "said"), false, turn.own ? "assistant" : "tool")));
   return box;
 }
 
