@@ -29,7 +29,7 @@ from lab.measure.batches import (
     itemise,
     sampled_batches,
 )
-from lab.measure.metrics import alignment, direction, step_gain
+from lab.measure.metrics import WORST_BIAS, alignment, direction, step_gain
 from lab.measure.moments import Moments, moments
 from lab.measure.scoring import Coupling, Scorer
 
@@ -206,7 +206,8 @@ def _sampled(
     metrics["noise_floor"] = math.sqrt(residual) / truth if truth > 0 else math.nan
     # Near zero the norm is skewed and the jackknife too sure of itself.
     errors["relative_bias"] = max(errors["relative_bias"], metrics["noise_floor"] / 2)
-    metrics["relative_bias"] = math.sqrt(max(metrics["relative_bias"] ** 2 - metrics["noise_floor"] ** 2, 0.0))
+    if metrics["relative_bias"] < WORST_BIAS:  # which is no number of size, but says backwards
+        metrics["relative_bias"] = math.sqrt(max(metrics["relative_bias"] ** 2 - metrics["noise_floor"] ** 2, 0.0))
     return found, metrics, errors
 
 
