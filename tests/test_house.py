@@ -175,7 +175,7 @@ def test_every_path_in_a_document_exists(document):
 def test_every_dotted_name_in_a_document_resolves(document):
     text = document.read_text(encoding="utf-8")
     for name in set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", text)):
-        if name.endswith((".py", ".md", ".yaml", ".html")) or _is_setting(name):
+        if name.endswith((".py", ".md", ".yaml", ".html", ".json")) or _is_setting(name):
             continue
         module, attributes = name.split("."), []
         while module:
