@@ -31,7 +31,8 @@ def lines_about(raw: tuple[str, dict[str, Any]], row: Row, columns: Columns) -> 
         lines.append("answer   none")
     others = [name for name in row if name not in ("prompt", "completion", "messages", "answer")]
     lines.append("rewards  " + (", ".join(f"{name}={_shown(row[name], 24)}" for name in others) or "no other column"))
-    if left := [name for name in columns.drop if name in cells]:
+    unread = ["messages"] if "messages" in cells and "messages" not in row else []
+    if left := [name for name in (*columns.drop, *unread) if name in cells]:
         lines.append(f"left out {', '.join(left)}")
     return lines
 

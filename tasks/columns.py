@@ -121,7 +121,7 @@ def to_rows(
         _check_found(raw, answers, source, columns.answer)
         if answer_marker:
             answers = _marked(answers, answer_marker, source)
-        answers = typed(answers, [place for place, _ in raw])
+        answers = typed(answers, [place for place, _ in raw], columns.answer)
     rows = []
     for number, (place, cells) in enumerate(raw):
         row: Row = {}
@@ -187,11 +187,12 @@ def _others(raw: Raw, source: str, columns: Columns) -> list[str]:
     others = [
         name for name in names if name not in whole and not (name in inside and name in (*RESERVED, *PICTURES, *_OURS))
     ]
+    others = [name for name in others if name != "messages"]  # of a row: the conversation it was made of, and no other
     if clash := sorted(set(others) & {*RESERVED, *PICTURES, *_OURS}):
         use = f" (task.{clash[0]}_column={clash[0]} would use it)" if clash[0] in _OURS else ""
         raise ValueError(
             f"{source}: rename the column {clash[0]!r}, its name has a meaning here{use}"
-            + f"; or leave it out: task.drop_columns={[*columns.drop, *clash]}.".replace("'", "")
+            + f"; or leave it out: task.drop_columns=[{','.join((*columns.drop, *clash))}]."
         )
     for name in others:
         _check_one_type(raw, name)

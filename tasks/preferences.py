@@ -32,7 +32,7 @@ def check_preferences(
             f"What is chosen can be imitated: train_sft.py {learn} task.answer_column=null task.drop_columns=[rejected]. "
             f"The prompts alone ({ask}) do for train_grpo.py with a reward of your own: "
             + ("task.messages_column=chosen " if whole else "")
-            + f"task.drop_columns=[{'' if whole else 'chosen, '}rejected] task.answer_column=null reward.funcs=[file.py:function]."
+            + f"task.drop_columns=[{'' if whole else 'chosen,'}rejected] task.answer_column=null reward.funcs=[file.py:function]."
         )
     if {"completion", "label"} <= set(names) and "label" not in named:
         place, row = _first(raw, "label")

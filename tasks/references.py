@@ -13,7 +13,7 @@ from rewards.answers.references import reference_text, references_of
 _INT64, _EXACT_FLOAT = 2**63, 2**53
 
 
-def typed(cells: Sequence[Any], places: Sequence[str]) -> list[Any]:
+def typed(cells: Sequence[Any], places: Sequence[str], column: str = "answer") -> list[Any]:
     """One reference, one list of them, or None for each cell.
 
     Texts, booleans, whole and other numbers stay what they are where the whole column has that type (145.0 stays 145.0);
@@ -29,7 +29,7 @@ def typed(cells: Sequence[Any], places: Sequence[str]) -> list[Any]:
                 keys = ", ".join(map(str, reference))
                 raise ValueError(
                     f"{place}: the answer is an object with the keys {keys}. Name one of them, as in "
-                    f"task.answer_column=answer.{next(iter(reference), 'key')}."
+                    f"task.answer_column={column}.{next(iter(reference), 'key')}."
                 )
     many = any(not isinstance(cell, (str, bytes)) and hasattr(cell, "__len__") for cell in cells)
     rows = [[_plain(reference) for reference in references_of(cell)] for cell in cells]

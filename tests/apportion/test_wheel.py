@@ -116,7 +116,7 @@ def test_train_score_report_view(run, project, installed):
     summary = json.loads((project / "runs" / "one" / "summary.json").read_text())
     assert summary["steps"] == 2 and summary["credit"] == "seq_norm" and summary["initial_reward"] > 0
     said = run("python", "-m", "apportion.score", "reward.funcs=[my_rewards.py:polite]", "--completion", "a", "--json")
-    assert json.loads(said)["scores"] == {"polite": float(ord("a") % 7)}
+    assert json.loads(said.splitlines()[0])["scores"] == {"polite": float(ord("a") % 7)}
     run("apportion", "report", "runs")
     assert "seq_norm" in (project / "runs" / "report" / "runs.csv").read_text()
     run("python", "-m", "apportion.view", "runs/one", "credit=dr_grpo")

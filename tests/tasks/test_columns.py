@@ -188,6 +188,7 @@ def test_a_broken_conversation_is_named_with_row_and_column(write, cell, message
             {"prompt": "q", "chosen": "a", "rejected": "b"},
             r"task.completion_column=chosen.*task.drop_columns=\[rejected\]",
         ),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, r"task.drop_columns=\[chosen,rejected\]"),
         ({"chosen": CHAT, "rejected": CHAT}, r"task.messages_column=chosen"),
         ({"prompt": "q", "completion": "a", "label": True}, r"KTOTrainer.*task.drop_columns=\[label\]"),
     ],
@@ -231,6 +232,23 @@ def test_prompts_that_are_too_long_can_be_left_out_and_are_counted(write, caplog
     assert "1 of 21 rows left out" in caplog.text
     with pytest.raises(ValueError, match="leaves no row"):
         jsonl("data.jsonl", max_prompt_chars=1)
+
+
+@pytest.mark.parametrize(
+    "stray", ["3 mails", 7, said(("user", "hm"), ("assistant", "no"))], ids=["text", "number", "chat"]
+)
+@pytest.mark.parametrize("prompt", ["q{}", said(("user", "q{}"))], ids=["text", "chat"])
+def test_a_column_messages_beside_a_prompt_is_neither_split_by_nor_learnt(write, prompt, stray):
+    rows = [json.loads(json.dumps({"prompt": prompt}).replace("{}", str(n))) for n in range(20)]
+    task = jsonl(write([row | {"completion": "yes", "messages": stray} for row in rows]))
+    assert (len(task.train), len(task.evaluation)) == (18, 2)
+    assert all("messages" not in row and row["completion"] == "yes" for side in task.texts for row in side)
+    assert "left out messages" in task.about and "rewards  no other column" in task.about
+
+
+def test_an_answer_that_is_an_object_is_named_by_its_own_column(write):
+    with pytest.raises(ValueError, match=r"as in task\.answer_column=reward_model\.ground_truth"):
+        jsonl(write([{"prompt": "q", "reward_model": {"ground_truth": "1"}}]), answer_column="reward_model")
 
 
 def test_the_first_row_shows_what_became_of_each_column(write):
