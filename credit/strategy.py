@@ -73,6 +73,8 @@ class Strategy:
     signals: Sequence[Any] | Mapping[str, Any] = ()
     """Providers of signals of your own, which members then ask for by name: a list, or a mapping whose names are free. A built-in
     signal needs none: who asks for it gets it."""
+    teacher: Any = None
+    """Who reads the completions again, knowing more, for members that ask for `teacher_logps_BT`; see credit/signals/teacher.py."""
 
     def __post_init__(self):
         if isinstance(self.critic, Mapping):  # configs/credit/critic/none.yaml, and what a strategy sets of its critic
@@ -82,9 +84,13 @@ class Strategy:
                 f"critic must be a specification of credit/critic/spec.py, got {self.critic!r}; credit/critic=head (with a slash) "
                 "chooses one."
             )
+        if isinstance(self.teacher, Mapping):  # configs/credit/teacher/none.yaml
+            self.teacher = None
+        if callable(context := getattr(self.teacher, "context", None)):
+            self.teacher.context = _unwrapped(context)
         given = self.signals.values() if isinstance(self.signals, Mapping) else self.signals or ()
         self.signals = tuple(_unwrapped(provider) for provider in given)
-        self._catalogue = catalogue_of(self.signals)
+        self._catalogue = catalogue_of(self.providers)
         stages = {
             axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
@@ -99,12 +105,20 @@ class Strategy:
         for axis, stage in (stages | {"spread": "loss" if self.is_live else "scoring"}).items():
             _check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
         self._check_penalty()
+        for provider, wanted in self.makers():
+            if refusal := getattr(provider, "refusal", ""):
+                raise ValueError(f"Strategy {self.name!r} reads {', '.join(sorted(wanted))}, {refusal}.")
         check_types(self)
         check_requires(self.requires)
         if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
             raise ValueError(
                 f"critic_warmup_steps={self.critic_warmup_steps} needs a critic (credit/critic=head) and a number >= 0."
             )
+
+    @property
+    def providers(self) -> tuple[Any, ...]:
+        """Who makes signals for this strategy beside the built-in ones: its teacher, and those of `signals`."""
+        return tuple(self.signals) if self.teacher is None else (self.teacher, *self.signals)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -121,7 +135,7 @@ class Strategy:
 
     def makers(self, more: frozenset[str] = frozenset()) -> list[tuple[Any, frozenset[str]]]:
         """(provider, signals it is to make) for what the members ask for, and `more`."""
-        return makers_of(self.needs | more, tuple(self.signals))
+        return makers_of(self.needs | more, self.providers)
 
     def meaning_of(self, name: str) -> Signal:
         """What is said of a signal."""

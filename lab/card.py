@@ -71,6 +71,8 @@ COSTS = {
     "scoring_values_BT": "a critic's values before any update: a forward pass, unless TRL makes its own",
     "token_ids_BT": "token ids of all ranks, gathered at scoring time",
     "span_rewards_BT": "rewards that say where they were earned",
+    "teacher_logps_BT": "a teacher's log-probs: a forward pass over what it is told and the completion; its own memory, unless it is the "
+    "policy",
     "ref_logps_BT": "log-probs of the policy that the run started from: a forward pass without gradient, and a frozen copy of it, "
     "unless it has an adapter or TRL keeps a reference",
     "prompt_B": "a key and two numbers of each prompt seen, in every checkpoint; measured after 64 earlier batches of the policy",

@@ -37,7 +37,7 @@ from credit.strategy import Strategy
 from trainers.critic.plain import plain_critic
 from trainers.model.prompts import prompt_ids
 from trainers.seam.token_spans import span_rewards
-from trainers.signals.plain import plain_signals
+from trainers.signals.plain import PlainRows, plain_signals, prepare_providers
 
 
 class Batch(NamedTuple):
@@ -60,6 +60,7 @@ def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args)
     """
     reference = copy.deepcopy(model) if args.beta or "ref_logps_BT" in strategy.needs else None
     critic = plain_critic(strategy, model)
+    prepare_providers(strategy, model)
     adam = {"lr": args.learning_rate, "betas": (0.9, args.adam_beta2), "weight_decay": 0.0}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
     drawn, seen, started = endless(rows), [], time.perf_counter()
@@ -69,7 +70,8 @@ def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args)
             asked = [row for row in prompts for _ in range(args.num_generations)]
             batch = sample(model, tokenizer, asked, args)
             rollout = judge(batch, tokenizer, asked, rewards, args)
-            credit, signals = score(model, reference, critic, strategy, batch, rollout, args)
+            looked_at = PlainRows(model, reference, batch, rollout, asked, tokenizer, args.temperature)
+            credit, signals = score(model, reference, critic, strategy, batch, rollout, looked_at, args)
         policy_logps_BT, entropies_BT, states_BTD = forward(model, batch, args.temperature)
         signals |= {"policy_logps_BT": policy_logps_BT.detach(), "entropies_BT": entropies_BT.detach()}
         loss = loss_of(strategy, credit, signals, policy_logps_BT, args)
@@ -155,15 +157,17 @@ def forward(model, batch: Batch, temperature: float) -> tuple[Tensor, Tensor, Te
 
 
 @torch.no_grad()
-def score(model, reference, critic, strategy: Strategy, batch: Batch, rollout: Rollout, args) -> tuple[Credit, dict]:
+def score(
+    model, reference, critic, strategy: Strategy, batch: Batch, rollout: Rollout, looked_at: PlainRows, args
+) -> tuple[Credit, dict]:
     """What looks at other rows, once for each batch: baseline, weight, and a spread that can do without the live pass. And the
-    signals, by name (credit/batch.py), for the members that run in the loss."""
+    signals, by name (credit/batch.py), for the members that run in the loss. `looked_at`: the rows, as makers of signals see them."""
     # [Step 3] The policy has not moved since it sampled.
     sampler_logps_BT, _, states_BTD = forward(model, batch, args.temperature)
     more = {"sampler_logps_BT": sampler_logps_BT}
     if reference is not None:
         more["ref_logps_BT"], _, _ = forward(reference, batch, args.temperature)
-    rollout = rollout.with_provided(plain_signals(strategy, model, batch, rollout, args.temperature, reference))
+    rollout = rollout.with_provided(plain_signals(strategy, looked_at))
     if strategy.kl_in_reward:  # the penalty belongs to the reward; else the loss has a term of its own for it
         rollout = replace(rollout, kl_rewards_BT=-args.beta * (sampler_logps_BT - more["ref_logps_BT"]))
     advantages_B = strategy.advantages(rollout)

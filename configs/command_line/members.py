@@ -29,8 +29,18 @@ def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(child, str) and f"credit.{axis}" in MEMBERS:
             raise ValueError(f"credit.{axis}={child}: credit/{axis}={child} (with a slash) chooses one.")
         if isinstance(child, dict) and "_target_" in child:
+            yield from _functions_of(f"credit.{axis}", child)
             yield f"credit.{axis}", child
     yield from _providers_in(strategy.get("signals") or {})
+
+
+def _functions_of(place: str, member: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a teacher is told is a function with settings of its own: a name, or a node."""
+    given = member.get("context")
+    if isinstance(given, str) and (is_in_file(given) or "." in given):
+        given = member["context"] = {"_target_": given}
+    if isinstance(given, dict) and "_target_" in given:
+        yield f"{place}.context", given
 
 
 def _providers_in(given: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ from credit.signals.given import span_rewards_of_rows, token_ids
 from credit.signals.prompt import prompt_keys
 from credit.signals.reference import reference
 from credit.signals.statistics import token_statistics
+from credit.signals.teacher import no_teacher
 from credit.signals.turns import rows_finished, turn_numbers, turn_rewards, turn_states, visible_tokens
 
 # Asked before scoring, each only if a member asks for what it makes.
@@ -22,6 +23,7 @@ BUILT_IN: tuple[Any, ...] = (
     token_statistics,
     reference,
     prompt_keys,
+    no_teacher,
 )
 
 # What there is without a provider: facts of the batch, what the strategy itself makes of them, and what comes of a critic, of

@@ -139,6 +139,17 @@ class Models:
         """
         raise ValueError(f"{type(self).__name__} has no policy to copy: it needs a run of the trainer.")
 
+    def follow(self, model: Any, decay: float) -> None:
+        """Moves a copy of the policy towards the policy as it is now: new = decay old + (1 - decay) policy."""
+        raise ValueError(f"{type(self).__name__} has no policy to follow: it needs a run of the trainer.")
+
+    def weights_of(self, model: Any) -> dict[str, Tensor]:
+        """What `follow` has moved in a copy of the policy, by name: what the policy trains."""
+        return {}
+
+    def put_weights(self, model: Any, weights: Mapping[str, Tensor]) -> None:
+        """Puts back what `weights_of` gave."""
+
     def hold_start(self) -> None:
         """Sees to it that `Rows.reference_logps` will know the policy as it is now."""
         raise ValueError(f"{type(self).__name__} has no policy to keep: it needs a run of the trainer.")

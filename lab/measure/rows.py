@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from credit.batch import Rollout
-from credit.signals import Rows, TokenStatistics
+from credit.signals import Models, Rows, TokenStatistics
 from credit.turns.index import turn_index, turn_starts
 from lab.exact.quantities import Exact
 
@@ -55,6 +56,16 @@ class LabRows(Rows):
         every = TokenStatistics(policy.logps_NT, policy.entropies_NT, policy.sum_sq_NT)
         return TokenStatistics(*(values_NT[self._texts_R] for values_NT in every))
 
+    def logps_after(self, contexts: Sequence[Any], model: Any = None) -> Tensor:
+        """Whatever a context says, it is believed: the policy (or `model`, an `Exact`) given that the text does well."""
+        policy, texts_R = model or self._policy, self._texts_R
+        known_R = torch.tensor([context is not None for context in contexts])
+        bare_R = torch.tensor([isinstance(context, list) and isinstance(context[0], int) for context in contexts])
+        logps_RT = policy.logps_NT[texts_R]
+        if not bare_R.all():
+            logps_RT = torch.where(bare_R[:, None], logps_RT, policy.hindsight_NT[texts_R])
+        return logps_RT.masked_fill(~known_R[:, None], torch.nan)
+
     def reference_logps(self) -> Tensor:
         """Of the policy's `origin`."""
         return self._policy.origin.logps_NT[self._texts_R]
@@ -74,3 +85,24 @@ class LabRows(Rows):
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         return list(values)
+
+
+class LabModels(Models):
+    """As `credit.signals.Models`: models beside an exact policy."""
+
+    def __init__(self, policy: Exact):
+        self._policy = policy
+
+    def copy_of_policy(self) -> Exact:
+        """Where an average of the past would be: behind the policy, at its origin."""
+        return self._policy.origin
+
+    def load(self, name: str | None, **options: Any) -> Exact:
+        """Whatever its name, a policy that earns more."""
+        return self._policy.better
+
+    def follow(self, model: Any, decay: float) -> None:
+        """The policy of the lab stands still."""
+
+    def hold_start(self) -> None:
+        """`Exact.origin` is always there."""

@@ -21,7 +21,7 @@ from lab.exact.quantities import Exact
 from lab.exact.tree import Tree
 from lab.measure.critics import CRITICS
 from lab.measure.memory import earlier_batches, remembers
-from lab.measure.rows import LabRows
+from lab.measure.rows import LabModels, LabRows
 from lab.measure.surrogates import SURROGATES
 
 # What two texts may share and still look the same to a strategy.
@@ -81,6 +81,11 @@ class Scorer:
         if self._values_NT is not None and self.strategy.pays_by_turn:
             self._values_NT = self._values_NT - _earned_before_turn(tree)  # V of what is still to come
         self._reward_weights_K = torch.ones(tree.rewards_NK.shape[1], dtype=torch.float64)
+        if any(hasattr(provider, "prepare") for provider, _ in self.strategy.makers()):
+            self.strategy = copy.deepcopy(self.strategy)  # another world may be measured in between
+            for provider, _ in self.strategy.makers():
+                if callable(prepare := getattr(provider, "prepare", None)):
+                    prepare(LabModels(self._source))
         self._keeps_state = remembers(self.strategy)
         if self._keeps_state:
             # Measured with what it knows after some batches, and each time with that.

@@ -7,6 +7,7 @@ from functools import partial
 
 from credit import baseline as baselines
 from credit.requires import unmet
+from credit.signals.teacher import NO_NAME, ModelTeacher
 from credit.strategy import Strategy
 from trainers.seam.trl_weight import KNOWN, LUSPO_NEEDS_SEQUENCE_LEVEL
 
@@ -59,6 +60,10 @@ def _rules(args, strategy: Strategy):
         strategy.needs_values and strategy.critic is None,
         "the strategy reads a critic's values and names no critic. Add credit/critic=head (or ridge, decomposition, adapter, "
         "separate); in a YAML of your own, `- critic: head` under `defaults`",
+    )
+    yield (
+        isinstance(strategy.teacher, ModelTeacher) and strategy.teacher.name is None,
+        NO_NAME,
     )
     yield (
         getattr(strategy.critic, "loss", "") == "cross_entropy"

@@ -57,13 +57,8 @@ def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: 
         for context, own in zip(contexts, _own(output), strict=True)
     ]
     policy = trainer.accelerator.unwrap_model(trainer.model)
-    _check_length(ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model))
-    device = output["completion_ids"].device
-    left = {"batch_first": True, "padding_side": "left"}
-    context_BS = pad_sequence([torch.tensor(one) for one in ids], padding_value=_pad(trainer), **left).to(device)
-    seen_BS = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], **left).to(device)
-    tokens_BS = torch.cat([context_BS, output["completion_ids"]], dim=1)
-    mask_BS = torch.cat([seen_BS, output["completion_mask"].long()], dim=1)
+    check_length(ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model))
+    tokens_BS, mask_BS = after(ids, output["completion_ids"], output["completion_mask"], _pad(trainer))
     size = trainer.args.per_device_train_batch_size
     with torch.no_grad():
         if model is None:  # TRL's own way, chunked, whatever it has done to the policy
@@ -74,16 +69,27 @@ def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: 
         else:
             with trainer.accelerator.autocast():
                 chunks = zip(tokens_BS.split(size), mask_BS.split(size), strict=True)
-                logps_BT = torch.cat([_plain(model, *chunk, width, trainer.temperature) for chunk in chunks])
-    known_B = torch.tensor([context is not None for context in contexts], device=device)
+                logps_BT = torch.cat([plain_logps(model, *chunk, width, trainer.temperature) for chunk in chunks])
+    known_B = torch.tensor([context is not None for context in contexts], device=logps_BT.device)
     return logps_BT.masked_fill(~known_B[:, None], torch.nan)
 
 
-def _plain(model: Any, tokens_BS: Tensor, mask_BS: Tensor, width: int, temperature: float) -> Tensor:
+def after(
+    ids: Sequence[Sequence[int]], completion_ids: Tensor, completion_mask: Tensor, pad: int
+) -> tuple[Tensor, Tensor]:
+    """(B, S) tokens and mask of completions after other prompts, which are padded on the left."""
+    left, device = {"batch_first": True, "padding_side": "left"}, completion_ids.device
+    context_BS = pad_sequence([torch.tensor(one) for one in ids], padding_value=pad, **left).to(device)
+    seen_BS = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], **left).to(device)
+    return torch.cat([context_BS, completion_ids], dim=1), torch.cat([seen_BS, completion_mask.long()], dim=1)
+
+
+def plain_logps(model: Any, tokens_BS: Tensor, mask_BS: Tensor, width: int, temperature: float) -> Tensor:
     """(b, width) by a forward pass that nobody has patched."""
     places_BS = (mask_BS.cumsum(dim=1) - 1).clamp(min=0)
     output = model(input_ids=tokens_BS, attention_mask=mask_BS, position_ids=places_BS, use_cache=False)
-    logits_BTV = output.logits[:, -width - 1 : -1].float() / temperature
+    logits_BTV = output.logits[:, -width - 1 : -1]
+    logits_BTV = (logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()) / temperature
     taken_BT = logits_BTV.gather(-1, tokens_BS[:, -width:, None]).squeeze(-1)
     return taken_BT - logits_BTV.logsumexp(dim=-1)
 
@@ -98,7 +104,7 @@ def _pad(trainer: Any) -> int:
     return tokenizer.pad_token_id or 0
 
 
-def _check_length(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
+def check_length(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     limit = getattr(config, "max_position_embeddings", None)
     lengths = [len(one) + written for one, written in zip(ids, completion_mask.sum(dim=1).tolist(), strict=True)]

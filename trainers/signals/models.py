@@ -6,7 +6,7 @@ along, and they still call the policy that they were made for: such a copy follo
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from credit.signals import Models
+from trainers.signals.copies import follow, frozen, put_weights, unpatched, weights_of
 from trainers.signals.reference import hold_start
 
 
@@ -30,7 +31,20 @@ class TrainerModels(Models):
                 "a copy of a policy that is sharded cannot be made (FSDP, DeepSpeed). Load its folder in the place of the copy: "
                 "models.load(name)."
             )
-        return _frozen(unpatched(trainer.accelerator.unwrap_model(trainer.model)))
+        return frozen(unpatched(trainer.accelerator.unwrap_model(trainer.model)))
+
+    def follow(self, model: Any, decay: float) -> None:
+        follow(model, self._policy, decay)
+
+    def weights_of(self, model: Any) -> dict[str, torch.Tensor]:
+        return weights_of(model, self._policy)
+
+    def put_weights(self, model: Any, weights: Mapping[str, torch.Tensor]) -> None:
+        put_weights(model, weights)
+
+    @property
+    def _policy(self) -> Any:
+        return self._trainer.accelerator.unwrap_model(self._trainer.model)
 
     def hold_start(self) -> None:
         hold_start(self._trainer, self)
@@ -39,7 +53,7 @@ class TrainerModels(Models):
         trainer = self._trainer
         policy = trainer.accelerator.unwrap_model(trainer.model)
         options = {"dtype": policy.dtype, "trust_remote_code": False} | options
-        model = _frozen(AutoModelForCausalLM.from_pretrained(name, **options))
+        model = frozen(AutoModelForCausalLM.from_pretrained(name, **options))
         if len(tokens := getattr(trainer.processing_class, "tokenizer", trainer.processing_class)) > model.vocab_size:
             raise ValueError(
                 f"{name} knows {model.vocab_size} tokens and the policy's tokenizer {len(tokens)}: a model beside the policy has to "
@@ -54,30 +68,3 @@ class TrainerModels(Models):
 
             return prepare_fsdp(model, trainer.accelerator)
         return trainer.accelerator.prepare_model(model, evaluation_mode=True)
-
-
-def unpatched(model: Any) -> Any:
-    """A deep copy of its own: whatever was put on an instance in the place of a class's `forward` stays behind."""
-    made = copy.deepcopy(model)
-    for module in made.modules():
-        vars(module).pop("forward", None)
-        vars(module).pop("_original_forward", None)
-    return made
-
-
-def _frozen(model: Any) -> Any:
-    model.requires_grad_(False)
-    for parameter in model.parameters():
-        parameter.grad = None
-    return model.eval()
-
-
-def follow(model: Any, policy: Any, decay: float) -> None:
-    """Moves a copy of the policy towards it: new = decay old + (1 - decay) policy. Buffers are taken over."""
-    with torch.no_grad():
-        theirs = dict(policy.named_parameters())
-        for name, parameter in model.named_parameters():
-            parameter.lerp_(theirs[name].detach().to(parameter), 1 - decay)
-        buffers = dict(policy.named_buffers())
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from credit.signals.teacher import ModelTeacher
 from credit.strategy import Strategy
 from rewards.text.spans import Span
 from support.exact.replay import FixedRollouts, flat, replay_gradients
@@ -147,6 +148,8 @@ def fresh(strategy: Strategy) -> Strategy:
     strategy = copy.deepcopy(strategy)
     strategy.critic_warmup_steps = 0  # in which the policy stands still
     strategy.requires = {name: wanted for name, wanted in strategy.requires.items() if name not in RESERVED}
+    if isinstance(strategy.teacher, ModelTeacher) and strategy.teacher.name is None:
+        strategy.teacher.name = teacher().name
     critic = strategy.critic
     if is_dataclass(critic) and "init_std" in {entry.name for entry in fields(critic)}:
         strategy.critic = replace(critic, init_std=0.5)
@@ -159,6 +162,15 @@ def reference() -> tempfile.TemporaryDirectory:
     folder = tempfile.TemporaryDirectory(prefix="exactness")
     with _quiet():
         tiny_model().save_pretrained(folder.name)
+    return folder
+
+
+@cache
+def teacher() -> tempfile.TemporaryDirectory:
+    """A folder with another tiny model, as `reference`."""
+    folder = tempfile.TemporaryDirectory(prefix="teacher")
+    with _quiet():
+        tiny_model(seed=5).save_pretrained(folder.name)
     return folder
 
 

@@ -16,12 +16,13 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 import torch
 
 from configs.compose import compose_strategy
-from support.exact.exactness import gradients, reference
+from support.exact.exactness import gradients, reference, teacher
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     reference()
+    teacher()
     first = int(os.environ["RANK"]) == 0
     for job in torch.load(folder / "jobs.pt"):
         error = folder / f"{job['number']}.error"

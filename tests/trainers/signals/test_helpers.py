@@ -12,7 +12,7 @@ from support.exact.fixed import made_rollouts
 from support.exact.replay import replay_trainer
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.run.progress import EXTRA_TOKENS
-from trainers.signals.models import follow, unpatched
+from trainers.signals.copies import follow, unpatched
 
 TEMPERATURE = 0.7
 ROLLOUTS = made_rollouts(1)
