@@ -23,6 +23,11 @@ PAPERS: dict[str, tuple[str, str, int]] = {
         2021,
     ),
     "2302.03686": ("Shih, Andy", "Long Horizon Temperature Scaling", 2023),
+    "2306.13649": (
+        "Agarwal, Rishabh",
+        "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes",
+        2023,
+    ),
     "2402.03300": (
         "Shao, Zhihong",
         "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
