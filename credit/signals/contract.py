@@ -154,7 +154,7 @@ class Models:
         """Sees to it that `Rows.reference_logps` will know the policy as it is now."""
         raise ValueError(f"{type(self).__name__} has no policy to keep: it needs a run of the trainer.")
 
-    def load(self, name: str, **options: Any) -> Any:
+    def load(self, name: str | None, **options: Any) -> Any:
         """A causal language model by its folder or hub name, frozen, placed and sharded as the reference policy is. `options` go to
         its `from_pretrained`.
 

@@ -49,7 +49,7 @@ class TrainerModels(Models):
     def hold_start(self) -> None:
         hold_start(self._trainer, self)
 
-    def load(self, name: str | Path, **options: Any) -> Any:
+    def load(self, name: str | Path | None, **options: Any) -> Any:
         trainer = self._trainer
         policy = trainer.accelerator.unwrap_model(trainer.model)
         options = {"dtype": policy.dtype, "trust_remote_code": False} | options

@@ -59,12 +59,13 @@ def test_the_outcome_says_the_sign_and_the_teacher_how_much():
 class Told:
     """Rows of two prompts, in the order 0 1 0 1 0 1."""
 
-    prompts = ["p", "q"] * 3
-    completions = ["x", "y", "z", "y", "a", "w"]
-    rewards_B = torch.tensor([1.0, 0.0, 0.0, torch.nan, 1.0, 0.5])
-    group_B = torch.tensor([0, 1] * 3)
-    columns = {"answer": [7, 8] * 3}
-    prompt_ids = [[3], [4]] * 3
+    def __init__(self):
+        self.prompts = ["p", "q"] * 3
+        self.completions = ["x", "y", "z", "y", "a", "w"]
+        self.rewards_B = torch.tensor([1.0, 0.0, 0.0, torch.nan, 1.0, 0.5])
+        self.group_B = torch.tensor([0, 1] * 3)
+        self.columns = {"answer": [7, 8] * 3}
+        self.prompt_ids = [[3], [4]] * 3
 
     def gather(self, values):
         return list(values)

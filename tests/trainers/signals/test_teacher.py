@@ -92,5 +92,5 @@ def test_what_a_teacher_cannot_read_is_told_at_the_first_batch(tmp_path, words, 
 
 
 def test_another_model_without_a_name_is_refused_before_it_would_be_loaded(tmp_path):
-    with pytest.raises(ValueError, match="credit.teacher.name=<folder or hub id>"):
+    with pytest.raises(ValueError, match=r"credit\.teacher\.name=<folder or hub id>"):
         trainer_of(tmp_path, "credit=opd")
