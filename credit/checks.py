@@ -111,3 +111,10 @@ def _same(one: tuple, other: tuple) -> bool:
     if one[0] == "value":
         return one == other
     return one[:3] == other[:3] and (one[3] is None or torch.equal(one[3], other[3]))
+
+
+def unwrapped(member):
+    """A partial that binds nothing is the function itself; one of Hydra's own kind is an ordinary one."""
+    if not isinstance(member, partial):
+        return member
+    return partial(member.func, *member.args, **member.keywords) if member.args or member.keywords else member.func

@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import Credit, Rollout
-from credit.checks import Doubts, Hands, member_name
+from credit.checks import Doubts, Hands, member_name, unwrapped
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
 from credit.requires import check_requires
@@ -29,6 +28,7 @@ from credit.returns import last_token_rewards
 from credit.settings import check_types
 from credit.signals import Signal, catalogue_of, makers_of
 from credit.signals.catalogue import signal_hint
+from credit.signals.teacher import teacher_of
 
 Member = Callable[..., Tensor]
 
@@ -84,18 +84,15 @@ class Strategy:
                 f"critic must be a specification of credit/critic/spec.py, got {self.critic!r}; credit/critic=head (with a slash) "
                 "chooses one."
             )
-        if isinstance(self.teacher, Mapping):  # configs/credit/teacher/none.yaml
-            self.teacher = None
-        if callable(context := getattr(self.teacher, "context", None)):
-            self.teacher.context = _unwrapped(context)
+        self.teacher = teacher_of(self.teacher)
         given = self.signals.values() if isinstance(self.signals, Mapping) else self.signals or ()
-        self.signals = tuple(_unwrapped(provider) for provider in given)
+        self.signals = tuple(unwrapped(provider) for provider in given)
         self._catalogue = catalogue_of(self.providers)
         stages = {
             axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
         for axis in stages:
-            setattr(self, axis, _unwrapped(getattr(self, axis)))
+            setattr(self, axis, unwrapped(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
         if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
             raise ValueError(
@@ -105,9 +102,7 @@ class Strategy:
         for axis, stage in (stages | {"spread": "loss" if self.is_live else "scoring"}).items():
             _check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
         self._check_penalty()
-        for provider, wanted in self.makers():
-            if refusal := getattr(provider, "refusal", ""):
-                raise ValueError(f"Strategy {self.name!r} reads {', '.join(sorted(wanted))}, {refusal}.")
+        self.makers()  # refuses what nobody makes
         check_types(self)
         check_requires(self.requires)
         if self.critic_warmup_steps < 0 or (self.critic_warmup_steps and self.critic is None):
@@ -397,10 +392,3 @@ def _default_dtype(rewards_B: Tensor | None):
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def _unwrapped(member):
-    """A partial that binds nothing is the function itself; one of Hydra's own kind is an ordinary one."""
-    if not isinstance(member, partial):
-        return member
-    return partial(member.func, *member.args, **member.keywords) if member.args or member.keywords else member.func

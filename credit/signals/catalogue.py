@@ -87,10 +87,16 @@ def catalogue_of(providers: Iterable[Any]) -> dict[str, Signal]:
 
 def makers_of(wanted: frozenset[str], providers: Sequence[Any]) -> list[tuple[Any, frozenset[str]]]:
     """(provider, what it is to make) of each that makes something wanted. A provider that a strategy names takes the place of the
-    built-in one; the order is the same on every rank."""
+    built-in one; the order is the same on every rank.
+
+    Raises:
+        ValueError: nobody makes what is wanted.
+    """
     found, left = [], set(wanted)
     for provider in (*providers, *BUILT_IN):
         mine = frozenset(provided_by(provider)) & left
+        if mine and (refusal := getattr(provider, "refusal", "")):
+            raise ValueError(f"{', '.join(sorted(mine))} is asked for, {refusal}.")
         if mine:
             found.append((provider, mine))
             left -= mine

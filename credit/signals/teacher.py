@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from credit.checks import member_name
+from credit.checks import member_name, unwrapped
 from credit.signals.contract import Models, Rows, provides
 
 
@@ -139,10 +139,20 @@ class NoTeacher:
     )
 
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
-        raise ValueError(f"teacher_logps_BT is asked for {self.refusal}.")
+        raise ValueError(f"teacher_logps_BT is asked for, {self.refusal}.")
 
 
 no_teacher = NoTeacher()
+
+
+def teacher_of(given: Any) -> Any:
+    """What a strategy was given for a teacher: nothing where it is configs/credit/teacher/none.yaml; its function as it is, where
+    Hydra has bound nothing to it."""
+    if isinstance(given, Mapping):
+        return None
+    if callable(context := getattr(given, "context", None)):
+        given.context = unwrapped(context)
+    return given
 
 
 def contexts_of(rows: Rows, context: Context | None) -> list[Any]:
