@@ -113,7 +113,7 @@ def _same(one: tuple, other: tuple) -> bool:
     return one[:3] == other[:3] and (one[3] is None or torch.equal(one[3], other[3]))
 
 
-def unwrapped(member):
+def unbound(member):
     """A partial that binds nothing is the function itself; one of Hydra's own kind is an ordinary one."""
     if not isinstance(member, partial):
         return member

@@ -20,7 +20,7 @@ from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import Credit, Rollout
-from credit.checks import Doubts, Hands, member_name, unwrapped
+from credit.checks import Doubts, Hands, member_name, unbound
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
 from credit.requires import check_requires
@@ -86,13 +86,13 @@ class Strategy:
             )
         self.teacher = teacher_of(self.teacher)
         given = self.signals.values() if isinstance(self.signals, Mapping) else self.signals or ()
-        self.signals = tuple(unwrapped(provider) for provider in given)
+        self.signals = tuple(unbound(provider) for provider in given)
         self._catalogue = catalogue_of(self.providers)
         stages = {
             axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
         for axis in stages:
-            setattr(self, axis, unwrapped(getattr(self, axis)))
+            setattr(self, axis, unbound(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
         if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
             raise ValueError(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from credit.checks import member_name, unwrapped
+from credit.checks import member_name, unbound
 from credit.signals.contract import Models, Rows, provides
 
 
@@ -31,7 +31,7 @@ class Sibling(NamedTuple):
     reward: float | None
 
 
-Context = Callable[[Any, Any, "float | None", Sequence[Sibling], Mapping[str, Any]], Any]
+Told = Callable[[Any, Any, "float | None", Sequence[Sibling], Mapping[str, Any]], Any]
 
 
 class _ReadsAgain:
@@ -43,7 +43,7 @@ class _ReadsAgain:
 
     stands_still_in_evaluation = True
 
-    def __init__(self, context: Context | None = None):
+    def __init__(self, context: Told | None = None):
         if context is not None and not callable(context):
             raise ValueError(
                 f"the teacher's context must be a function (prompt, completion, reward, siblings, columns), got {context!r}."
@@ -69,7 +69,7 @@ class PolicyTeacher(_ReadsAgain):
         context: what it is told: my_file.py:function.
     """
 
-    def __init__(self, context: Context | None = None):
+    def __init__(self, context: Told | None = None):
         super().__init__(context)
         if context is None:
             raise ValueError(
@@ -86,7 +86,7 @@ class AverageTeacher(_ReadsAgain):
         decay: how much of the average stays each time. context: what it is told: my_file.py:function; None: only the prompt.
     """
 
-    def __init__(self, decay: float = 0.99, context: Context | None = None):
+    def __init__(self, decay: float = 0.99, context: Told | None = None):
         super().__init__(context)
         if not 0.0 <= decay < 1.0:
             raise ValueError(
@@ -118,7 +118,7 @@ class ModelTeacher(_ReadsAgain):
         name: its folder or hub id. context: what it is told: my_file.py:function; None: only the prompt.
     """
 
-    def __init__(self, name: str | None = None, context: Context | None = None):
+    def __init__(self, name: str | None = None, context: Told | None = None):
         super().__init__(context)
         self.name = name
 
@@ -151,11 +151,11 @@ def teacher_of(given: Any) -> Any:
     if isinstance(given, Mapping):
         return None
     if callable(context := getattr(given, "context", None)):
-        given.context = unwrapped(context)
+        given.context = unbound(context)
     return given
 
 
-def contexts_of(rows: Rows, context: Context | None) -> list[Any]:
+def contexts_of(rows: Rows, context: Told | None) -> list[Any]:
     """What a teacher reads in the place of each row's prompt; without a function, the prompt's token ids.
 
     Raises:
@@ -184,7 +184,7 @@ def contexts_of(rows: Rows, context: Context | None) -> list[Any]:
     return found
 
 
-def _checked(told: Any, context: Context, row: int) -> Any:
+def _checked(told: Any, context: Told, row: int) -> Any:
     is_chat = isinstance(told, list) and told and all(isinstance(one, dict) and "role" in one for one in told)
     if told is None or is_chat or (isinstance(told, str) and told):
         return told

@@ -57,7 +57,9 @@ def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: 
         for context, own in zip(contexts, _own(output), strict=True)
     ]
     policy = trainer.accelerator.unwrap_model(trainer.model)
-    check_length(ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model))
+    refuse_too_long(
+        ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model)
+    )
     tokens_BS, mask_BS = after(ids, output["completion_ids"], output["completion_mask"], _pad(trainer))
     size = trainer.args.per_device_train_batch_size
     with torch.no_grad():
@@ -104,7 +106,7 @@ def _pad(trainer: Any) -> int:
     return tokenizer.pad_token_id or 0
 
 
-def check_length(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
+def refuse_too_long(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     limit = getattr(config, "max_position_embeddings", None)
     lengths = [len(one) + written for one, written in zip(ids, completion_mask.sum(dim=1).tolist(), strict=True)]

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from credit.batch import Rollout
 from credit.signals import Models, Rows, TokenStatistics, ask
 from credit.strategy import Strategy
-from trainers.signals.contexts import after, check_length, context_ids, plain_logps
+from trainers.signals.contexts import after, context_ids, plain_logps, refuse_too_long
 from trainers.signals.copies import follow, frozen
 
 
@@ -94,7 +94,7 @@ class PlainRows(Rows):
         told = SimpleNamespace(processing_class=self._tokenizer)
         pairs = zip(contexts, self.prompt_ids, strict=True)
         ids = [own if context is None else context_ids(context, told) for context, own in pairs]
-        check_length(ids, self.written_BT, model or self._model)
+        refuse_too_long(ids, self.written_BT, model or self._model)
         width, pad = self.token_ids_BT.shape[1], self._tokenizer.pad_token_id or 0
         tokens_BS, read_BS = after(ids, self.token_ids_BT, self.written_BT, pad)
         if model is None:
