@@ -50,7 +50,7 @@ def card_of(job: Job, trainer: Any, facts: Mapping[str, Any], summary: Mapping[s
     base, base_words = hub_base(trainer)
     if str(job.command.config.model.get("_target_")).startswith("trainers.model.embedded"):
         base_words = f"from the small model that `model={job.command.choices['model']}` builds on any machine"
-    name = Path(base).name if base else job.command.choices["model"]
+    name = Path(str(base or job.command.config.model.get("name") or job.command.choices["model"])).name
     title = f"{name}, {job.credit} on {job.command.choices['task']}"
     rows = [("model", base_words.removeprefix("from ")), *_rows(job, trainer, facts, summary)]
     parts = [

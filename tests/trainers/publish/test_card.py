@@ -130,6 +130,9 @@ def test_a_base_in_a_folder_is_no_hub_id_and_its_own_card_says_what_it_began_wit
     data = ModelCard(text).data
     assert data.base_model is None and data.datasets is None and data.eval_results is None
     assert str(tmp_path) not in text, "places of this machine are nobody's business"
+    job.command.config.model.name = str(tmp_path / "tiny model")
+    text = card_of(job, trainer, FACTS, SUMMARY)
+    assert "# tiny model, dr_grpo on hub" in text and str(tmp_path) not in text, "its name, and no place"
     (folder / "README.md").write_text("---\nbase_model: Qwen/Qwen2.5-0.5B\n---\n# earlier\n")
     assert ModelCard(card_of(job, trainer, FACTS, SUMMARY)).data.base_model == "Qwen/Qwen2.5-0.5B"
 
