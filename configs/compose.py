@@ -301,8 +301,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
     if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
         group, choice = found.groups()
-        choices = config_choices(group, folders)
-        if choices:
+        if choices := config_choices(group, folders):
             return f"{group}={choice}: no such choice.{did_you_mean(choice, choices)} There is: {', '.join(choices)}."
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):
         bad = key.group(1)
@@ -310,7 +309,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         return _no_setting(full.group(1) if full else bad, name, overrides, folders)
     if "Could not load" in text and (found := re.search(r"In 'trainer/(\w+)'", text)):
         return (
-            f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.key=...)."
+            f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.x=...)."
         )
     if "does not support deletion" in text:
         gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
@@ -334,10 +333,11 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     if where in [field.name for field in fields_of_command(name)]:
         return f"`{where}` is no choice here; set its fields ({where}.key=...)."
     whole = _chosen(name, overrides, folders)
-    if owner := _verbs_with(where.replace("/", ".").split(".")[0], but=name):
-        return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
-    first = where.split(".")[0].split("/")[0]
-    if (whole is None or first not in whole) and (owner := _commands_with(first, whole)):
+    first = where.replace("/", ".").split(".")[0]
+    recipe = next((o for o in overrides if o.startswith("experiment=")), None)
+    if recipe and not any(word_of(o).key.startswith(where) for o in overrides):
+        return f"{recipe} sets `{where}`, which is no setting of {name}.py: it is a recipe of another command."
+    if owner := _verbs_with(first, but=name) or (first not in (whole or ()) and _commands_with(first, whole)):
         return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
