@@ -59,6 +59,9 @@ def fields_of_place(place: str, target: str | None) -> tuple[Field, ...] | None:
     fields = fields_of(target) if target else None
     if fields is None or any(field.name == "completions" for field in fields):
         return None  # a reward function gets its columns by name
+    if place == "credit.teacher.context":
+        told = ("prompt", "completion", "reward", "siblings", "columns")
+        fields = tuple(field for field in fields if field.name not in told)  # what each row brings
     if place in MEMBERS:
         fields = tuple(field for field in fields if field.name not in SIGNALS and not is_signal_name(field.name))
     return tuple(field for field in fields if f"{place}.{field.name}" not in MEMBERS)

@@ -68,7 +68,8 @@ def process_rewards(
     whitens the sum, which couples the whole batch. Both are left out. A row with nobody to be compared with gets A[b] alone.
 
     Args:
-        beta: how much of the log-ratio counts as reward. share: how much of that joins the outcome.
+        beta: how much of the log-ratio counts as reward.
+        share: how much of that joins the outcome.
     """
     scorable_B = ~rewards_B.isnan()
     learning_BT = mask_BT & scorable_B[:, None]

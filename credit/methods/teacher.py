@@ -43,7 +43,8 @@ def distilled(
     and it moves its teacher slowly (credit/teacher=ema). `clip` is ours: one token that a teacher rules out is worth no more.
 
     Args:
-        lambda_: share of the outcome's advantage, from 0 to 1. clip: nats.
+        lambda_: share of the outcome's advantage, from 0 to 1.
+        clip: the most that D counts, nats.
     """
     if not 0.0 <= lambda_ <= 1.0:
         raise ValueError(f"lambda_={lambda_} must be from 0 to 1.")
@@ -68,7 +69,8 @@ def rescaled(
     The formula is that of ms-swift at second hand; neither the paper nor a schedule of lambda could be checked.
 
     Args:
-        lambda_: how much the teacher says, from 0 to 1. clip: how far from 1 it may go.
+        lambda_: how much the teacher says, from 0 to 1.
+        clip: how far from 1 it may go.
     """
     if not 0.0 <= lambda_ <= 1.0:
         raise ValueError(f"lambda_={lambda_} must be from 0 to 1.")

@@ -83,7 +83,8 @@ class AverageTeacher(_ReadsAgain):
     """A moving average of the policy, of the same size; moved once for each generation batch of training.
 
     Args:
-        decay: how much of the average stays each time. context: what it is told: my_file.py:function; None: only the prompt.
+        decay: how much of the average stays each time.
+        context: what it is told: my_file.py:function; None: only the prompt.
     """
 
     def __init__(self, decay: float = 0.99, context: Told | None = None):
@@ -115,7 +116,8 @@ class ModelTeacher(_ReadsAgain):
     """Another model, which reads the same token ids.
 
     Args:
-        name: its folder or hub id. context: what it is told: my_file.py:function; None: only the prompt.
+        name: its folder or hub id.
+        context: what it is told: my_file.py:function; None: only the prompt.
     """
 
     def __init__(self, name: str | None = None, context: Told | None = None):
@@ -207,7 +209,9 @@ def right_sibling(
     in the alphabet, so that the order of rows does not matter.
 
     Args:
-        success: the reward from which on a completion may be shown. words: what stands above it.
+        prompt, completion, reward, siblings, columns: as any context's, see above.
+        success: the reward from which on a completion may be shown.
+        words: what stands above it.
     """
     right = [each for each in siblings if each.reward is not None and each.reward >= success]
     if not right:
