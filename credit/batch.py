@@ -95,13 +95,14 @@ class Credit:
     `advantages_BT` is None when the spread needs the live forward pass; `Strategy.live_advantages` then makes it in
     the loss. Advantages and weights stay two tensors until the trainer hands TRL their product. Both are 0 where the mask
     is False. Where a `live_weight` multiplies the weights in the loss, `expected_BT` is their product under the policy that
-    sampled, NaN where its statistics were not collected; else None.
+    sampled, NaN where its statistics were not collected; else None. `auxiliary_BT`: what each token of an auxiliary term counts.
     """
 
     advantages_B: Tensor
     weights_BT: Tensor
     advantages_BT: Tensor | None = None
     expected_BT: Tensor | None = None
+    auxiliary_BT: Tensor | None = None
 
 
 def _describe(value) -> str:

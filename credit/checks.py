@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -118,3 +119,17 @@ def unbound(member):
     if not isinstance(member, partial):
         return member
     return partial(member.func, *member.args, **member.keywords) if member.args or member.keywords else member.func
+
+
+@contextmanager
+def default_dtype_of(rewards_B: Tensor | None) -> Iterator[None]:
+    """Lets `mask / lengths` and the like come out in double where the rewards are double."""
+    before = torch.get_default_dtype()
+    if rewards_B is None or rewards_B.dtype != torch.float64:
+        yield
+        return
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

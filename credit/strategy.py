@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +19,10 @@ from credit import baseline as baselines
 from credit import ratio as ratios
 from credit import spread as spreads
 from credit.batch import Credit, Rollout
-from credit.checks import Doubts, Hands, member_name, unbound
+from credit.checks import Doubts, Hands, default_dtype_of, member_name, unbound
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
+from credit.methods.auxiliary import parts_of
 from credit.requires import check_requires
 from credit.returns import last_token_rewards
 from credit.settings import check_types
@@ -70,6 +70,8 @@ class Strategy:
     live_weight: Member | None = None
     """A factor on the weights that reads the live forward pass, row by row (credit/methods/live.py); None: 1. What looks at the
     whole batch, a denominator, belongs in `weight`, or is `unit_mass`, which then counts with the policy that sampled."""
+    auxiliary: Any = None
+    """A term of its own in the loss, beside the credit (credit/methods/auxiliary.py); None: none."""
     signals: Sequence[Any] | Mapping[str, Any] = ()
     """Providers of signals of your own, which members then ask for by name: a list, or a mapping whose names are free. A built-in
     signal needs none: who asks for it gets it."""
@@ -91,6 +93,9 @@ class Strategy:
         stages = {
             axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
+        if self.auxiliary is not None:
+            self.auxiliary_measure, self.auxiliary_term = parts_of(self.auxiliary)
+            stages |= {"auxiliary_measure": "scoring", "auxiliary_term": "loss"}
         for axis in stages:
             setattr(self, axis, unbound(getattr(self, axis)))
         self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
@@ -125,7 +130,7 @@ class Strategy:
     @property
     def live_needs(self) -> frozenset[str]:
         """Names of the signals that members in the loss ask for."""
-        live = ("ratio", "live_weight", "spread") if self.is_live else ("ratio", "live_weight")
+        live = ("ratio", "live_weight", "auxiliary_term", *(["spread"] if self.is_live else []))
         return frozenset().union(*(self._needs.get(axis, ()) for axis in live))
 
     def makers(self, more: frozenset[str] = frozenset()) -> list[tuple[Any, frozenset[str]]]:
@@ -200,7 +205,22 @@ class Strategy:
             total = (weights_BT if expected_BT is None else expected_BT).sum()
             total = torch.where(total > 0, total, torch.ones_like(total))
             weights_BT, expected_BT = weights_BT / total, None if expected_BT is None else expected_BT / total
-        return Credit(advantages_B, weights_BT, advantages_BT, expected_BT)
+        return Credit(advantages_B, weights_BT, advantages_BT, expected_BT, self._auxiliary_measure(signals))
+
+    def _auxiliary_measure(self, signals: Mapping[str, Any]) -> Tensor | None:
+        if self.auxiliary is None:
+            return None
+        mask_BT = signals["mask_BT"]
+        measure_BT = self._call("auxiliary_measure", self._with_outcome("auxiliary_measure", signals), mask_BT)
+        if ((measure_BT < 0) & mask_BT).any():
+            raise ValueError(f"{self._called('auxiliary_measure')} is negative somewhere; weights must be >= 0.")
+        return measure_BT.to(signals["rewards_B"].dtype).masked_fill(~mask_BT, 0.0)
+
+    def auxiliary_terms(self, signals: Mapping[str, Any], doubts: Doubts | None = None) -> Tensor:
+        """(B, T) l of one micro-batch, with the gradient that `policy_logps_BT` has; 0 at masked tokens; asked only of a strategy
+        with an `auxiliary`. `doubts`, Raises: as `live_advantages`."""
+        signals, mask_BT = self._with_outcome("auxiliary_term", self._penalised(signals)), signals["mask_BT"]
+        return self._call("auxiliary_term", signals, mask_BT, doubts).masked_fill(~mask_BT, 0.0)
 
     def _expected(self, weights_BT: Tensor, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) the weights with the live factor that the policy which sampled gives them; NaN where nobody asked for its
@@ -315,7 +335,7 @@ class Strategy:
             )
         arguments = {name: signals[name] for name in self._needs[axis]}
         hands = Hands(arguments)
-        with _default_dtype(signals.get("rewards_B")):
+        with default_dtype_of(signals.get("rewards_B")):
             result = getattr(self, axis)(**arguments)
         if written := hands.written():
             raise ValueError(
@@ -380,15 +400,3 @@ def _check_stage(who: str, needs: tuple[str, ...], stage: str, known: Mapping[st
         raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.{remedy + '.' if remedy else ''}")
 
 
-@contextmanager
-def _default_dtype(rewards_B: Tensor | None):
-    """Lets `mask / lengths` and the like come out in double where the rewards are double."""
-    before = torch.get_default_dtype()
-    if rewards_B is None or rewards_B.dtype != torch.float64:
-        yield
-        return
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

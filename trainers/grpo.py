@@ -216,6 +216,7 @@ class CreditGRPOTrainer(
         steps = self.args.steps_per_generation // self.args.gradient_accumulation_steps if mode == "train" else 1
         shared = {
             keys.WEIGHTS_BT: credit.weights_BT * steps,
+            keys.AUXILIARY_BT: None if credit.auxiliary_BT is None else credit.auxiliary_BT * steps,
             keys.ADVANTAGES_BT: credit.advantages_BT,
             keys.ADVANTAGES_B: credit.advantages_B,
             keys.REWARDS_B: rollout.rewards_B,
@@ -266,6 +267,8 @@ class CreditGRPOTrainer(
                 loss = super()._compute_loss(model, visit.inputs)
             # [Step 12] Nothing of this micro-batch is left.
             self._settle_doubts()
+            if visit.auxiliary is not None:  # DDP averages over ranks, the measure counts over all of them
+                loss = loss + visit.auxiliary * self.accelerator.num_processes
             if self._policy_stands_still:
                 loss = loss * 0.0
             return loss if visit.loss is None else loss + visit.loss
@@ -296,6 +299,8 @@ class CreditGRPOTrainer(
         if visit is not None:
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(visit, result[0].detach(), result[1], caught)
+            if self.credit.auxiliary is not None:
+                self._add_auxiliary(visit, result[0])
         elif scoring is not None:
             scoring.passes.append(Pass(result[0], caught, result[1], torch.cat(sums) if sums else None))
         return result

@@ -193,6 +193,9 @@ def loss_of(strategy: Strategy, credit: Credit, signals: dict, policy_logps_BT: 
         credit.weights_BT if strategy.live_weight is None else credit.weights_BT * strategy.live_weights(signals)
     )
     loss = -(weights_BT * torch.minimum(rho_BT * advantages_BT, clipped_BT * advantages_BT)).sum()
+    if strategy.auxiliary is not None:
+        terms_BT = strategy.auxiliary_terms({**signals, "policy_logps_BT": policy_logps_BT})
+        loss = loss + (credit.auxiliary_BT * terms_BT).sum()
     if args.beta and not strategy.kl_in_reward:  # an estimate of KL(policy || reference), over B L_max as in TRL
         ahead_BT = signals["ref_logps_BT"] - policy_logps_BT
         kl_BT = (policy_logps_BT - signals["sampler_logps_BT"]).exp() * (ahead_BT.exp() - ahead_BT - 1)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 COMMAND_LINE = "the command line"
 # Where one function or class out of several is named, each with settings of its own.
-_AXES = ("baseline", "spread", "weight", "ratio", "critic", "live_weight", "teacher")
+_AXES = ("baseline", "spread", "weight", "ratio", "critic", "live_weight", "teacher", "auxiliary")
 MEMBERS = (*(f"credit.{axis}" for axis in _AXES), "weight", "sampler")
 
 

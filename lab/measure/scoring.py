@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from credit.batch import Rollout
+from credit.batch import Credit, Rollout
 from credit.signals import FACTS, ask
 from credit.strategy import Strategy
 from credit.turns.index import earned_by_turn_end, spread_over_turns, sum_by_turn, turn_index
@@ -99,7 +99,13 @@ class Scorer:
         """Whether the strategy can tell texts apart that agree in reward and mask."""
         needs = self.strategy.needs
         extra = {name for name in needs if self.strategy.meaning_of(name).stage != "loss"} - TYPE_SIGNALS
-        return self.strategy.is_live or self.strategy.live_weight is not None or self.sampler is not None or bool(extra)
+        return (
+            self.strategy.is_live
+            or self.strategy.live_weight is not None
+            or self.strategy.auxiliary is not None
+            or self.sampler is not None
+            or bool(extra)
+        )
 
     def rows(self, texts_R: Tensor, group_R: Tensor) -> tuple[Tensor, Tensor]:
         """One generation batch -> (advantages_RT, coefficients_RT)."""
@@ -108,19 +114,21 @@ class Scorer:
         rollout = self.rollout(texts_R, group_R)
         credit = strategy.score(rollout)
         advantages_RT, weights_RT = credit.advantages_BT, credit.weights_BT
-        if advantages_RT is None or strategy.live_weight is not None or self.sampler is not None:
+        reads_live = strategy.live_weight is not None or strategy.auxiliary is not None
+        if advantages_RT is None or reads_live or self.sampler is not None:
             signals = self.live_signals(rollout, credit.advantages_B, texts_R)
         if advantages_RT is None:
             advantages_RT = strategy.live_advantages(signals)
         if strategy.live_weight is not None:
             weights_RT = weights_RT * strategy.live_weights(signals)
+        beside_RT = 0.0 if strategy.auxiliary is None else _beside(strategy, credit, signals)
         if self.sampler is None:
-            return advantages_RT, weights_RT * advantages_RT
+            return advantages_RT, weights_RT * advantages_RT + beside_RT
         log_ratio_RT = strategy.log_ratio(signals).masked_fill(~rollout.mask_BT, 0.0).detach()
         own_RT = torch.zeros_like(log_ratio_RT, requires_grad=True)
         surrogate_RT = SURROGATES[self.surrogate](torch.exp(log_ratio_RT + own_RT), advantages_RT)
         (weights_RT * surrogate_RT).sum().backward()
-        return advantages_RT, own_RT.grad
+        return advantages_RT, own_RT.grad + beside_RT
 
     def rollout(self, texts_R: Tensor, group_R: Tensor) -> Rollout:
         """What the strategy sees at scoring time."""
@@ -200,6 +208,14 @@ class Scorer:
                 if _close(alone[0], together[0]) and _close(alone[1], together[1] * factor):
                     return Coupling(level, scales)
         return Coupling("batch", False)
+
+
+def _beside(strategy: Strategy, credit: Credit, signals: dict[str, Tensor | int]) -> Tensor:
+    """(R, T) what the auxiliary term adds to the coefficient of each score: minus its derivative by the token's own log-prob."""
+    logps_RT = signals["policy_logps_BT"].detach().clone().requires_grad_()
+    terms_RT = strategy.auxiliary_terms({**signals, "policy_logps_BT": logps_RT})
+    (credit.auxiliary_BT * terms_RT).sum().backward()
+    return -logps_RT.grad
 
 
 def _earned_before_turn(tree: Tree) -> Tensor:

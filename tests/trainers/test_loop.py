@@ -50,6 +50,7 @@ MEMBERS = [
 MORE = [
     "credit=seq_norm credit.unit_mass=true",
     "credit=rloo credit.kl_in_reward=true",
+    "credit=dr_grpo credit/auxiliary=nll",
     "credit=value credit.kl_in_reward=true credit/ratio=sequence",
     "credit=value credit/spread=value_whitened credit.spread.lambda_=0.9",
     "credit=value credit/critic=ridge credit.critic.running=true",

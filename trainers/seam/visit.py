@@ -22,6 +22,7 @@ SPAN_REWARDS_BT = "credit_span_rewards_BT"
 GROUP_B = "credit_group_B"
 ROW_B = "credit_row_B"  # place in the generation batch of all ranks, in prompt order
 VALUES_BT = "credit_values_BT"
+AUXILIARY_BT = "credit_auxiliary_BT"
 KL_REWARDS_BT = "credit_kl_rewards_BT"
 SIGNAL = "credit_signal_"  # and the name of a signal that a provider made
 
@@ -93,6 +94,7 @@ class Visit:
         signals: of this micro-batch, by name (credit/batch.py), as members of the strategy see them.
         advantages_BT: the credit, 0 at masked tokens.
         weights_BT: w, 0 at masked tokens; all of a generation batch count together.
+        auxiliary: the auxiliary term of this micro-batch, with its graph; None: there is none.
         loss: what is added to TRL's loss; None: nothing.
     """
 
@@ -101,6 +103,7 @@ class Visit:
     signals: dict[str, Any] = field(default_factory=dict)
     advantages_BT: Tensor | None = None
     weights_BT: Tensor | None = None
+    auxiliary: Tensor | None = None
     loss: Tensor | None = None
 
     @classmethod

@@ -1,10 +1,11 @@
-"""What a strategy makes of the live forward pass besides credit: a factor on the weights, and how much they weigh then."""
+"""What a strategy makes of the live forward pass besides credit: a factor on the weights, how much they weigh then, and a term of
+its own in the loss."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from trainers.seam.visit import WEIGHTS_BT, Visit
+from trainers.seam.visit import AUXILIARY_BT, WEIGHTS_BT, Visit
 
 
 class LiveTerms:
@@ -15,6 +16,12 @@ class LiveTerms:
         factor_BT = self.credit.live_weights(visit.signals, self._doubts)
         visit.weights_BT = visit.inputs[WEIGHTS_BT] = visit.weights_BT * factor_BT.to(visit.weights_BT.dtype)
         self._log_sum("credit/live_mass", visit.weights_BT.sum())
+
+    def _add_auxiliary(self, visit: Visit, policy_logps_BT: Tensor) -> None:
+        """The auxiliary term of this micro-batch, logged apart. `policy_logps_BT` has its graph, which the signals have not."""
+        term_BT = self.credit.auxiliary_terms({**visit.signals, "policy_logps_BT": policy_logps_BT}, self._doubts)
+        visit.auxiliary = (term_BT * visit.inputs[AUXILIARY_BT]).sum()
+        self._log_sum("credit/auxiliary", visit.auxiliary)
 
     def _log_sum(self, name: str, part: Tensor) -> None:
         """Logs what the parts of an optimiser step, of all micro-batches and ranks, come to: TRL takes means over micro-batches."""

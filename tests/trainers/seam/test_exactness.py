@@ -25,6 +25,7 @@ MEMBERS = [
 MORE = [
     ["credit=seq_norm", "credit.unit_mass=true"],
     ["credit=rloo", "credit.kl_in_reward=true"],
+    ["credit=dr_grpo", "credit/auxiliary=nll"],
     ["credit=value", "credit.kl_in_reward=true", "credit/ratio=sequence"],
     ["credit=value", "credit/spread=value_whitened", "credit.spread.lambda_=0.9"],
     # Providers of signals of one's own, of every shape, read in the loss and over all ranks.

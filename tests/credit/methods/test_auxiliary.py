@@ -1,0 +1,75 @@
+"""A term beside the credit: its formula by loops, its denominator, what is refused, and that the lab measures the sum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from configs.compose import compose_strategy
+from credit.batch import Rollout
+from credit.methods.auxiliary import LikelihoodOfSuccesses
+from credit.strategy import Strategy
+from credit.weight import constant
+from lab.measure.declarations import enumerated
+from lab.measure.scoring import Scorer
+
+F64 = torch.float64
+
+
+def test_likelihood_of_successes_is_its_formula():
+    mask_BT = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0]]).bool()
+    rewards_B = torch.tensor([1.0, 0.5, 0.4, 1.0], dtype=F64)
+    rollout = Rollout(rewards_B, torch.zeros(4, dtype=torch.long), mask_BT, 3)
+    strategy = compose_strategy(["credit=dr_grpo", "credit/auxiliary=nll", "credit.auxiliary.coefficient=0.3"])
+    credit = strategy.score(rollout)
+    logps_BT = -torch.rand(4, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    given_BT = logps_BT.tolist()
+    logps_BT.requires_grad_()
+    terms_BT = strategy.auxiliary_terms({"mask_BT": mask_BT, "policy_logps_BT": logps_BT, "rewards_B": rewards_B})
+    loss = (credit.auxiliary_BT * terms_BT).sum()
+    there = [(b, t) for b in range(4) for t in range(3) if mask_BT[b, t] and rewards_B[b] >= 0.5]
+    assert len(there) == 5
+    assert loss.item() == pytest.approx(-0.3 * sum(given_BT[b][t] for b, t in there) / 5)
+    loss.backward()
+    assert all(float(logps_BT.grad[b, t]) == pytest.approx(-0.3 / 5) for b, t in there)
+    none = strategy.score(Rollout(torch.tensor([0.1, torch.nan]), torch.zeros(2).long(), mask_BT[:2], 3))
+    assert not none.auxiliary_BT.any()
+
+
+def test_off_is_no_term_at_all():
+    rollout = Rollout(torch.ones(2), torch.zeros(2).long(), torch.ones(2, 3).bool(), 3)
+    assert Strategy(constant).score(rollout).auxiliary_BT is None
+
+
+class Below:
+    def measure(self, mask_BT):
+        return -1.0 * mask_BT
+
+    def term(self, policy_logps_BT):
+        return policy_logps_BT
+
+
+@pytest.mark.parametrize("wrong", [3, LikelihoodOfSuccesses])
+def test_what_is_refused(wrong):
+    if wrong == 3:
+        with pytest.raises(ValueError, match=r"credit/auxiliary=nll"):
+            Strategy(constant, auxiliary=wrong)
+        return
+    with pytest.raises(ValueError, match="coefficient"):
+        wrong(coefficient=-1.0)
+    rollout = Rollout(torch.ones(2), torch.zeros(2).long(), torch.ones(2, 3).bool(), 3)
+    with pytest.raises(ValueError, match="negative somewhere"):
+        Strategy(constant, auxiliary=Below()).score(rollout)
+
+
+def test_the_lab_measures_the_sum():
+    """Against the same likelihood written out and differentiated through the policy's own parameters."""
+    learner = enumerated("tiny")
+    texts_R, group_R = torch.arange(4), torch.zeros(4, dtype=torch.long)
+    plain = Scorer(Strategy(constant), learner)
+    both = Scorer(Strategy(constant, auxiliary=LikelihoodOfSuccesses(0.7, 0.5)), learner)
+    added_RT = both.rows(texts_R, group_R)[1] - plain.rows(texts_R, group_R)[1]
+    rollout = plain.rollout(texts_R, group_R)
+    won_RT = rollout.mask_BT & (rollout.rewards_B >= 0.5)[:, None]
+    assert won_RT.any() and not won_RT.all()
+    torch.testing.assert_close(added_RT, 0.7 * won_RT.double() / won_RT.sum(), rtol=1e-12, atol=1e-15)
