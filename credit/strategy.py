@@ -22,7 +22,7 @@ from credit.batch import Credit, Rollout
 from credit.checks import Doubts, Hands, default_dtype_of, member_name, unbound
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
-from credit.methods.auxiliary import parts_of
+from credit.methods.auxiliary import auxiliary_parts
 from credit.requires import check_requires
 from credit.returns import last_token_rewards
 from credit.settings import check_types
@@ -94,7 +94,7 @@ class Strategy:
             axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
         if self.auxiliary is not None:
-            self.auxiliary_measure, self.auxiliary_term = parts_of(self.auxiliary)
+            self.auxiliary_measure, self.auxiliary_term = auxiliary_parts(self.auxiliary)
             stages |= {"auxiliary_measure": "scoring", "auxiliary_term": "loss"}
         for axis in stages:
             setattr(self, axis, unbound(getattr(self, axis)))

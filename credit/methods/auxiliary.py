@@ -17,7 +17,7 @@ from torch import Tensor
 from credit.declare import declares
 
 
-def parts_of(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+def auxiliary_parts(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     """`measure` and `term`.
 
     Raises:
@@ -37,16 +37,14 @@ class LikelihoodOfSuccesses:
     """coefficient times the mean negative log-likelihood of the learning tokens of successful rows, over the whole batch; 0 where no
     row is one. VAPO, arXiv 2504.05118, equation 9.
 
-    Args:
-        coefficient: mu, at least 0.
-        success: a row whose reward is at least that is a success.
-
     Raises:
         ValueError: a coefficient below 0.
     """
 
     coefficient: float = 0.1
+    """mu, at least 0."""
     success: float = 0.5
+    """A row whose reward is at least that is a success."""
 
     def __post_init__(self):
         if not self.coefficient >= 0.0:
