@@ -398,5 +398,3 @@ def _check_stage(who: str, needs: tuple[str, ...], stage: str, known: Mapping[st
         if remedy and who.startswith("The weight "):
             remedy += ", or name it as live_weight, a factor that is asked in the loss"
         raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.{remedy + '.' if remedy else ''}")
-
-
