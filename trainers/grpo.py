@@ -138,14 +138,16 @@ class CreditGRPOTrainer(
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
-        kwargs = guarded_environments(kwargs, environment_timeout, scored=bool(rewards))
+        if self.credit is not None:  # TRL's own credit, TRL's own environments
+            kwargs = guarded_environments(kwargs, environment_timeout, scored=bool(rewards))
         self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
             refuse_inexact(config or GRPOConfig("unused", report_to="none"), self.credit)
         self.started_adapted = is_adapted(kwargs.get("model", args[0] if args else None))
         super().__init__(*args, **kwargs)
         self._refuse_tools()
-        self._take_environments(environment_timeout)
+        if self.credit is not None:
+            self._take_environments(environment_timeout)
         if self.credit is not None and self.accelerator.is_main_process:
             warn_of_what_is_lost(self.args, self.credit)
         self._note_beta()

@@ -203,7 +203,7 @@ def right_sibling(
     siblings: Sequence[Sibling],
     columns: Mapping[str, Any],
     success: float = 0.5,
-    words: str = "A right answer:",
+    words: str = "Answer:",
 ) -> Any:
     """The prompt, and below it the best other completion; None where no other one is a success. Of equals the one that comes first
     in the alphabet, so that the order of rows does not matter.

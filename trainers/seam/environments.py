@@ -53,14 +53,14 @@ class Environments:
         Raises:
             RewardStop: on all ranks, if environments go wrong in more than half of the last rollouts.
         """
-        if not getattr(self, "environments", None):
+        if self._fault_limit is None or not getattr(self, "environments", None):
             return rewards_BK
         faults = gather_object([notes_of(environment).fault for environment in self.environments])
         spoilt_B = torch.tensor([fault is not None for fault in faults], device=rewards_BK.device)
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["environments/failed"].append(float(spoilt_B.float().mean()))
         kinds = Counter(f"{kind}: {detail}" for kind, detail in filter(None, faults))
-        if self._fault_limit is not None and self._fault_limit.exceeded(len(faults), int(spoilt_B.sum())):
+        if self._fault_limit.exceeded(len(faults), int(spoilt_B.sum())):
             raise RewardStop(
                 f"Environments went wrong in more than half of the last {len(faults)} rollouts. Most often: {kinds.most_common(1)[0][0]}. "
                 "Mend the environment (task.environment), or give it more time (environment_timeout)."

@@ -143,7 +143,7 @@ def test_file_of_arms_that_cannot_work_is_refused_by_arm(text, message, tmp_path
 def test_own_config_folder_adds_choices(tmp_path):
     (tmp_path / "credit").mkdir()
     (tmp_path / "credit" / "mine.yaml").write_text("# mine\n")
-    axes = sweep.parse(["credit=glob(m*)"], [str(tmp_path)]).axes
+    axes = sweep.parse(["credit=glob(mine*)"], [str(tmp_path)]).axes
     assert axes[0].values == ("mine",)
 
 
