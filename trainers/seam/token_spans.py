@@ -273,9 +273,23 @@ def _asked(
     if callable(method := getattr(func, "spans", None)):
         return method(prompts, completions, **columns)
     if callable(method := getattr(func, "turn_rewards", None)):
-        said = method(prompts, completions, **columns)
-        return [turn_spans(values, count) for values, count in zip(said, counts, strict=True)]
+        return _turns_told(func, method(prompts, completions, **columns), completions)
     return [None] * len(completions)
+
+
+def _turns_told(func: Callable, said: Any, completions: list) -> list[list[Span] | None]:
+    """What a `turn_rewards` method said, row by row; None where it cannot be read, which is said once."""
+    rows = said if isinstance(said, (list, tuple)) and len(said) == len(completions) else [None] * len(completions)
+    if rows is not said:
+        _say_once(f"turn_rewards of {_name(func)!r} gave no list with one entry a completion; its value falls on the last turn")
+    told: list[list[Span] | None] = []
+    for values, completion in zip(rows, completions, strict=True):
+        try:
+            told.append(turn_spans(values, len(turns_of(completion))))
+        except ValueError as error:
+            _say_once(f"turn_rewards of {_name(func)!r}: {error} The row's value falls on its last turn")
+            told.append(None)
+    return told
 
 
 def _name(func: Callable) -> str:
