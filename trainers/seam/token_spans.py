@@ -281,7 +281,9 @@ def _turns_told(func: Callable, said: Any, completions: list) -> list[list[Span]
     """What a `turn_rewards` method said, row by row; None where it cannot be read, which is said once."""
     rows = said if isinstance(said, (list, tuple)) and len(said) == len(completions) else [None] * len(completions)
     if rows is not said:
-        _say_once(f"turn_rewards of {_name(func)!r} gave no list with one entry a completion; its value falls on the last turn")
+        _say_once(
+            f"turn_rewards of {_name(func)!r} gave no list with one entry a completion; its value falls on the last turn"
+        )
     told: list[list[Span] | None] = []
     for values, completion in zip(rows, completions, strict=True):
         try:
