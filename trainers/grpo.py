@@ -302,7 +302,7 @@ class CreditGRPOTrainer(
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(visit, result[0].detach(), result[1], caught)
             if self.credit.auxiliary is not None:
-                self._add_auxiliary(visit, result[0])
+                self._add_auxiliary(visit, result[0], self._doubts)
         elif scoring is not None:
             scoring.passes.append(Pass(result[0], caught, result[1], torch.cat(sums) if sums else None))
         return result
@@ -318,7 +318,7 @@ class CreditGRPOTrainer(
         if self.credit.is_live:
             visit.advantages_BT = self.credit.live_advantages(visit.signals, self._doubts)
         if self.credit.live_weight is not None:
-            self._weigh_live(visit)
+            self._weigh_live(visit, self._doubts)
         # [Step 8] The critic has given its values; now it may see how it went.
         if self.critic is not None:
             self._fit_critic(visit, states_BTD)

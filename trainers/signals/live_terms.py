@@ -5,21 +5,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from credit.checks import Doubts
 from trainers.seam.visit import AUXILIARY_BT, WEIGHTS_BT, Visit
 
 
 class LiveTerms:
     """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
 
-    def _weigh_live(self, visit: Visit) -> None:
+    def _weigh_live(self, visit: Visit, doubts: Doubts) -> None:
         """The weights of this micro-batch with their live factor. What all of an optimiser step weigh is logged as `live_mass`."""
-        factor_BT = self.credit.live_weights(visit.signals, self._doubts)
+        factor_BT = self.credit.live_weights(visit.signals, doubts)
         visit.weights_BT = visit.inputs[WEIGHTS_BT] = visit.weights_BT * factor_BT.to(visit.weights_BT.dtype)
         self._log_sum("credit/live_mass", visit.weights_BT.sum())
 
-    def _add_auxiliary(self, visit: Visit, policy_logps_BT: Tensor) -> None:
+    def _add_auxiliary(self, visit: Visit, policy_logps_BT: Tensor, doubts: Doubts) -> None:
         """The auxiliary term of this micro-batch, logged apart. `policy_logps_BT` has its graph, which the signals have not."""
-        term_BT = self.credit.auxiliary_terms({**visit.signals, "policy_logps_BT": policy_logps_BT}, self._doubts)
+        term_BT = self.credit.auxiliary_terms({**visit.signals, "policy_logps_BT": policy_logps_BT}, doubts)
         visit.auxiliary = (term_BT * visit.inputs[AUXILIARY_BT]).sum()
         self._log_sum("credit/auxiliary", visit.auxiliary)
 
