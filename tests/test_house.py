@@ -118,6 +118,9 @@ def test_every_yaml_says_in_its_first_line_what_it_means(path):
     assert any(re.match(r"# \S.{8,}", line) for line in lines[:2]), path
 
 
+ASK_A_TEACHER = ("spread=distilled", "spread=rescaled")
+
+
 @pytest.mark.parametrize("name", config_choices("credit"))
 def test_every_credit_yaml_builds_a_strategy_of_its_name(name):
     assert compose_strategy([f"credit={name}"]).name == name
@@ -128,7 +131,8 @@ def test_every_member_yaml_builds_and_its_target_declares_itself(axis):
     from credit.declare import declaration_of
 
     for choice in config_choices(f"credit/{axis}"):
-        strategy = compose_strategy(["credit=dr_grpo", f"credit/{axis}={choice}"])
+        teacher = ["credit/teacher=self"] if f"{axis}={choice}" in ASK_A_TEACHER else []
+        strategy = compose_strategy(["credit=dr_grpo", f"credit/{axis}={choice}", *teacher])
         assert declaration_of(getattr(strategy, axis)).source, f"{axis}/{choice} names no source"
 
 
