@@ -56,6 +56,7 @@ PAPERS: dict[str, tuple[str, str, int]] = {
         "VAPO: Efficient and Reliable Reinforcement Learning for Advanced Reasoning Tasks",
         2025,
     ),
+    "2505.20686": ("Brantley, Kianté", "Accelerating RL for LLM Reasoning with Optimal Advantage Regression", 2025),
     "2505.23585": ("Hao, Yaru", "On-Policy RL with Optimal Reward Baseline", 2025),
     "2506.01939": (
         "Wang, Shenzhi",

@@ -48,6 +48,7 @@ class Batch(NamedTuple):
     token_ids_BT: Tensor
     written_BT: Tensor
     mask_BT: Tensor  # what learns: all that was written, except for texts that were cut off, if they are masked out
+    columns: dict[str, list]  # the data set's other columns, for providers of signals
 
 
 def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args) -> None:
@@ -115,7 +116,8 @@ def sample(model, tokenizer, asked: list[dict], args) -> Batch:
     # The end of text was written too: it is a decision, and learns. What follows it is padding.
     written_BT = end_BT.cumsum(dim=1) - end_BT.long() == 0
     mask_BT = written_BT & end_BT.any(dim=1, keepdim=True) if args.mask_truncated_completions else written_BT
-    return Batch(prompt_ids_BP, prompt_mask_BP, token_ids_BT, written_BT, mask_BT)
+    columns = {name: [row.get(name) for row in asked] for name in asked[0] if name != "prompt"}
+    return Batch(prompt_ids_BP, prompt_mask_BP, token_ids_BT, written_BT, mask_BT, columns)
 
 
 def judge(batch: Batch, tokenizer, asked: list[dict], rewards, args) -> Rollout:
@@ -125,7 +127,7 @@ def judge(batch: Batch, tokenizer, asked: list[dict], rewards, args) -> Rollout:
     other row is compared with it."""
     ids = [row[written].tolist() for row, written in zip(batch.token_ids_BT, batch.written_BT, strict=True)]
     prompts, texts = [row["prompt"] for row in asked], tokenizer.batch_decode(ids, skip_special_tokens=True)
-    columns = {name: [row.get(name) for row in asked] for name in asked[0] if name != "prompt"}
+    columns = batch.columns
     given_KB = [func(prompts=prompts, completions=texts, completion_ids=ids, **columns) for func in rewards.funcs]
     if wrong := [given for given in given_KB if len(given) != len(asked)]:
         raise ValueError(f"a reward function returned {len(wrong[0])} values for {len(asked)} completions.")

@@ -13,6 +13,7 @@ from credit.signals.contract import (
     provided_by,
     provides,
 )
+from credit.signals.offline import OfflineValue
 from credit.signals.prompt import PromptKey
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SIGNALS",
     "Column",
     "Models",
+    "OfflineValue",
     "PromptKey",
     "Provider",
     "Rows",

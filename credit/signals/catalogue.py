@@ -9,6 +9,7 @@ from typing import Any
 from credit.checks import member_name
 from credit.signals.contract import Signal, provided_by
 from credit.signals.given import span_rewards_of_rows, token_ids
+from credit.signals.offline import offline_values
 from credit.signals.prompt import prompt_keys
 from credit.signals.reference import reference
 from credit.signals.statistics import token_statistics
@@ -24,6 +25,7 @@ BUILT_IN: tuple[Any, ...] = (
     reference,
     prompt_keys,
     no_teacher,
+    offline_values,
 )
 
 # What there is without a provider: facts of the batch, what the strategy itself makes of them, and what comes of a critic, of

@@ -5,7 +5,7 @@ Shapes: R rows, N texts of a world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from lab.exact.quantities import Exact
 
 
 class LabRows(Rows):
-    """As `credit.signals.Rows`. Prompts are the world's names, completions lists of its tokens; there are no columns.
+    """As `credit.signals.Rows`. Prompts are the world's names, completions lists of its tokens; the one column is
+    `offline_rewards`, of eight texts of the prompt that the policy drew beforehand, always the same.
 
     Args:
         policy: the one that sampled. rollout: what the strategy sees without providers. texts_R: which texts of the world.
@@ -31,7 +32,7 @@ class LabRows(Rows):
         self.mask_BT, self.written_BT = rollout.mask_BT, tree.written_NT[texts_R]
         self.token_ids_BT = tree.token_ids_NT[texts_R]
         self.rewards_B, self.rewards_BK, self.group_B = rollout.rewards_B, rollout.rewards_BK, rollout.group_B
-        self.columns = {}
+        self.columns = _Drawn(policy, tree.prompt_N[texts_R])
 
     @property
     def prompts(self) -> list[str]:  # type: ignore[override]
@@ -106,3 +107,26 @@ class LabModels(Models):
 
     def hold_start(self) -> None:
         """`Exact.origin` is always there."""
+
+
+class _Drawn(Mapping[str, list]):
+    """The columns; drawn when they are read."""
+
+    def __init__(self, policy: Exact, prompt_R: Tensor):
+        self._policy, self._prompt_R = policy, prompt_R
+
+    def __getitem__(self, name: str) -> list:
+        if name != "offline_rewards":
+            raise KeyError(name)
+        tree, generator = self._policy.tree, torch.Generator().manual_seed(1)
+        of_prompt = []
+        for prompt in range(self._policy.prompts):
+            texts = (self._policy.probs_N * (tree.prompt_N == prompt)).multinomial(8, True, generator=generator)
+            of_prompt.append(tree.rewards_N[texts].tolist())
+        return [of_prompt[prompt] for prompt in self._prompt_R.tolist()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["offline_rewards"])
+
+    def __len__(self) -> int:
+        return 1

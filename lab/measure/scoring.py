@@ -28,7 +28,8 @@ from lab.measure.surrogates import SURROGATES
 TYPE_SIGNALS = frozenset(
     [
         *("rewards_B", "rewards_BK", "reward_weights_K", "group_B", "advantages_B"),
-        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT", "turn_BT", "prompt_B"),
+        *("mask_BT", "lengths_B", "max_length", "token_rewards_BT", "turn_BT"),
+        *("prompt_B", "offline_value_B"),
     ]
 )
 LIVE_SIGNALS = frozenset(["policy_logps_BT", "sampler_logps_BT", "entropies_BT", "values_BT"])

@@ -33,7 +33,7 @@ from support.exact.exactness import (
     rich_rollouts,
 )
 from support.exact.fixed import made_rollouts
-from support.exact.replay import flat, replay_gradients
+from support.exact.replay import flat, offline_rewards, replay_gradients
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers import loop
 from trainers.command import loop as command
@@ -141,7 +141,7 @@ def loop_gradients(monkeypatch, model, rollouts, strategy, drift, **options) -> 
         logging_steps=1000,
     )
     # Called by number, as in the trainer: a teacher reads what they are called.
-    rows = [{"prompt": str(p)} for p in range(len(rollouts.prompt_ids))]
+    rows = [{"prompt": str(p), "offline_rewards": offline_rewards(ids)} for p, ids in enumerate(rollouts.prompt_ids)]
     monkeypatch.setattr(loop, "prompt_ids", lambda prompt, _: list(rollouts.prompt_ids[int(prompt)]))
     weights = options.pop("reward_weights", [1.0] * functions)
     funcs = [Given(rollouts, k) for k in range(functions)]
@@ -197,7 +197,9 @@ def test_in_double_precision_not_even_rounding_is_between_them(words, monkeypatc
     def log_probs_in_double(self, model, tokens_BS, read_BS, width, *arguments, **options):
         prompt, written = slice(None, -width), slice(-width, None)
         read_BS = read_BS.bool()
-        batch = loop.Batch(tokens_BS[:, prompt], read_BS[:, prompt], tokens_BS[:, written], read_BS[:, written], None)
+        batch = loop.Batch(
+            tokens_BS[:, prompt], read_BS[:, prompt], tokens_BS[:, written], read_BS[:, written], None, {}
+        )
         return (*loop.forward(model, batch, self.temperature)[:2], None)[:outputs]
 
     monkeypatch.setattr(CreditGRPOTrainer, "_rollout", in_double(CreditGRPOTrainer._rollout))

@@ -78,6 +78,7 @@ class PlainRows(Rows):
         self.max_length = rollout.max_length
         self.mask_BT, self.written_BT, self.token_ids_BT = rollout.mask_BT, batch.written_BT, batch.token_ids_BT
         self.rewards_B, self.rewards_BK, self.group_B = rollout.rewards_B, rollout.rewards_BK, rollout.group_B
+        self.columns = batch.columns
         pairs = zip(batch.prompt_ids_BP, batch.prompt_mask_BP, strict=True)
         self.prompt_ids = [ids[mask.bool()].tolist() for ids, mask in pairs]
         self.prompts = [row["prompt"] for row in asked]
