@@ -287,7 +287,7 @@ def _turns_told(func: Callable, said: Any, completions: list) -> list[list[Span]
     told: list[list[Span] | None] = []
     for values, completion in zip(rows, completions, strict=True):
         try:
-            told.append(turn_spans(values, len(turns_of(completion))))
+            told.append(turn_spans(values, 1 << 30 if isinstance(completion, str) else len(turns_of(completion))))
         except ValueError as error:
             _say_once(f"turn_rewards of {_name(func)!r}: {error} The row's value falls on its last turn")
             told.append(None)
