@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from credit.signals.contract import Rows, Signal, signal
+from credit.signals.keys import hashed, hashed_ids
 
 _IMAGES = ("image", "images")
 
@@ -33,12 +33,12 @@ class PromptKey:
         if self.column is None:
             shown = [rows.columns[name] for name in _IMAGES if name in rows.columns]
             parts = zip(rows.prompt_ids, *shown, strict=True)
-            keys = [_hashed(",".join(map(str, ids)), *map(_of_image, images)) for ids, *images in parts]
+            keys = [hashed_ids(ids, *map(_of_image, images)) for ids, *images in parts]
         else:
             if self.column not in rows.columns:
                 there = ", ".join(sorted(rows.columns)) or "no other column"
                 raise ValueError(f"the data set has no column {self.column!r}; there is {there}.")
-            keys = [_hashed(_plain(value)) for value in rows.columns[self.column]]
+            keys = [hashed(_plain(value)) for value in rows.columns[self.column]]
         return {"prompt_B": torch.tensor(keys, dtype=torch.int64, device=rows.mask_BT.device)}
 
 
@@ -59,11 +59,3 @@ def _of_image(image: Any) -> bytes:
     if isinstance(image, (list, tuple)):
         return b"".join(map(_of_image, image))
     return image.tobytes() if callable(getattr(image, "tobytes", None)) else b""
-
-
-def _hashed(*parts: str | bytes) -> int:
-    """A non-negative int64, the same in every process."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else part)
-    return int.from_bytes(digest.digest(), "big") >> 1

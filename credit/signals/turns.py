@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from credit.signals.contract import Rows, provides
-from credit.turns.index import earned_by_turn_end, turn_index, turn_starts
+from credit.signals.keys import hashed_ids
+from credit.turns.index import earned_by_turn_end, runs_of, turn_index
 
 
 @provides(
@@ -39,18 +39,13 @@ def turn_rewards(rows: Rows) -> Mapping[str, Tensor]:
 def turn_states(rows: Rows) -> Mapping[str, Tensor]:
     """The environment's own `state_key()`, else a hash of the tokens between the turns (before the first: of those since the
     prompt)."""
-    turn_BT = turn_index(rows.mask_BT)
-    told, state_BT = rows.state_keys(), torch.full_like(turn_BT, -1)
-    for b, (turn_T, ids_T) in enumerate(zip(turn_BT.tolist(), rows.token_ids_BT.tolist(), strict=True)):
-        keys = told[b] if told is not None else None
-        starts = turn_starts(turn_BT[b : b + 1])[0].nonzero().flatten().tolist()
-        for k, start in enumerate(starts):
-            if keys is not None and k < len(keys):
-                key = keys[k]
-            else:
-                since = max((t + 1 for t in range(start) if turn_T[t] >= 0), default=0)
-                key = _hashed(ids_T[since:start])
-            state_BT[b][turn_BT[b] == k] = key
+    told = rows.state_keys()
+    state_BT = torch.full_like(rows.token_ids_BT, -1, dtype=torch.int64)
+    for b, (mask_T, ids_T) in enumerate(zip(rows.mask_BT.tolist(), rows.token_ids_BT.tolist(), strict=True)):
+        keys, since = (told[b] if told is not None else None) or (), 0
+        for k, run in enumerate(runs_of(mask_T)):
+            state_BT[b, run] = keys[k] if k < len(keys) else hashed_ids(ids_T[since : run[0]])
+            since = run[-1] + 1
     return {"state_BT": state_BT}
 
 
@@ -65,9 +60,3 @@ def rows_finished(rows: Rows) -> Mapping[str, Tensor]:
 @provides(stage="both", visible_BT="bool: tokens of the conversation, tool text included; false at padding")
 def visible_tokens(rows: Rows) -> Mapping[str, Tensor]:
     return {"visible_BT": rows.written_BT}
-
-
-def _hashed(ids: list[int]) -> int:
-    """A non-negative int64, the same in every process."""
-    digest = hashlib.blake2b(",".join(map(str, ids)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

@@ -8,6 +8,8 @@ Shapes: J turns of the row that has most, X columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,17 @@ def turn_index(mask_BT: Tensor) -> Tensor:
     """(B, T) int64 number of the turn each learning token belongs to, from 0; -1 where the mask is False."""
     before_BT = torch.nn.functional.pad(mask_BT[:, :-1], (1, 0), value=False)
     return ((mask_BT & ~before_BT).cumsum(dim=1) - 1).masked_fill(~mask_BT, -1)
+
+
+def runs_of(mask_T: Sequence[bool]) -> list[list[int]]:
+    """The turns of one row: positions of each unbroken run of learning tokens."""
+    runs: list[list[int]] = []
+    for t, learns in enumerate(mask_T):
+        if learns:
+            if t == 0 or not mask_T[t - 1]:
+                runs.append([])
+            runs[-1].append(t)
+    return runs
 
 
 def turn_ends(turn_BT: Tensor) -> Tensor:

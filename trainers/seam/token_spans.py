@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from credit.turns.index import runs_of
 from rewards.text.completions import completion_text
 from rewards.text.spans import Span, span_total
 from rewards.text.turns import turn_spans, turns_of
@@ -107,17 +108,6 @@ def noted_span_rewards(trainer: Any, scoring: Scoring, mask_BT: Tensor) -> Tenso
         padding = (0, mask_BT.shape[1] - earned_BT.shape[1])  # TRL may pad completions to a multiple
         scoring.span_rewards_BT = torch.nn.functional.pad(earned_BT, padding).to(mask_BT.device)
     return scoring.span_rewards_BT
-
-
-def runs_of(mask_T: Sequence[bool]) -> list[list[int]]:
-    """The turns of one row: positions of each unbroken run of learning tokens."""
-    runs: list[list[int]] = []
-    for t, learns in enumerate(mask_T):
-        if learns:
-            if t == 0 or not mask_T[t - 1]:
-                runs.append([])
-            runs[-1].append(t)
-    return runs
 
 
 def token_spans(
@@ -273,21 +263,21 @@ def _asked(
     if callable(method := getattr(func, "spans", None)):
         return method(prompts, completions, **columns)
     if callable(method := getattr(func, "turn_rewards", None)):
-        return _turns_told(func, method(prompts, completions, **columns), completions)
+        return _turns_told(func, method(prompts, completions, **columns), counts)
     return [None] * len(completions)
 
 
-def _turns_told(func: Callable, said: Any, completions: list) -> list[list[Span] | None]:
-    """What a `turn_rewards` method said, row by row; None where it cannot be read, which is said once."""
-    rows = said if isinstance(said, (list, tuple)) and len(said) == len(completions) else [None] * len(completions)
+def _turns_told(func: Callable, said: Any, counts: Sequence[int]) -> list[list[Span] | None]:
+    """What a `turn_rewards` method said, row by row (`counts`: turns of each); None where it cannot be read, which is said once."""
+    rows = said if isinstance(said, (list, tuple)) and len(said) == len(counts) else [None] * len(counts)
     if rows is not said:
         _say_once(
             f"turn_rewards of {_name(func)!r} gave no list with one entry a completion; its value falls on the last turn"
         )
     told: list[list[Span] | None] = []
-    for values, completion in zip(rows, completions, strict=True):
+    for values, count in zip(rows, counts, strict=True):
         try:
-            told.append(turn_spans(values, 1 << 30 if isinstance(completion, str) else len(turns_of(completion))))
+            told.append(turn_spans(values, count))
         except ValueError as error:
             _say_once(f"turn_rewards of {_name(func)!r}: {error} The row's value falls on its last turn")
             told.append(None)
