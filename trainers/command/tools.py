@@ -7,11 +7,11 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers.utils import get_json_schema
-from trl import GRPOTrainer
 
 from configs.compose import ConfigError
 from rewards.load import named
 from tasks.base import Task
+from trainers.seam.environments import trl_takes
 
 
 def build_tools(names: Sequence[str]) -> list[Callable]:
@@ -42,10 +42,9 @@ def check_tools(task: Task, args: Any) -> None:
         PartialState().print(
             "trainer.max_tool_calling_iterations does nothing without tools: tools=[my_tools.py:search], or a task with an environment."
         )
-    known = GRPOTrainer.__init__.__code__.co_varnames
     for wanted, argument, what in (
         (task.tools, "tools", "tools=[...]"),
         (task.environment, "environment_factory", f"task {task.name}, an environment,"),
     ):
-        if wanted and argument not in known:
+        if wanted and not trl_takes(argument):
             raise ConfigError(f"{what} needs a TRL whose GRPOTrainer has `{argument}` (1.16 does): pip install -U trl.")

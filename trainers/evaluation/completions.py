@@ -16,6 +16,7 @@ from rewards.guard.clock import run_within
 from rewards.text.completions import completion_text
 from rewards.text.opened import text_with_opening
 from tasks.base import Row, prompt_key
+from trainers.seam.ends import ends_of
 from trainers.seam.visit import Scoring
 
 _SECONDS = 10.0  # for finding the answer in one text
@@ -165,12 +166,6 @@ class Collector:
             return run_within(_SECONDS, lambda: reader.extract(text_with_opening(reader, opened, text)))  # type: ignore[attr-defined]
         except Exception:  # as the reward itself failed on it, which is counted
             return None
-
-
-def ends_of(trainer: Any) -> set[int]:
-    """The last tokens of a text that ended by itself, as TRL counts them: 1.16 knows several ends, older ones the tokenizer's."""
-    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-    return {*getattr(trainer, "eos_token_ids", [tokenizer.eos_token_id]), tokenizer.pad_token_id}
 
 
 def _key(row: Row) -> str:

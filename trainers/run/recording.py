@@ -17,6 +17,7 @@ from credit.turns.index import earned_by_turn_end, turn_index
 from trainers.run.data_columns import other_columns, prompt_messages
 from trainers.run.files import RECORDS
 from trainers.run.records import Recorder, drop_after
+from trainers.seam.ends import ends_of
 from trainers.seam.token_spans import noted_span_rewards
 from trainers.seam.visit import GROUP_B, REWARDS_BK, ROW_B, Scoring, Visit
 
@@ -154,7 +155,7 @@ class CreditRecords(TrainerCallback):
             "columns": facts.get("columns"),
             "token_ids": token_ids,
             "tokens": token_texts(tokenizer, token_ids),
-            "truncated": bool(token_ids) and token_ids[-1] not in _endings(trainer, tokenizer),
+            "truncated": bool(token_ids) and token_ids[-1] not in ends_of(trainer),
             "learns": visit.mask_BT[b, :length].tolist(),
             "credit": tokens_of(visit.advantages_BT),
             "weight": tokens_of(visit.weights_BT),
@@ -183,11 +184,6 @@ def _earned_by_turn(trainer: Any, scoring: Scoring) -> dict[str, list[list[float
     earned_BT = noted_span_rewards(trainer, scoring, scoring.mask_BT)
     by_turn_BT = earned_by_turn_end(earned_BT, turn_BT)
     return {"span_rewards": earned_BT.tolist(), "turn_rewards": by_turn_BT.tolist()}
-
-
-def _endings(trainer: Any, tokenizer: Any) -> set[int | None]:
-    """Tokens that TRL takes for an end of a completion; one that ends otherwise was cut at its longest."""
-    return {*getattr(trainer, "eos_token_ids", [tokenizer.eos_token_id]), tokenizer.pad_token_id}
 
 
 def token_texts(tokenizer: Any, token_ids: list[int]) -> list[str]:

@@ -20,6 +20,11 @@ ARGUMENT = "environment_factory"
 _OF_TRL = f"{GRPOTrainer.__name__}.__init__.<locals>.get_reward"
 
 
+def trl_takes(argument: str) -> bool:
+    """Whether this TRL's `GRPOTrainer` has the argument."""
+    return argument in GRPOTrainer.__init__.__code__.co_varnames
+
+
 def guarded_environments(arguments: dict[str, Any], seconds: float | None, scored: bool = True) -> dict[str, Any]:
     """The keyword arguments of the trainer with `environment_factory` guarded. Without reward functions an environment pays, by
     `get_reward` or what its turns earned.
@@ -29,7 +34,7 @@ def guarded_environments(arguments: dict[str, Any], seconds: float | None, score
     """
     if arguments.get(ARGUMENT) is None:
         return arguments
-    if not hasattr(GRPOTrainer, "_tool_call_loop") or ARGUMENT not in GRPOTrainer.__init__.__code__.co_varnames:
+    if not hasattr(GRPOTrainer, "_tool_call_loop") or not trl_takes(ARGUMENT):
         raise ValueError("environment_factory needs a TRL that has it (1.16 does): pip install -U trl.")
     return {**arguments, ARGUMENT: guarded_factory(arguments[ARGUMENT], seconds, sums=not scored)}
 
@@ -66,15 +71,3 @@ class Environments:
                 "Mend the environment (task.environment), or give it more time (environment_timeout)."
             )
         return rewards_BK.masked_fill(spoilt_B[:, None], torch.nan)
-
-    def end_tokens(self) -> set[int]:
-        """Ids that end a turn: the tokenizer's end of text and padding, and what the model's generation config names."""
-        tokenizer, model = self.processing_class, self.accelerator.unwrap_model(self.model)
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-        of_model = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        ends = [
-            tokenizer.eos_token_id,
-            tokenizer.pad_token_id,
-            *(of_model if isinstance(of_model, list) else [of_model]),
-        ]
-        return {end for end in ends if end is not None}

@@ -12,6 +12,7 @@ from torch import Tensor
 from credit.signals import Rows, TokenStatistics
 from rewards.text.turns import turns_of
 from tasks.environments.earned import states_by_turn
+from trainers.seam.ends import ends_of
 from trainers.seam.token_spans import noted_span_rewards
 from trainers.seam.visit import Scoring, learning_mask
 from trainers.signals.contexts import logps_after
@@ -74,7 +75,7 @@ class TrainerRows(Rows):
         return [states_by_turn(environment, turns_of(completion)) for environment, completion in pairs]
 
     def finished(self) -> Tensor:
-        ends = self._trainer.end_tokens()
+        ends = ends_of(self._trainer)
         ended = [ids[-1:] and ids[-1] in ends for ids in self._scoring.completion_ids]
         # A last turn that calls a tool was not answered: the rounds were used up, or the room.
         answered = [not (turns and turns[-1].calls) for turns in map(turns_of, self.completions)]
