@@ -44,7 +44,8 @@ def group_count(values_B: Tensor, group_B: Tensor) -> Tensor:
 def group_centred(values_B: Tensor, group_B: Tensor) -> Tensor:
     """(B,) value minus group mean; exactly 0 for unscorable rows and for groups whose values are all equal."""
     centred_B = values_B - group_sum(values_B, group_B) / group_count(values_B, group_B).clamp(min=1)
-    return torch.where(_group_is_flat(values_B, group_B), torch.zeros_like(centred_B), centred_B).nan_to_num(nan=0.0)
+    flat_B = _is_flat(values_B[:, None], *group_index(group_B))[:, 0]
+    return torch.where(flat_B, torch.zeros_like(centred_B), centred_B).nan_to_num(nan=0.0)
 
 
 def group_std(values_B: Tensor, group_B: Tensor) -> Tensor:
@@ -94,9 +95,26 @@ def _one_counted(counted_B: Tensor, index_B: Tensor, groups: int) -> Tensor:
     return torch.where(chosen < 0, rows_B, chosen)
 
 
-def _group_is_flat(values_B: Tensor, group_B: Tensor) -> Tensor:
+def column_moments(values_BX: Tensor, counted_BX: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:
+    """(centred_BX, std_BX) over the rows of the group that count in that column; ddof 1; 0 where a row does not count.
+
+    Exactly 0 where all that count are equal. Numbers that do not count are not read, NaN included.
+    """
     index_B, groups = group_index(group_B)
-    inf = torch.finfo(values_B.dtype).max
-    low = values_B.new_full((groups,), inf).scatter_reduce_(0, index_B, values_B.nan_to_num(nan=inf), "amin")
-    high = values_B.new_full((groups,), -inf).scatter_reduce_(0, index_B, values_B.nan_to_num(nan=-inf), "amax")
+    count_BX = sum_by_group(counted_BX.to(values_BX.dtype), index_B, groups)
+    kept_BX = torch.where(counted_BX, values_BX, torch.zeros_like(values_BX))
+    mean_BX = sum_by_group(kept_BX, index_B, groups) / count_BX.clamp(min=1)
+    flat_BX = _is_flat(values_BX.masked_fill(~counted_BX, torch.nan), index_B, groups)
+    centred_BX = torch.where(counted_BX & ~flat_BX, values_BX - mean_BX, 0.0)
+    variance_BX = sum_by_group(centred_BX.square(), index_B, groups) / (count_BX - 1).clamp(min=1)
+    return centred_BX, variance_BX.sqrt()
+
+
+def _is_flat(values_BX: Tensor, index_B: Tensor, groups: int) -> Tensor:
+    """(B, X) bool: all values of the column that are not NaN are equal in the row's group, so that nothing is left but rounding."""
+    inf, at_BX = torch.finfo(values_BX.dtype).max, index_B[:, None].expand_as(values_BX)
+    low = values_BX.new_full((groups, values_BX.shape[1]), inf)
+    low = low.scatter_reduce_(0, at_BX, values_BX.nan_to_num(nan=inf), "amin")
+    high = values_BX.new_full((groups, values_BX.shape[1]), -inf)
+    high = high.scatter_reduce_(0, at_BX, values_BX.nan_to_num(nan=-inf), "amax")
     return (high <= low)[index_B]

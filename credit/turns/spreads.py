@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from credit.baseline import length_weighted
 from credit.declare import Declaration
-from credit.reduce import group_index, less_others, sum_by_group
+from credit.reduce import column_moments, group_index, less_others
 from credit.returns import discounted_suffix_sums
 from credit.settings import check_types
 from credit.turns.index import has_turn, spread_over_turns, sum_by_turn, turn_counts, turn_starts
@@ -206,7 +207,7 @@ class MTGRPO:
         rewards_BJ, counts_B = sum_by_turn(turn_rewards_BT, turn_BT), turn_counts(turn_BT)
         reached_BJ = has_turn(counts_B, rewards_BJ.shape[1]) & ~rewards_B.isnan()[:, None]
         if self.estimator == "to_go":
-            centred_BJ, _ = _by_index(rewards_BJ, reached_BJ, group_B)
+            centred_BJ, _ = column_moments(rewards_BJ, reached_BJ, group_B)
             return spread_over_turns(discounted_suffix_sums(centred_BJ, 1.0), turn_BT)
         if self.estimator == "cae":
             return spread_over_turns(
@@ -220,7 +221,7 @@ class MTGRPO:
         )
 
     def _z(self, values_BX: Tensor, counted_BX: Tensor, group_B: Tensor) -> Tensor:
-        centred_BX, std_BX = _by_index(values_BX, counted_BX, group_B)
+        centred_BX, std_BX = column_moments(values_BX, counted_BX, group_B)
         return centred_BX / (std_BX + self.eps)
 
 
@@ -269,7 +270,7 @@ class GiGPO:
         turn_BT = turn_BT.masked_fill(~mask_BT, -1)
         scorable_B = ~rewards_B.isnan()
         counts_B = turn_counts(turn_BT) if self.across_steps else torch.ones_like(group_B)
-        episode_B = _weighted_centred(rewards_B, counts_B * scorable_B, group_B)
+        episode_B = length_weighted(rewards_B, group_B, counts_B)
         returns_BJ = discounted_suffix_sums(sum_by_turn(turn_rewards_BT, turn_BT), self.gamma)
         begun_BT = turn_starts(turn_BT) & scorable_B[:, None]
         anchors_BJ = _against_anchors(returns_BJ, begun_BT, turn_BT, state_BT, group_B)
@@ -290,39 +291,6 @@ def _held(returns_BJ: Tensor, counts_B: Tensor, rewards_B: Tensor) -> Tensor:
     return torch.where(counts_B[:, None] > 0, held_BJ, rewards_B[:, None].to(held_BJ.dtype))
 
 
-def _by_index(values_BX: Tensor, counted_BX: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:
-    """(centred_BX, std_BX) over the rows of the group that count in that column; ddof 1; 0 where a row does not count."""
-    index_B, groups = group_index(group_B)
-    count_BX = sum_by_group(counted_BX.to(values_BX.dtype), index_B, groups)
-    kept_BX = torch.where(counted_BX, values_BX, torch.zeros_like(values_BX))
-    mean_BX = sum_by_group(kept_BX, index_B, groups) / count_BX.clamp(min=1)
-    centred_BX = torch.where(counted_BX & ~_flat(values_BX, counted_BX, index_B, groups), values_BX - mean_BX, 0.0)
-    variance_BX = sum_by_group(centred_BX.square(), index_B, groups) / (count_BX - 1).clamp(min=1)
-    return centred_BX, variance_BX.sqrt()
-
-
-def _flat(values_BX: Tensor, counted_BX: Tensor, index_B: Tensor, groups: int) -> Tensor:
-    """(B, X) bool: all counted values of the column are equal in the row's group, so that nothing is left but rounding."""
-    inf = torch.finfo(values_BX.dtype).max
-    at_BX = index_B[:, None].expand_as(values_BX)
-    low = values_BX.new_full((groups, values_BX.shape[1]), inf)
-    low = low.scatter_reduce(0, at_BX, values_BX.masked_fill(~counted_BX, inf), "amin")
-    high = torch.full_like(low, -inf).scatter_reduce(0, at_BX, values_BX.masked_fill(~counted_BX, -inf), "amax")
-    return (high <= low)[index_B]
-
-
-def _weighted_centred(rewards_B: Tensor, weights_B: Tensor, group_B: Tensor) -> Tensor:
-    """(B,) R - sum w R / sum w over the group; exactly 0 where all weighted rewards are equal; 0 for NaN rewards."""
-    counted_B1 = (weights_B > 0)[:, None]
-    index_B, groups = group_index(group_B)
-    safe_B1 = rewards_B.nan_to_num(nan=0.0)[:, None]
-    weights_B1 = weights_B[:, None].to(safe_B1.dtype)
-    mean_B1 = sum_by_group(weights_B1 * safe_B1, index_B, groups)
-    mean_B1 = mean_B1 / sum_by_group(weights_B1, index_B, groups).clamp(min=1)
-    flat_B1 = _flat(safe_B1, counted_B1, index_B, groups)
-    return torch.where(flat_B1 | rewards_B.isnan()[:, None], 0.0, safe_B1 - mean_B1)[:, 0]
-
-
 def _against_anchors(
     returns_BJ: Tensor, begun_BT: Tensor, turn_BT: Tensor, state_BT: Tensor, group_B: Tensor
 ) -> Tensor:
@@ -333,7 +301,7 @@ def _against_anchors(
     _, anchor_M = torch.unique(where_M2, dim=0, return_inverse=True)
     value_M = returns_BJ[row_M, turn_M]
     all_count = torch.ones_like(value_M, dtype=torch.bool)[:, None]
-    centred_M = _by_index(value_M[:, None], all_count, anchor_M)[0][:, 0]
+    centred_M = column_moments(value_M[:, None], all_count, anchor_M)[0][:, 0]
     return torch.zeros_like(returns_BJ).index_put((row_M, turn_M), centred_M)
 
 

@@ -95,8 +95,9 @@ def states_by_turn(environment: Any, turns: Sequence[Turn]) -> list[int] | None:
     states = notes_of(environment).states
     if not states:
         return None
-    before = [sum(turn < k for turn, _ in calls_by_turn(environment, turns)) for k in range(len(turns))]
-    return [states[min(calls, len(states) - 1)] for calls in before]
+    calls = calls_by_turn(environment, turns)
+    before = [sum(turn < k for turn, _ in calls) for k in range(len(turns))]
+    return [states[min(number, len(states) - 1)] for number in before]
 
 
 def _by_number(values: Any, number: int, what: str, exactly: bool = False) -> dict[int, float]:
