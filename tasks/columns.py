@@ -118,7 +118,7 @@ def to_rows(
     answers: list = []
     if columns.answer is not None:
         answers = [cell_of(cells, columns.answer) for _, cells in raw]
-        _check_found(raw, answers, source, columns.answer)
+        _check_found(raw, answers, columns.answer)
         if answer_marker:
             answers = _marked(answers, answer_marker, source)
         answers = typed(answers, [place for place, _ in raw], columns.answer)
@@ -206,7 +206,7 @@ def _prompt_cell(cells: Mapping, path: str, place: str) -> Any:
     return cell
 
 
-def _check_found(raw: Raw, answers: list, source: str, path: str) -> None:
+def _check_found(raw: Raw, answers: list, path: str) -> None:
     """Raises ValueError where a path into the answers leads nowhere in every row; some rows may be without one."""
     if "." not in path or any(answer is not None for answer in answers):
         return

@@ -58,6 +58,7 @@ from trainers.seam.sampler_pass import SamplerPass
 from trainers.seam.trl_weight import advantages_for_trl
 from trainers.seam.visit import Pass, Scoring, Visit, learning_mask
 from trainers.signals.live_terms import LiveTerms
+from trainers.signals.rescoring import weighted
 from trainers.signals.seam import SignalSeam
 
 logger = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ class CreditGRPOTrainer(
         """The generation batch of all ranks. At scoring time TRL's rows stand in prompt order, so ids are countable."""
         rewards_BK = scoring.rewards_BK
         weights_K = self.reward_weights.to(rewards_BK.device, rewards_BK.dtype)
-        rewards_B = (rewards_BK * weights_K).nansum(dim=1).masked_fill(rewards_BK.isnan().all(dim=1), torch.nan)
+        rewards_B = weighted(rewards_BK, weights_K)
         # Signals of this rank's rows become signals of all rows.
         provided = self._provided(output, scoring, rewards_B, num_generations)
         return Rollout(
@@ -244,7 +245,7 @@ class CreditGRPOTrainer(
             rewards_BK=rewards_BK,
             reward_weights_K=weights_K,
             group_B=torch.arange(len(rewards_B), device=rewards_B.device) // num_generations,
-            mask_BT=self._gather_tokens(learning_mask(output)),
+            mask_BT=self._gather_tokens(scoring.mask_BT),
             max_length=self.max_completion_length,
             scoring_values_BT=self._gather_tokens(output[keys.VALUES_BT]) if keys.VALUES_BT in output else None,
             kl_rewards_BT=self._gather_tokens(output[keys.KL_REWARDS_BT]) if keys.KL_REWARDS_BT in output else None,
