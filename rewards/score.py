@@ -25,6 +25,7 @@ from rewards.guard import callable_name, guard_of, is_async
 from rewards.guard.clock import run_within
 from rewards.text.completions import completion_text
 from rewards.text.opened import COLUMN, openings_of, text_with_opening
+from rewards.text.turns import turn_spans, turns_of
 from userio.visible import visible
 
 _PART_SECONDS = 10.0  # for the parts of one row
@@ -112,7 +113,7 @@ def show_rows(sheets: Sheets, count: int, as_json: bool = False) -> None:
     for number in range(min(count, len(sheets.rows))):
         row = sheets.rows[number]
         scores = [column[number] for column in sheets.scores]
-        parts = [_parts(getattr(guard_of(func), "func", func), row) for func in sheets.funcs]
+        parts = [_parts(own := getattr(guard_of(func), "func", func), row) | _turns(own, row) for func in sheets.funcs]
         (_show_json if as_json else _show)(number, row, sheets, scores, parts)
 
 
@@ -168,6 +169,22 @@ def _parts(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
         return run_within(_PART_SECONDS, lambda: func.parts(text, **wanted))
     except Exception:
         return {}
+
+
+def _turns(func: Callable, row: dict[str, Any]) -> dict[str, float | None]:
+    """What each turn earned, as the reward says; nothing where it does not say (the guard has said why already)."""
+    if not callable(getattr(func, "turn_rewards", None)):
+        return {}
+    told: Any = func
+    try:
+        said = run_within(_PART_SECONDS, lambda: list(told.turn_rewards(**_columns([row]))))[0]
+        turns = turns_of(row["completion"])
+        spans = turn_spans(said, max(len(turns), len(said or ()))) or []
+    except Exception:
+        return {}
+    earned = {span.turn: span.value for span in spans}
+    last = max([len(turns) - 1, *(turn for turn in earned if turn is not None)])
+    return {f"turn {turn + 1}": earned.get(turn, 0.0) for turn in range(last + 1)} if spans else {}
 
 
 def _show(number: int, row: dict, sheets: Sheets, scores: list, parts: list[dict]) -> None:

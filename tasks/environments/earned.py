@@ -10,7 +10,7 @@ from typing import Any
 
 from rewards.guard.clock import run_within
 from rewards.text.turns import Turn, turns_of
-from tasks.environments.guarded import tool_names
+from tasks.environments.guarded import told_once, tool_names
 from tasks.environments.notes import notes_of, spoil
 
 
@@ -32,15 +32,15 @@ class EnvironmentReward:
     def __call__(self, prompts: list, completions: list, environments: Sequence[Any] = (), **columns: Any) -> list:
         if len(environments) != len(completions):
             raise ValueError("This reward is paid by environments: set task=environment, or give environment_factory.")
+        for environment in environments:
+            notes_of(environment).told = None  # a rollout is scored anew
         paid = None if self.pays is None else _awaited(self.pays(environments=environments, **columns), environments)
         scores: list[float | None] = []
         for row, (environment, completion) in enumerate(zip(environments, completions, strict=True)):
-            earned = self._earned(environment, completion)
-            if paid is not None:
-                own = paid[row]
-            elif callable(method := getattr(environment, "get_reward", None)):
-                own = _awaited(method(), [environment])
-            else:
+            method = getattr(environment, "get_reward", None)
+            own = paid[row] if paid is not None else _awaited(method(), [environment]) if callable(method) else None
+            earned = self._earned(environment, completion)  # asked last: get_reward may add to it
+            if paid is None and not callable(method):
                 own = None if earned is None else sum(earned.values())
             failed = notes_of(environment).fault is not None  # said and counted where it went wrong
             scores.append(None if failed else own)
@@ -51,6 +51,8 @@ class EnvironmentReward:
         return [self._earned(*each) for each in zip(environments, completions, strict=True)]
 
     def _earned(self, environment: Any, completion: Any) -> dict[int, float] | None:
+        if notes_of(environment).fault is not None:
+            return None
         try:
             return run_within(self.seconds, lambda: earned_by_turn(environment, completion))
         except Exception as error:
@@ -66,8 +68,8 @@ def earned_by_turn(environment: Any, completion: Any) -> dict[int, float] | None
         ValueError: a wrong number of them, or one that is no finite number.
     """
     turns = turns_of(completion)
-    if callable(method := getattr(environment, "turn_rewards", None)):
-        return _by_number(method(), len(turns), "turns")
+    if callable(getattr(environment, "turn_rewards", None)):
+        return _by_number(told_once(environment), len(turns), "turns")
     noted = getattr(environment, "rewards", None)
     if noted is None or callable(noted):
         return None

@@ -120,9 +120,19 @@ def _told(environment: Any) -> Any:
     return method if callable(method) else None if callable(noted) else noted
 
 
+def told_once(environment: Any) -> Any:
+    """What `turn_rewards()` says. It is asked once after the last call of a rollout, for the reward, the credit and the record."""
+    if not getattr(type(environment), "_apportion_guarded", False):  # nobody notes its calls
+        return environment.turn_rewards()
+    notes = notes_of(environment)
+    if notes.told is None or notes.told[0] != len(notes.calls):
+        notes.told = len(notes.calls), environment.turn_rewards()
+    return notes.told[1]
+
+
 def _sum_of_turns(self: Any) -> float:
     told = _told(self)
-    told = told() if callable(told) else told
+    told = told_once(self) if callable(told) else told
     values = told.values() if isinstance(told, Mapping) else told or ()
     return sum(0.0 if value is None else float(value) for value in values)
 
@@ -281,6 +291,8 @@ def _pays(function: Callable, seconds: float | None) -> Callable:
 
         @functools.wraps(function)
         async def get_reward_async(self):
+            if notes_of(self).fault is not None:
+                return None
             try:
                 return _number(self, await asyncio.wait_for(function(self), seconds))
             except Exception as error:
@@ -293,6 +305,8 @@ def _pays(function: Callable, seconds: float | None) -> Callable:
     def get_reward(self):
         if _is_inside(self):
             return function(self)
+        if notes_of(self).fault is not None:  # it would not count; and what hung once may hang again
+            return None
         try:
             return _number(self, _within(self, seconds, lambda: function(self)))
         except Exception as error:

@@ -23,12 +23,14 @@ class Notes:
         calls: for every tool call that reached the environment, in order: (name, whether it ran to its end).
         states: `state_key()` after `reset` and after each of these calls, as int64 keys; empty without such a method.
         fault: (kind, detail) of what went wrong in the environment, None while nothing did. Such a row is not scored.
+        told: (number of calls made by then, what `turn_rewards()` said); None before it was asked.
         loop: the event loop on which async tools ran, in this rollout or one before: what they opened belongs to it.
     """
 
     calls: list[tuple[str, bool]] = field(default_factory=list)
     states: list[int] = field(default_factory=list)
     fault: tuple[str, str] | None = None
+    told: tuple[int, Any] | None = None
     loop: Any = None
 
 

@@ -14,6 +14,7 @@ from rewards.load import named
 from tasks.base import Row, Task
 from tasks.environments.earned import EnvironmentReward
 from tasks.environments.guarded import guard_environment, tool_names
+from tasks.environments.pays import may_pay
 from tasks.jsonl import jsonl
 
 
@@ -45,13 +46,22 @@ def environment(
         table: columns and parts of the data, with a path; see task=jsonl.
 
     Raises:
-        ValueError: no such environment, one that does not begin, or that has no tools.
+        ValueError: no such environment, one that does not begin, or that has no tools. One that pays nothing needs other reward
+            functions; a run that has none is refused.
     """
     make = _factory(environment, dict(arguments or {}), timeout)
-    kind = type(_tried(environment, make))
+    tried = _tried(environment, make)
+    kind = type(tried)
     name = name or kind.__name__.lower()
-    reward = EnvironmentReward(name=kind.__name__, seconds=timeout)
-    shared: dict[str, Any] = dict(reward_funcs=[reward], reward_weights=[1.0], environment=make)
+    shared: dict[str, Any] = dict(reward_funcs=[], reward_weights=[], environment=make)
+    if may_pay(tried):
+        reward = EnvironmentReward(name=kind.__name__, seconds=timeout)
+        shared |= dict(reward_funcs=[reward], reward_weights=[1.0])
+    else:
+        shared["unrewarded"] = (
+            f"task.environment={environment} makes {kind.__name__}, which pays nothing: give it get_reward() or turn_rewards(), let it "
+            "note `self.rewards` from reset on, or give reward.funcs=[file.py:function]."
+        )
     if path is not None:
         task = jsonl(path, name=name, seed=seed, **table)
         return _replaced(task, shared)
@@ -108,10 +118,5 @@ def _tried(spec: str, make: Callable[[], Any]) -> Any:
         raise ValueError(
             f"task.environment={spec} makes {type(tried).__name__}, which has no tools: give it a public method with type hints and "
             "a docstring for each thing the policy may do."
-        )
-    pays = any(callable(getattr(tried, each, None)) for each in ("get_reward", "turn_rewards"))
-    if not pays and not hasattr(tried, "rewards") and "rewards" not in inspect.getsource(type(tried).__mro__[1]):
-        raise ValueError(
-            f"task.environment={spec} makes {type(tried).__name__}, which pays nothing: give it get_reward(), or note `self.rewards`."
         )
     return tried

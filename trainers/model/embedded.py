@@ -129,6 +129,12 @@ def tokenizer_and_config(
         raise ValueError(f"model.position={position}: choose one of {', '.join(POSITIONS)}.")
     if hidden % heads or (position == "rope" and (hidden // heads) % 2):
         raise ValueError(f"model.hidden={hidden} must be model.heads={heads} times an even number.")
+    if task.dialogue is None and (task.tools or task.environment is not None):
+        raise ValueError(
+            f"model=embedded cannot call tools, and task {task.name} needs it: its plain chat template renders no calls. Use "
+            "model=hf model.name=... with a model that was trained to call tools (Qwen/Qwen3-0.6B), or a task with a dialogue of "
+            "its own (task=errands)."
+        )
     tokenizer = byte_tokenizer() if task.vocabulary is None else closed_tokenizer(task.vocabulary, task.dialogue)
     prompts = [_plain(row["prompt"], tokenizer) for row in (*task.train, *task.evaluation)]
     check_spelling(tokenizer, prompts, "prompt")

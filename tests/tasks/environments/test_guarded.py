@@ -185,6 +185,8 @@ def test_a_method_for_turns_comes_first_and_may_be_shorter():
     assert earned_by_turn(env, talk) == {0: 0.5, 1: 0.0}
     assert EnvironmentReward()([], [talk], environments=[env]) == [0.1]  # get_reward says what it is in all
     env.turn_rewards = lambda: [0.0] * 3
+    env.reset()
+    env.step(by=1)
     with pytest.raises(ValueError, match="3 rewards for 2 turns"):
         earned_by_turn(env, talk)
 
@@ -342,3 +344,55 @@ def test_a_get_reward_that_gives_none_abstains_whatever_its_turns_earned():
     env.step(by=4)
     assert EnvironmentReward()([], [said(("step", {"by": 4}))], environments=[env]) == [None]
     assert notes_of(env).fault is None
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_what_turns_earned_is_asked_once_a_rollout_and_never_of_one_that_went_wrong(sums):
+    asked = []
+
+    class Told(Counter):
+        get_reward = None  # type: ignore[assignment]
+
+        def turn_rewards(self):
+            asked.append(self.count)
+            return [self.count / 10] if self.count < 9 else time.sleep(30)
+
+    make = guarded_factory(Told, seconds=0.2, sums=sums)
+    env = make()
+    reward = EnvironmentReward(
+        (lambda environments, **_: [each.get_reward() for each in environments]) if sums else None
+    )
+    reward.seconds = 0.2
+    for count in (3, 4, 9):
+        env.reset()
+        env.step(by=count)
+        given = {"completions": [said(("step", {}))], "environments": [env]}
+        expected = count / 10 if count < 9 else None
+        assert reward([], **given) == [expected]
+        assert reward.turn_rewards([], **given) == [None if expected is None else {0: expected}]
+        assert reward.turn_rewards([], **given) == [None if expected is None else {0: expected}]
+    assert asked == [3, 4, 9] and notes_of(env).fault[0] == "timeout"
+
+
+def test_what_is_asked_within_a_call_is_not_what_the_rollout_ends_with():
+    class Inward(Counter):
+        def step(self, by: int) -> str:
+            """Moves.
+
+            Args:
+                by: how far.
+            """
+            before = sum(self.turn_rewards())
+            super().step(by)
+            return str(before)
+
+        def turn_rewards(self):
+            return list(self.rewards)
+
+    env = guard_environment(Inward(), 1.0)
+    env.reset()
+    shown = [env.step(by=1), env.step(by=2)]
+    reward = EnvironmentReward()
+    given = {"completions": [said(("step", {}), ("step", {}))], "environments": [env]}
+    reward([], **given)
+    assert shown == ["0", "0.1"] and reward.turn_rewards([], **given) == [{0: 0.1, 1: 0.2}]

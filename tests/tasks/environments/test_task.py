@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from tasks.environments.guarded import guard_environment
 from tasks.environments.notes import notes_of
+from tasks.environments.pays import may_pay
 from tasks.environments.task import environment
 from tasks.errands import Errands, errand_word, errands, errands_of
 
@@ -102,13 +104,55 @@ def test_rows_of_a_file_begin_conversations(folder):
         ("my_env.py:Gaem", {}, "did you mean 'Game'"),
         ("my_env.py:Game", {"sise": 3}, "sise"),
         ("my_env.py:Mute", {}, "has no tools"),
-        ("my_env.py:Free", {}, "pays nothing"),
         ("my_env.py:GAME", {}, "GAME"),
     ],
 )
 def test_what_cannot_be_played_is_refused_with_the_remedy(folder, spec, arguments, words):
     with pytest.raises(ValueError, match=words):
         environment(spec, arguments)
+
+
+def test_one_that_pays_nothing_needs_a_reward_function(folder):
+    task = environment("my_env.py:Free", n_train=2, n_eval=0)
+    assert task.reward_funcs == [] and "pays nothing" in task.unrewarded and "reward.funcs" in task.unrewarded
+
+
+BASE = """
+import functools
+def kept(method):
+    @functools.wraps(method)
+    def wrapped(self, *args, **kwargs):
+        return method(self, *args, **kwargs)
+    return wrapped
+class Base:
+    {body}
+class Child(Base):
+    def reset(self, **row): self.begin()
+    def look(self) -> str:
+        'Looks.'
+        return ''
+"""
+
+
+@pytest.mark.parametrize(
+    "body, pays",
+    [
+        ("def begin(self): self.rewards = []", True),
+        ("def begin(self): setattr(self, 'rewards', [])", True),
+        ("@kept\n    def begin(self): self.rewards = []", True),
+        ("def begin(self): [None for _ in 'a' if (lambda: self.rewards.append(1))()]", True),
+        ("begin = property(lambda self: setattr(self, 'rewards', []))", True),
+        ("begin = functools.partialmethod(setattr, 'rewards', ())", False),
+        ("rewards: list = None", True),
+        ("__slots__ = ('rewards',)", True),
+        ("def get_reward(self): return 1.0", True),
+        ("def begin(self): self.reward = 'it notes no rewards'", False),
+    ],
+)
+def test_what_a_base_class_notes_is_seen_without_its_source(body, pays):
+    rooms: dict = {}
+    exec(BASE.format(body=body), rooms)  # as in a notebook: there is no source
+    assert may_pay(rooms["Child"]()) is may_pay(guard_environment(rooms["Child"](), 1.0)) is pays
 
 
 def test_errands_pay_for_right_answers_to_those_that_matter_and_add_up_to_one():

@@ -189,3 +189,22 @@ def test_help_tells_choices_settings_and_options(capsys):
 def test_scoring_says_what_is_wrong_and_ends_with_two(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_recorded_conversation_is_shown_by_turn(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    call = {"type": "function", "function": {"name": "guess", "arguments": {"number": 3}}}
+    talk = [
+        {"role": "assistant", "content": "three?", "tool_calls": [call]},
+        {"role": "tool", "name": "guess", "content": "higher"},
+        {"role": "assistant", "content": "four"},
+    ]
+    rows = [{"completion": talk, "turn_rewards": [0.5, -1]}, {"completion": talk, "turn_rewards": None}]
+    Path("talks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ["reward.funcs=[rewards.text.turn_column.turn_column]", "--file", "talks.jsonl"]
+    assert main([*command, "--json"]) == 0
+    first, second, _totals = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["parts"] == {"turn_rewards": {"turn 1": 0.5, "turn 2": -1.0}} and first["reward"] == -0.5
+    assert second["parts"] == {"turn_rewards": {}} and second["reward"] is None
+    assert main([*command, "rows=2"]) == 0
+    assert "+ turn 1                   0.5" in capsys.readouterr().out
