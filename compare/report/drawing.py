@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,17 +40,21 @@ class Labels:
 
 
 def labels_of(analysis: Analysis) -> Labels:
-    """Names wrapped; letters for all of them if one would need more than three lines, or many
-    more than two. Of factors, the
-    levels alone."""
+    """Names wrapped; letters for all of them if one would need more than three lines, or many more than two. Of
+    factors, the levels alone."""
     names = {arm: visible(arm).replace("\n", " ") for arm in analysis.arms}
     if analysis.tuned:
         of = analysis.tuned.design.of
         names = {arm: ", ".join(visible(level_text(level)) for level in of[arm]) for arm in analysis.arms}
+    return lettered(names)
+
+
+def lettered(names: Mapping[str, str]) -> Labels:
+    """names: arm -> what it is called, in one line."""
     lines = {arm: wrapped(name) for arm, name in names.items()}
-    if max(map(len, lines.values())) <= (LINES if len(lines) <= 12 else 2):
-        return Labels({arm: "\n".join(each) for arm, each in lines.items()}, names)
-    key = tuple((letter_of(i), arm) for i, arm in enumerate(analysis.arms))
+    if max(map(len, lines.values()), default=0) <= (LINES if len(lines) <= 12 else 2):
+        return Labels({arm: "\n".join(each) for arm, each in lines.items()}, dict(names))
+    key = tuple((letter_of(i), arm) for i, arm in enumerate(names))
     of = {arm: letter for letter, arm in key}
     return Labels(of, of, key)
 

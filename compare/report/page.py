@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +14,23 @@ from compare.report import words as words
 from compare.report.analysis import MEASURES, Analysis
 from compare.report.drawing import labels_of
 from compare.report.plots import draw, save
+from compare.report.sheet import (
+    Cells,
+    TitledTable,
+    full_number,
+    html_bullets,
+    html_pictures,
+    html_sheet,
+    html_table,
+    inert,
+    markdown_cell,
+    markdown_list,
+    markdown_table,
+    write_csv,
+)
 from compare.report.tuned_words import effects_rows, effects_table, short_reference, tuned_rows, tuned_table
 from compare.untrusted import write_file
-from userio.visible import visible
 
-Cells = Sequence[str]
-_CSS = (Path(__file__).with_name("page.css")).read_text(encoding="utf-8")
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _ALT = {
     "learning": "Learning curves over tokens",
     "learning_steps": "Learning curves over steps",
@@ -59,12 +63,12 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     facts = provenance(study, analysis)
     write_file(out / "report.md", _markdown(study, analysis, tables, lead, facts, names))
     write_file(out / "report.html", _html(study, analysis, tables, lead, facts, names, out))
-    _csv(out / "runs.csv", *runs_table(study, analysis))
-    _csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
-    _csv(out / "levels.csv", *levels_table(analysis, plain=True))
+    write_csv(out / "runs.csv", *runs_table(study, analysis))
+    write_csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
+    write_csv(out / "levels.csv", *levels_table(analysis, plain=True))
     if analysis.tuned:
-        _csv(out / "tuned.csv", *tuned_rows(analysis.tuned, analysis.tuned_comparisons))
-        _csv(out / "effects.csv", *effects_rows(analysis.tuned))
+        write_csv(out / "tuned.csv", *tuned_rows(analysis.tuned, analysis.tuned_comparisons))
+        write_csv(out / "effects.csv", *effects_rows(analysis.tuned))
 
 
 def title(analysis: Analysis) -> str:
@@ -104,7 +108,7 @@ def summary_table(analysis: Analysis, letters: Mapping[str, str]) -> tuple[Cells
 
 
 def levels_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, list[Cells]]:
-    show = _full if plain else words.number
+    show = full_number if plain else words.number
     header, rows = ["arm", "runs"], []
     for measure in analysis.values:
         header += [f"{_short(measure, analysis)}", "low", "high"] if plain else [_short(measure, analysis)]
@@ -140,9 +144,9 @@ def comparisons_table(analysis: Analysis, plain: bool = False) -> tuple[Cells, l
             primary = measure == analysis.options.primary and analysis.tuned is None
             if plain:
                 numbers = [d.value, d.low, d.high, c.p, c.p_holm]
-                rows.append([c.arm, analysis.reference, measure, str(len(c.pairs)), *map(_full, numbers),
+                rows.append([c.arm, analysis.reference, measure, str(len(c.pairs)), *map(full_number, numbers),
                              str(c.declared).lower() if primary else "",
-                             *map(_full, (i.value, i.low, i.high, d.spread, c.smallest))])  # fmt: skip
+                             *map(full_number, (i.value, i.low, i.high, d.spread, c.smallest))])  # fmt: skip
             else:
                 verdict = ("yes" if c.declared else "no") if primary else "not tested"
                 p = "n/a" if np.isnan(c.p_holm) else f"{c.p_holm:.2g}"
@@ -206,7 +210,7 @@ def runs_table(study: Study, analysis: Analysis) -> tuple[Cells, list[Cells]]:
                 run.arm,
                 str(run.seed),
                 str(run.finished).lower(),
-                *map(_full, [*ends, *scores]),
+                *map(full_number, [*ends, *scores]),
                 str(run.folder),
                 why,
             ]
@@ -242,26 +246,6 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: list[str], out: Path) -> str:
-    def e(text: object) -> str:
-        return escape(visible(str(text)))
-
-    def bullets(lines: list[str]) -> str:
-        return "<ul>" + "".join(f"<li>{_code(e(line))}</li>" for line in lines) + "</ul>"
-
-    def table(header: Cells, rows: list[Cells], kind: str = "") -> str:
-        head = "".join(f"<th scope=col>{e(cell)}</th>" for cell in header)
-        named = [
-            [f'<td data-label="{e(name)}">{e(cell)}</td>' for name, cell in zip(header, row, strict=True)]
-            for row in rows
-        ]
-        body = "".join(f"<tr>{''.join(row)}</tr>" for row in named)
-        return f'<div class="scroll {kind}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-    pictures = "".join(
-        f'<figure><img alt="{e(_alt(name))}" src="data:image/png;base64,'
-        f'{base64.b64encode((out / f"{name}.png").read_bytes()).decode()}"></figure>'
-        for name in names
-    )
     declared, total = sum(c.declared for c in analysis.declaring), len(analysis.declaring)
     what = "level" if analysis.tuned else "arm"
     verdict = (
@@ -272,93 +256,52 @@ def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: lis
     seeds = analysis.tuned.test if analysis.tuned else analysis.seeds
     how = f"{MEASURES[analysis.options.primary]}, {words.count(len(seeds), 'seed')}, paired"
     sections = [
-        f"<h2>{e(name)}</h2>{table(header, rows, 'cards' if i < lead else '')}"
+        f"<h2>{inert(name)}</h2>{html_table(header, rows, 'cards' if i < lead else '')}"
         for i, (name, header, rows) in enumerate(tables)
     ]
     parts = [
         f'<section class="summary">{sections[0]}</section>',
-        f'<section class="words"><div><h2>What can be concluded</h2>{bullets(words.conclusions(study, analysis))}</div>'
-        f"<div><h2>What cannot</h2>{bullets(words.cautions(study, analysis))}</div></section>",
+        '<section class="words"><div><h2>What can be concluded</h2>'
+        f"{html_bullets(words.conclusions(study, analysis))}</div>"
+        f"<div><h2>What cannot</h2>{html_bullets(words.cautions(study, analysis))}</div></section>",
     ]
     if len(tables[0][2]) > 12:  # rows that would bury the words
         parts.reverse()
     errors = "".join(
-        f"<details><summary>{e(cell.cell)}: {e(cell.state)}</summary><pre>{e(cell.error)}</pre></details>"
+        f"<details><summary>{inert(cell.cell)}: {inert(cell.state)}</summary><pre>{inert(cell.error)}</pre></details>"
         for cell in study.missing
         if cell.error
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{e(title(analysis))}</title><style>{_CSS}</style></head><body><main>
-<header><p class="kind">Apportion report</p><h1>{e(title(analysis))}</h1>
-<p class="lead">{e(verdict)} <span>({e(how)})</span></p></header>
-{"".join([*parts, *sections[1:lead]])}
-<section class="pictures">{pictures}</section>
-<section>{"".join(sections[lead:])}
-<h2>How the numbers came about</h2>{bullets(words.method(analysis))}
-{f"<h2>Cells that failed</h2>{errors}" if errors else ""}
-<h2>What was run</h2>{table(("what", ""), facts, "facts")}</section>
-</main></body></html>
-"""
+    body = [
+        *parts,
+        *sections[1:lead],
+        html_pictures({name: _alt(name) for name in names}, out),
+        f"<section>{''.join(sections[lead:])}",
+        f"<h2>How the numbers came about</h2>{html_bullets(words.method(analysis))}",
+        f"<h2>Cells that failed</h2>{errors}" if errors else "",
+        f"<h2>What was run</h2>{html_table(('what', ''), facts, 'facts')}</section>",
+    ]
+    return html_sheet("Apportion report", title(analysis), verdict, how, "\n".join(body))
 
 
-def _code(escaped: str) -> str:
-    """`so` in (already escaped) text as <code>."""
-    return re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escaped)
-
-
-def _markdown(study: Study, analysis: Analysis, tables, lead: int, facts, names: list[str]) -> str:
-    def table(header: Cells, rows: list[Cells]) -> str:
-        lines = [header, ["---"] * len(header), *rows]
-        return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-    parts = [f"# {_cell(title(analysis))}"]
+def _markdown(
+    study: Study, analysis: Analysis, tables: Sequence[TitledTable], lead: int, facts, names: list[str]
+) -> str:
+    parts = [f"# {markdown_cell(title(analysis))}"]
     for name, header, rows in tables[:lead]:
-        parts += [f"## {name}", table(header, rows)]
-    parts += ["## What can be concluded", _list(words.conclusions(study, analysis))]
-    parts += ["## What cannot", _list(words.cautions(study, analysis))]
+        parts += [f"## {name}", markdown_table(header, rows)]
+    parts += ["## What can be concluded", markdown_list(words.conclusions(study, analysis))]
+    parts += ["## What cannot", markdown_list(words.cautions(study, analysis))]
     parts += [f"![{_alt(name)}]({name}.png)" for name in names]
     for name, header, rows in tables[lead:]:
-        parts += [f"## {name}", table(header, rows)]
+        parts += [f"## {name}", markdown_table(header, rows)]
     parts += [
         "## How the numbers came about",
-        _list(words.method(analysis)),
+        markdown_list(words.method(analysis)),
         "## What was run",
-        table(("what", ""), facts),
+        markdown_table(("what", ""), facts),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(text: str) -> str:
-    """Markdown that shows `text` literally, inside or outside of a table; what stands between backticks is code."""
-    parts = visible(text).replace("\n", " ").replace("|", "\\|").split("`")
-    literal = [re.sub(r"([\\*_\[<])(?!\|)", r"\\\1", part) for part in parts[::2]]
-    return "`".join(
-        part for pair in zip(literal, [*parts[1::2], None], strict=False) for part in pair if part is not None
-    )
-
-
-def _list(lines: list[str]) -> str:
-    return "\n".join(f"- {_cell(line)}" for line in lines)
-
-
-def _csv(path: Path, header: Cells, rows: list[Cells]) -> None:
-    text = StringIO(newline="")
-    csv.writer(text).writerows([[_inert(cell) for cell in row] for row in (header, *rows)])
-    write_file(path, text.getvalue())
-
-
-def _inert(cell: str) -> str:
-    """A cell that acts in no terminal, and that no spreadsheet takes for a formula: names of folders are not ours."""
-    cell = visible(cell)
-    is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", cell)
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number else cell
-
-
-def _full(value: float) -> str:
-    return json.dumps(float(value)) if np.isfinite(value) else ""
 
 
 def _unit(analysis: Analysis) -> str:

@@ -1,9 +1,10 @@
-"""Run folders to report on."""
+"""Run folders to report on, and audits to make a page of."""
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,44 @@ def write_run(folder: Path, rows: list[dict], finished: bool = True, **summary) 
 def straight(top: float, steps: int = 20, tokens: int = 100, **more) -> list[dict]:
     """Reward rising straight to `top` at the last step."""
     return [{"step": i, "reward": top * i / steps, "num_tokens": tokens * i, **more} for i in range(1, steps + 1)]
+
+
+# ---- an `audit.json` as the audit writes it, made up
+
+
+def with_ends(
+    value: float, low: float | None = None, high: float | None = None, note: str | None = None
+) -> dict[str, Any]:
+    """With an interval a fifth of the value to each side, if none is given."""
+    ends = (value - abs(value) / 5 if low is None else low, value + abs(value) / 5 if high is None else high)
+    return {"value": value, "low": ends[0], "high": ends[1], "note": note}
+
+
+def audit_of(noise: dict[str, float], *groups: list[str], bias: dict[str, float] | None = None, needed: int | None = 90,
+             **more: Any) -> dict[str, Any]:  # fmt: skip
+    """noise: strategy -> noise over signal. groups: the ranking; one for each strategy, if none is given. bias: what is not named has
+    none. needed: batches that would tell apart two of one group."""
+    ranking = list(groups) or [[name] for name in sorted(noise, key=noise.__getitem__)]
+    home = {name: i for i, group in enumerate(ranking) for name in group}
+    strategies, bias = {}, bias or {}
+    for name, nsr in noise.items():
+        off = bias.get(name, 0.0)
+        strategies[name] = {
+            "nsr": with_ends(nsr),
+            "norm": with_ends(0.2),
+            "cosine": with_ends(1 / math.sqrt(1 + off**2)),
+            "relative_bias": with_ends(off, max(0.0, off - 0.05), off + 0.1),
+            "critical_batch": with_ends(64 * nsr),
+            "length_push": with_ends(0.1),
+        }
+    pairs = {}
+    for i, a in enumerate(noise):
+        for b in list(noise)[i + 1 :]:
+            apart = home.get(a) != home.get(b)
+            pairs[f"{a}|{b}"] = {
+                "noise_ratio": with_ends(noise[a] / noise[b]),
+                "told_apart": apart,
+                "batches_needed": None if apart else needed,
+            }
+    return {"about": {"model": "tiny", "task": "chain"}, "reference": "rloo", "batches": 32, "completions": 64,
+            "strategies": strategies, "pairs": pairs, "ranking": ranking, "shares": {}} | more  # fmt: skip
