@@ -69,6 +69,7 @@ def replay_trainer(
     strategy: Strategy | str | None,
     folder: str,
     accumulation: int = 1,
+    trainer_class: Callable[..., CreditGRPOTrainer] = CreditGRPOTrainer,
     **options: Any,
 ) -> CreditGRPOTrainer:
     """A `CreditGRPOTrainer` that is given its rollouts instead of sampling them, every optimiser step the same ones.
@@ -104,7 +105,7 @@ def replay_trainer(
         disable_tqdm=True,
         use_cpu=True,
     )
-    trainer = CreditGRPOTrainer(
+    trainer = trainer_class(
         model=model,
         reward_funcs=[_Given(rollouts, k) for k in range(_functions(rollouts))],
         args=GRPOConfig(**(defaults | options)),

@@ -1,0 +1,85 @@
+"""The audit's trainer on fixed rollouts, and what it finds for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trl import GRPOConfig
+
+from configs.compose import compose_strategy
+from credit.strategy import Strategy
+from support.exact.replay import FixedRollouts, replay_trainer
+from support.exact.swapped import lengths, letters, prompts
+from support.tiny import tiny_model, tiny_tokenizer
+from trainers.audit.candidates import LENGTH, Candidate
+from trainers.audit.engine import AuditPlan, Engine
+from trainers.audit.gradients import Gradients, gradients_of
+from trainers.audit.parameters import chosen_parameters
+from trainers.audit.sketch import sketch_of
+from trainers.audit.store import Store
+from trainers.audit.trainer import AuditTrainer
+
+
+def audit_trainer(
+    strategies: Mapping[str, Strategy] | Sequence[Candidate],
+    rollouts: FixedRollouts,
+    folder: str,
+    accumulation: int = 1,
+    model=None,
+    **options,
+) -> AuditTrainer:
+    """Every generation batch is `rollouts`."""
+    candidates = [Candidate(*pair) for pair in strategies.items()] if isinstance(strategies, Mapping) else strategies
+
+    def made(credit, **keywords):
+        return AuditTrainer(candidates=candidates, **keywords)
+
+    model = tiny_model() if model is None else model
+    return replay_trainer(model, tiny_tokenizer(), rollouts, None, folder, accumulation, made, **options)
+
+
+def found_on(trainer: AuditTrainer, extra: Sequence[Candidate] = (), seed: int = 0) -> Gradients:
+    """All numbers of the gradients, tensors in order of their names."""
+    rows = next(trainer.batches_of_rows())
+    chosen = chosen_parameters(trainer.model)
+    parameters = [chosen[name] for name in sorted(chosen)]
+    sketch = sketch_of([parameter.shape for parameter in parameters], None)
+    return gradients_of(trainer, trainer.scored(rows, seed, extra), parameters, sketch, extra)
+
+
+def sampling_audit(names: Sequence[str], folder: Path, batches: int = 3, **settings: Any) -> Engine:
+    """An audit of the tiny model that samples: two reward functions, the pseudo-strategy for length among the candidates."""
+    candidates = [Candidate(name, compose_strategy([f"credit={name}"])) for name in names]
+    candidates.append(Candidate(LENGTH, compose_strategy(["credit=rloo"]), of_length=True))
+    options = dict(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=6,
+        gradient_accumulation_steps=2,
+        num_generations=3,
+        max_completion_length=6,
+        loss_type="dr_grpo",
+        reward_weights=[1.0, 0.5],
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        seed=3,
+    )
+    trainer = AuditTrainer(
+        model=tiny_model(),
+        reward_funcs=[letters, lengths],
+        args=GRPOConfig(**(options | settings.pop("options", {}))),
+        train_dataset=prompts(count=20),
+        processing_class=tiny_tokenizer(),
+        candidates=candidates,
+    )
+    store = Store(folder / "audit", trainer.accelerator.is_main_process)
+    store.begin({}, overwrite=False)
+    return Engine(
+        trainer,
+        AuditPlan(batches=batches, **({"share_batches": 2, "warmup": 2} | settings)),
+        store,
+        ["letters", "lengths"],
+    )
