@@ -162,7 +162,7 @@ def test_errands_pay_for_right_answers_to_those_that_matter_and_add_up_to_one():
         for number, (_, digit) in enumerate(expected):
             shown = game.answer(digit=digit)
             assert shown == ("over" if number == 7 else errand_word(*expected[number + 1]))
-        matter = [matters for matters, _ in expected]
+        matter = [kind == "do" for kind, _ in expected]
         assert sum(game.rewards) == pytest.approx(1.0 if any(matter) else 0.0)
         assert [value > 0 for value in game.rewards] == matter
         with pytest.raises(ValueError):
@@ -170,6 +170,52 @@ def test_errands_pay_for_right_answers_to_those_that_matter_and_add_up_to_one():
         game.reset(seed=seed)
         game.answer(digit=(expected[0][1] + 1) % 4)
         assert game.rewards == [0.0]
+
+
+def played(seed, answer, shares=(0.125, 0.25, 0.25)):
+    """(words that were shown, what each call earned) when `answer(kind, digit)` says which digit to call."""
+    game, shown = Errands(8, 4, *shares), []
+    word = game.reset(seed=seed)
+    while word != "over":
+        shown.append(word)
+        word = game.answer(digit=answer(word[:-1], int(word[-1])))
+    return shown, game.rewards
+
+
+def test_keys_open_what_follows_and_lures_shut_it():
+    shut = 0
+    for seed in range(200):
+        laid = errands_of(seed, 8, 4, 0.125, 0.25, 0.25)
+        to_do = max(sum(kind == "do" for kind, _ in laid), 1)
+        shown, rewards = played(seed, lambda kind, digit: digit if kind != "lure" else (digit + 1) % 4)
+        assert shown == [errand_word(*errand) for errand in laid]
+        assert rewards == [(kind == "do") / to_do for kind, _ in laid]
+        shown, rewards = played(seed, lambda kind, digit: digit if kind != "key" else (digit + 1) % 4)
+        is_open = True
+        for (kind, digit), word, reward in zip(laid, shown, rewards, strict=True):
+            is_open = is_open or kind == "key"  # a key is shown whatever came before
+            assert word == errand_word(kind if is_open else "idle", digit)
+            assert reward == is_open * {"do": 1.0, "lure": 0.5}.get(kind, 0.0) / to_do
+            is_open = is_open and kind not in ("key", "lure")
+            shut += not is_open
+    assert shut > 400
+
+
+def test_a_lure_never_pays():
+    for seed in range(300):
+        laid = errands_of(seed, 8, 4, 0.125, 0.25, 0.25)
+        for place, (kind, _) in enumerate(laid):
+            section = [kind for kind, _ in laid[place + 1 :]]
+            section = section[: section.index("key")] if "key" in section else section
+            assert kind != "lure" or "do" in section
+
+
+def test_without_keys_and_lures_the_game_has_no_words_for_them():
+    assert not [word for word in errands().vocabulary if word[:-1] in ("key", "lure")]
+    assert {word[:-1] for word in errands(keys=0.2, lures=0.2).vocabulary} >= {"do", "idle", "key", "lure"}
+    for shares in ({"idle": 0.5, "keys": 0.3, "lures": 0.2}, {"lures": -0.1}):
+        with pytest.raises(ValueError, match="sum to less than 1"):
+            errands(**shares)
 
 
 def test_errands_of_training_and_evaluation_differ_and_demonstrations_know_nothing_of_what_is_right():
