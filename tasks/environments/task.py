@@ -67,11 +67,12 @@ def environment(
         return _replaced(task, shared)
     if n_train < 1 or n_eval < 0:
         raise ValueError(f"task.n_train={n_train} must be at least 1, and task.n_eval={n_eval} at least 0.")
-    rows = [_row(prompt, seed, number) for number in range(n_train + n_eval)]
+    rows = [row_of_seed(prompt, seed, number) for number in range(n_train + n_eval)]
     return Task(name=name, train=rows[:n_train], evaluation=rows[n_train:], **shared)
 
 
-def _row(prompt: str, seed: int, number: int) -> Row:
+def row_of_seed(prompt: str, seed: int, number: int) -> Row:
+    """A conversation that differs from others by its column `seed`."""
     of_row = random.Random(f"environment {seed} {number}").randrange(2**53)
     return {"prompt": [{"role": "user", "content": prompt}], "seed": of_row}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import torch
+import trl
 from peft import AutoPeftModelForCausalLM, PeftModel
+from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainers.command.cli import compose_command
-from trainers.model.embedded import decoder_config, initial_model
+from trainers.model.embedded import byte_tokenizer, decoder_config, initial_model
 from trainers.run.grpo import run_grpo
 from trainers.run.likelihood import run_lhts, run_sft
 
@@ -32,6 +35,31 @@ KINDS = {"full": [], "lora": ["model/peft=lora", "model.peft.r=4"], "merged": ["
 def save_model(folder, tokenizer, seed: int = 0, **sizes):
     """Random weights, and the tokenizer beside them."""
     model = initial_model(decoder_config(tokenizer, **{**SIZES, **sizes}, initializer_range=0.1), seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def call(name: str, **arguments) -> str:
+    """A tool call as Qwen3 writes it."""
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def save_player(folder, calls, seed: int = 0):
+    """A model that calls tools: Qwen3's chat template as TRL knows it, each of `calls` one token that ends a turn, and random
+    weights that say calls and ends more often than bytes."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+    tokenizer.add_tokens([AddedToken(each, special=False, normalized=False) for each in calls])
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text(encoding="utf-8")
+    config = decoder_config(tokenizer, **SIZES | {"max_positions": 2048}, initializer_range=0.1)
+    config.tie_word_embeddings = False
+    model = initial_model(config, seed)
+    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", *calls])
+    head = torch.zeros_like(model.lm_head.weight)
+    head[ends] = torch.randn(len(ends), head.shape[1], generator=torch.Generator().manual_seed(seed))
+    model.lm_head.weight.data.copy_(head)
+    model.generation_config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
