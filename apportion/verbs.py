@@ -49,6 +49,11 @@ VERBS = {
         "trainers.command.cli:run_verb",
         ("eval_model", "trainers.run.eval_model:run_eval_model"),
     ),
+    "audit": Verb(
+        "measure noise and bias of strategies on your model and task",
+        "trainers.command.cli:run_verb",
+        ("audit", "lab.audit.command:run_audit", "trainers.run.grpo:register_schema"),
+    ),
     "launch": Verb("accelerate launch, with the run's own exit status", "trainers.command.launch:main"),
     "sweep": Verb("train many times and compare", "compare.sweep.command:main"),
     "report": Verb("compare finished runs", "compare.report"),
@@ -72,7 +77,8 @@ def run(name: str) -> None:
 
 
 def run_command(name: str, overrides: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> None:
-    """Runs `train_grpo`, `train_sft`, `train_lhts`, `sample` or `eval_model` in this process, as the command line does, with its overrides:
+    """Runs `train_grpo`, `train_sft`, `train_lhts`, `sample`, `eval_model` or `audit` in this process, as the command line does,
+    with its overrides:
     `run_command("train_grpo", ["credit=seq_norm", "run_dir=runs/mine"])`.
 
     Args:

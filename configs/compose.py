@@ -26,7 +26,7 @@ from configs.command_line.overrides import check_overrides, parse_overrides, quo
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
 from configs.command_line.unread import as_choice, did_you_mean, remedy
-from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at
+from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at, script_of
 from credit.strategy import Strategy
 from userio.namesakes import taken_by
 from userio.own_files import is_in_file
@@ -308,9 +308,7 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         full = re.search(r"full_key: (\S+)", text)
         return _no_setting(full.group(1) if full else bad, name, overrides, folders)
     if "Could not load" in text and (found := re.search(r"In 'trainer/(\w+)'", text)):
-        return (
-            f"trainer={found.group(1)} does not belong to {name}.py; leave it out, or set its fields (trainer.x=...)."
-        )
+        return f"trainer={found.group(1)} does not belong to {script_of(name)}; leave it out, or set its fields (trainer.x=...)."
     if "does not support deletion" in text:
         gone = next((o for o in overrides if o.startswith("~trainer.")), "~trainer.key")
         return f"{gone}: a field of TRL's cannot be taken away; set it to the value you want, {word_of(gone).name}=..."
@@ -336,9 +334,9 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     first = where.replace("/", ".").split(".")[0]
     recipe = next((o for o in overrides if o.startswith("experiment=")), None)
     if recipe and not any(word_of(o).key.startswith(where) for o in overrides):
-        return f"{recipe} sets `{where}`, which is no setting of {name}.py: it is a recipe of another command."
+        return f"{recipe} sets `{where}`, which is no setting of {script_of(name)}: it is a recipe of another command."
     if owner := _verbs_with(first, but=name) or (first not in (whole or ()) and _commands_with(first, whole)):
-        return f"`{where}` is no setting of {name}.py. It belongs to {owner}."
+        return f"`{where}` is no setting of {script_of(name)}. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
     if whole is not None and first not in whole:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.command_line.layers import Layer, Layers
 
 KEY = "_trainer_"
+_LIKE = {"audit": "grpo"}  # commands with the trainer of another one
 # What an adapter trains with, whichever way it was named.
 LORA = Path(__file__).resolve().parent.parent / "model" / "peft" / "lora.yaml"
 
@@ -29,7 +30,7 @@ def put_model_defaults(config: DictConfig, name: str, layers: Layers) -> Layers:
     Raises:
         ValueError: it says something that is no field of TRL's config, or of another type.
     """
-    said = _taken(config, name.removeprefix("train_"))
+    said = _taken(config, _LIKE.get(name, name.removeprefix("train_")))
     if not said or not is_dataclass(OmegaConf.get_type(config, "trainer")):
         return layers  # a trainer without TRL's fields is told by who reads it
     shipped = [i for i, layer in enumerate(layers.files) if layer.is_shipped and layer.name.startswith("trainer/")]

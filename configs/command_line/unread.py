@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.layers import Layers
-from configs.fields.defaults import fields_of_command, wrong_names, wrong_types
+from configs.fields.defaults import fields_of_command, script_of, wrong_names, wrong_types
 
 _MOST_SEED = 2**32 - 1
 # What people look for on the command line and give in another place.
@@ -35,7 +35,7 @@ def complaints(name: str, config: DictConfig, groups: Iterable[str], layers: Lay
             yield f"`{group}` is read by the run and must be chosen: {group}=..., see --help"
     for key in config:
         if key not in known and not _is_used(str(key), config):
-            yield f"`{key}` is no setting of {name}.py. {remedy(str(key), config, known)}"
+            yield f"`{key}` is no setting of {script_of(name)}. {remedy(str(key), config, known)}"
     yield from wrong_names(config, name)
     if any("hydra" in layer.values for layer in layers.files):
         yield "a YAML sets `hydra`, which these commands do not read. Take it out; run_dir=... names a run's folder"

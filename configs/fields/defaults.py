@@ -25,10 +25,12 @@ COMMANDS = {
     "train_lhts": "TrainLhts",
     "sample": "Sample",
     "eval_model": "EvalModel",
+    "audit": "AuditSettings",
     "score": "ScoreSettings",
     "loop": "LoopSettings",
     "sweep": "SweepSettings",
 }
+_NO_SCRIPT = {"audit": "lab.audit"}
 # Nodes without a `_target_`, and what declares their settings.
 PLACES = {
     "reward": ("configs.fields.commands.RewardSettings",),
@@ -50,6 +52,11 @@ def fields_of_command(name: str) -> tuple[Field, ...]:
     found = fields_of(f"configs.fields.commands.{COMMANDS[name]}") if name in COMMANDS else ()
     assert found is not None
     return found
+
+
+def script_of(name: str) -> str:
+    """What a command is called in messages: train_grpo.py, lab.audit."""
+    return _NO_SCRIPT.get(name, f"{name}.py")
 
 
 def fields_of_place(place: str, target: str | None) -> tuple[Field, ...] | None:

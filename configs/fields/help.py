@@ -9,7 +9,7 @@ from pathlib import Path
 from configs.command_line.of_model import KEY
 from configs.command_line.unread import did_you_mean
 from configs.compose import CONFIG_DIR, ConfigError, config_choices
-from configs.fields.defaults import COMMANDS
+from configs.fields.defaults import COMMANDS, script_of
 from configs.fields.listing import (
     Setting,
     blocks,
@@ -27,7 +27,7 @@ _WIDEST = 44  # key=default, before its sentence moves to a line of its own
 WAYS = [
     "  --help GROUP=CHOICE  the settings of one choice alone, as in --help task=jsonl",
     "  --config-dir DIR     a folder of your own YAMLs, laid out like configs/",
-    "  --dry-run            say what a training command would do (steps, tokens, memory), and stop",
+    "  --dry-run            say what the command would do (steps, tokens, memory), and stop",
     "  --cfg job            print the whole configuration, composed, and stop",
 ]
 # What the loop refuses although its groups have it: group -> choices; and settings by how they begin.
@@ -48,7 +48,12 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
         return asked
     folders = [Path(folder).expanduser() for folder in config_dirs]
     groups = groups_of(name)
-    lines = [f"{name}.py: {config_choices('', config_dirs).get(name, '')}", "", f"  {example} [key=value ...]", ""]
+    lines = [
+        f"{script_of(name)}: {config_choices('', config_dirs).get(name, '')}",
+        "",
+        f"  {example} [key=value ...]",
+        "",
+    ]
     lines += [
         list_of_choices(name, config_dirs),
         "",
@@ -60,7 +65,7 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
     for group in groups:
         for who, settings in blocks(group, list(choices_of(name, group, folders)), folders):
             lines += ["", f"  {group}={'|'.join(who)}", *lines_of(_taken(name, settings), "    ")]
-    ways = [way for way in WAYS if "--dry-run" not in way or name.startswith("train")]
+    ways = [way for way in WAYS if "--dry-run" not in way or name.startswith("train") or name == "audit"]
     return "\n".join([*lines, "", *ways])
 
 
@@ -105,7 +110,7 @@ def choices_of(name: str, group: str, folders: Sequence[Path] = ()) -> dict[str,
     if group == "trainer":  # those of the other commands have other fields
         shipped = {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")} - {_pairs(yaml_of("", name))[group]}
         choices = {choice: meaning for choice, meaning in choices.items() if choice not in shipped}
-    others = {f"{command}.py" for command in COMMANDS if command != name}
+    others = {f"{command}.py" for command in COMMANDS if command not in (name, "train_grpo" if name == "audit" else "")}
     refused = _NOT_IN_LOOP.get(group, ()) if name == "loop" else ()
     return {
         choice: meaning

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from configs.fields.declared import ROOT
-from configs.fields.defaults import COMMANDS, PLACES, fields_of_place
+from configs.fields.defaults import COMMANDS, PLACES, fields_of_place, script_of
 from configs.fields.help import choices_of, groups_of
 from configs.fields.listing import (
     Setting,
@@ -52,7 +52,7 @@ def whole_page() -> str:
     """All settings of all commands, each once."""
     parts = [_HEAD, "## The commands"]
     for who, settings in once({name: settings_of_command(name) for name in COMMANDS}):
-        parts += [", ".join(f"`{name}.py`" for name in who), table(settings)]
+        parts += [", ".join(f"`{script_of(name)}`" for name in who), table(settings)]
     groups: dict[str, str] = {}
     for name in [name for name in COMMANDS if name != "sweep"]:
         groups |= {group: name for group in groups_of(name) if group not in (*groups, "trainer", "experiment")}

@@ -177,7 +177,7 @@ def _shares(kinds: Mapping[str, Any]) -> dict[str, Any]:
             found[kind] = dict(zip(slices, parts, strict=True))
         else:
             found[kind] = [
-                {"from": each["from"], "to": each["to"], "share": part}
+                {**{key: value for key, value in each.items() if key != "values"}, "share": part}
                 for each, part in zip(slices, parts, strict=True)
             ]
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import itertools
 import multiprocessing
 import sys
 import traceback
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from configs.command_line.combinations import combinations_of, is_about_credit
 from configs.compose import compose_strategy, config_choices
 from configs.fields.help import help_of_choices, list_of_choices
 from credit.strategy import Strategy
@@ -71,7 +71,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
         key, value = word_of(argument)
         if value is None:
             raise ValueError(f"{argument!r} is not of the form key=value, e.g. credit=seq_norm.")
-        if key == "credit" or key.startswith(("credit/", "credit.", "+credit", "~credit")):
+        if is_about_credit(argument):
             overrides.append(argument)
         elif key in SETTINGS:
             settings[key] = value
@@ -103,14 +103,8 @@ def specs_of(overrides: Sequence[str], config_dirs: Iterable[str | Path] = (), c
     overrides = list(overrides)
     if not any(override.startswith("credit=") for override in overrides):
         overrides.insert(0, "credit=" + ",".join(config_choices("credit", folders)))
-    choices = []
-    for override in overrides:
-        key, value = word_of(override).key, word_of(override).text
-        values = [value] if value.startswith(("[", "{", '"', "'")) else value.split(",")
-        choices.append([f"{key}={each}" for each in values])
     found = []
-    for combination in itertools.product(*choices):
-        label = " ".join(part.removeprefix("credit=").removeprefix("credit/") for part in combination)
+    for label, combination in combinations_of(overrides):
         spec = Spec(label, combination, folders)
         if not spec.strategy().needs_values:
             found.append(spec)

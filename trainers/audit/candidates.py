@@ -37,13 +37,18 @@ class Candidate:
     @property
     def learns(self) -> bool:
         """Whether it keeps something from batch to batch."""
-        kept = keepers_of(self.strategy).values()
-        follow_the_policy = "stands_still_in_evaluation"  # which an audit does not move
-        return self.strategy.critic is not None or not all(getattr(one, follow_the_policy, False) for one in kept)
+        return learns(self.strategy)
 
     def of_one_reward(self, place: int) -> Candidate:
         """The same credit, critic and members with one reward function alone."""
         return replace(self, only=place)
+
+
+def learns(strategy: Strategy) -> bool:
+    """Whether it has a critic, or something that remembers. What only follows the policy (an average of it) does not count: an
+    audit does not move it."""
+    kept = keepers_of(strategy).values()
+    return strategy.critic is not None or not all(getattr(one, "stands_still_in_evaluation", False) for one in kept)
 
 
 @contextmanager

@@ -157,7 +157,12 @@ class Engine:
             **self._texts(scored.mask_BT),
             "passes": found.directions,
             "parts": trainer.blocks,
-            "seconds": {"batch": time.perf_counter() - started, "sampling": sampled - started, **found.seconds},
+            "seconds": {
+                "batch": time.perf_counter() - started,
+                "sampling": sampled - started,
+                "sampling alone": sampled - started - scored.scoring_seconds,  # with what TRL itself scores
+                **found.seconds,
+            },
         }
         if self._main:
             put(self.store.batch(number), {"sketches_SK": found.sketches_SK.float().cpu(), "facts": facts})

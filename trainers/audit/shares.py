@@ -86,7 +86,8 @@ def shares_as_dict(
             ]
         own["place"] = [
             {
-                "position": list(position),
+                "from": position[0],
+                "to": position[1],
                 "length": list(length),
                 "values": [batch[number]["place"][j * len(positions) + i] for batch in batches],
             }

@@ -6,6 +6,7 @@ Nothing is trained. What a strategy makes of a batch is what it would make of it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -36,12 +37,14 @@ class Scored:
         mask_BT: of this rank, which tokens learn.
         rewards_B: of all ranks.
         lengths_B: of all ranks, tokens that learn.
+        scoring_seconds: what all turns took.
     """
 
     inputs: list[dict[str, Any]]
     mask_BT: Tensor
     rewards_B: Tensor
     lengths_B: Tensor
+    scoring_seconds: float = 0.0
 
 
 class AuditTrainer(CreditGRPOTrainer, LeafPass):
@@ -100,7 +103,7 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
         weights_K = self.reward_weights.to(scoring.rewards_BK)
         rewards_B = (scoring.rewards_BK * weights_K).nansum(dim=1)
         rewards_B[scoring.rewards_BK.isnan().all(dim=1)] = torch.nan
-        self._facts = {"rewards_B": rewards_B, "lengths_B": lengths_B}
+        started = time.perf_counter()
         for candidate in self._turns:
             self._draw()
             own, seen = dict(output), self._seen_by(candidate, scoring, lengths_B)
@@ -114,6 +117,8 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
                 own.update(super()._score(own, seen))
             self._scored.append(own)
         self._scoring = scoring
+        seconds = time.perf_counter() - started
+        self._facts = {"rewards_B": rewards_B, "lengths_B": lengths_B, "scoring_seconds": seconds}
         return {}
 
     def _seen_by(self, candidate: Candidate, scoring: Scoring, lengths_B: Tensor) -> Scoring:

@@ -22,7 +22,9 @@ from configs.command_line.habits import Vocabulary, bare, dashed
 from configs.command_line.unread import complaints
 from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_layers
 from configs.fields.declared import fields_of
+from configs.fields.defaults import script_of
 from configs.fields.help import help_of
+from trainers.command.audit.words import words_apart
 from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
 from userio.commands import as_installed, this_command
@@ -38,7 +40,9 @@ EXAMPLES = {
     "sample": "python sample.py sampler=smc tau=0.7",
     "score": 'python -m rewards.score reward.funcs=[my_rewards.py:polite] --completion "please"',
     "eval_model": "python eval_model.py model=hf model.name=path/or/hub-id task=jsonl task.path=my.jsonl n=8",
+    "audit": "python -m lab.audit run=runs/chain/dr_grpo/seed0 credit=dr_grpo,seq_norm,spans",
 }
+_TRAINER_OF = {"audit": "train_grpo"}  # what is said of TRL's fields under another command
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Command:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     said: tuple[str, ...] = ()  # what the user should know about his settings, one sentence each
+    config_dirs: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()  # words of an audit that are composed by themselves (trainers/command/audit/words.py)
     dry_run: bool = False  # says what it would do, and stops
 
 
@@ -60,14 +66,14 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     user's frames, or the whole traceback, and exit code 1 (userio/tracebacks.py).
     """
     steady_output()
-    script = f"{name}.py"
+    script = script_of(name)
     parser = argparse.ArgumentParser(script, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     parser.add_argument("--cfg", "-c", choices=["job"], default=None)
     parser.add_argument("--multirun", "-m", action="store_true")
-    if name.startswith("train"):
+    if name.startswith("train") or name == "audit":
         parser.add_argument("--dry-run", action="store_true")
     given, strange = parser.parse_known_intermixed_args()
     try:
@@ -113,6 +119,8 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
 
 def _stopped(name: str, stop: KeyboardInterrupt) -> str:
     """A sentence, and the command that goes on. What the exception holds: where the run stood (trainers/run/ending.py)."""
+    if name == "audit":
+        return f"stopped; the same command goes on where this one was: {this_command()}"
     if not name.startswith("train"):
         return f"stopped; again from the start: {this_command()}"
     where = str(stop) or "before its first step; it starts with"
@@ -142,6 +150,9 @@ def compose_command(
     Raises:
         ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
     """
+    given, apart = overrides, ()
+    if name == "audit":
+        overrides, apart = words_apart(overrides)
     try:
         config, choices, layers = compose_layers(name, overrides, config_dirs)
     except ConfigError as error:
@@ -151,13 +162,13 @@ def compose_command(
         for complaint in complaints(name, config, _groups_of(name), layers):
             raise ConfigError(complaint)
         if "trainer" in choices:
-            said = checked_fields(name, config, layers, is_elsewhere)
+            said = checked_fields(_TRAINER_OF.get(name, name), config, layers, is_elsewhere)
     except InterpolationResolutionError as error:
         raise ConfigError(f"{error}".splitlines()[0]) from None
     missing = [str(key) for key in OmegaConf.missing_keys(config)]
     if missing:
         raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")
-    return Command(config, choices, tuple(overrides), tuple(said))
+    return Command(config, choices, tuple(given), tuple(said), tuple(map(str, config_dirs)), tuple(apart))
 
 
 def help_text(name: str, config_dirs: Sequence[str] = (), words: Sequence[str] = ()) -> str:

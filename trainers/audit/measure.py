@@ -1,0 +1,163 @@
+"""An audit that is prepared, carried out: the policy loaded, the batches measured, the record written."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from transformers import PrinterCallback, ProgressCallback
+
+from configs.compose import ConfigError
+from trainers.audit.candidates import LENGTH, REFERENCE, Candidate
+from trainers.audit.collected import Collected
+from trainers.audit.cost import AuditProgress, cost_of, forecast
+from trainers.audit.engine import Engine
+from trainers.audit.store import BATCHES, RESULT, SETTINGS, Store
+from trainers.audit.trainer import AuditTrainer
+from trainers.command.audit.prepare import AuditJob
+from trainers.command.build import build_policy, to_train
+from trainers.command.reward_tags import check_special_tokens, opening_notes
+from trainers.command.rows import as_dataset
+from trainers.model.policy import Policy, parameters_in_words
+from trainers.run.folder import check_place
+from trainers.run.start import reference_options
+from trainers.run.tell.facts import command_line, versions
+from userio.git import code_commit, commit_here
+
+# transformers renames this option for v6; TRL reads the old name.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
+
+
+def collected_by(job: AuditJob) -> Collected:
+    """Measures what is not there yet, and says what it costs before. Call it on all ranks; all get the record, and the main process
+    writes it.
+
+    Raises:
+        ValueError: what can only be known with the model, with the remedy.
+    """
+    refuse_other_audit(job)
+    config, started = job.command.config, time.perf_counter()
+    policy = build_policy(to_train(config), job.task, job.args.max_completion_length or 0)
+    check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {job.model}")
+    trainer = _trainer(job, policy)
+    store = Store(job.folder, trainer.accelerator.is_main_process)
+    progress = AuditProgress(job.plan.batches, started)
+    engine = Engine(trainer, job.plan, store, job.rewards.names, progress)
+    _announce(job, trainer, engine, policy)
+    store.begin(job.facts, config.overwrite)
+    trainer.accelerator.wait_for_everyone()
+    collected = engine.collect(_about(job, trainer))
+    collected.about |= cost_of(collected.facts)
+    if trainer.accelerator.is_main_process:
+        collected.save(job.folder / RESULT)
+    trainer.accelerator.wait_for_everyone()
+    return collected
+
+
+def refuse_other_audit(job: AuditJob) -> None:
+    """Raises ConfigError where the folder holds batches of another audit, or something that is none, or cannot be written."""
+    check_place(job.folder)
+    batches = job.folder / BATCHES
+    try:
+        before = json.loads((job.folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if job.command.config.overwrite:
+        if job.folder.is_dir() and any(job.folder.iterdir()) and before is None:
+            raise ConfigError(
+                f"{job.folder} holds something that is no audit; overwrite=true will not touch it. Name another out=..."
+            )
+        return
+    if not batches.is_dir() or before is None:
+        return
+    now = json.loads(json.dumps(job.facts, default=str))
+    if other := [key for key in now if before.get(key) != now[key]]:
+        raise ConfigError(
+            f"{job.folder} holds batches of another audit ({', '.join(other)} differ). Name another folder (out=...), or measure "
+            "again: overwrite=true."
+        )
+
+
+def _trainer(job: AuditJob, policy: Policy) -> AuditTrainer:
+    if job.args.beta and policy.unsaved:
+        raise ConfigError(
+            "trainer.beta needs the policy under a name, and an adapter was merged into this one. Save it merged first."
+        )
+    if job.args.beta and not job.args.model_init_kwargs:
+        job.args.model_init_kwargs = reference_options(policy)
+    set_seed(job.args.seed)  # an adapter's first weights are random
+    given = {"tools": job.task.tools, "environment_factory": job.task.environment}
+    trainer = AuditTrainer(
+        model=policy.model,
+        reward_funcs=job.rewards.funcs,
+        args=job.args,
+        train_dataset=as_dataset(job.task.train),
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft_config,
+        candidates=candidates_of(job),
+        **{name: value for name, value in given.items() if value},
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise ConfigError(
+            "an audit reads gradients off whole weights, and FSDP and DeepSpeed deal them out. Launch it on one process, or on several "
+            "with configs/accelerate/multi_gpu.yaml; parameters=adapter or a regular expression makes it smaller."
+        )
+    if trainer.aux_loss_enabled:
+        raise ConfigError(
+            "the balancing loss of a mixture of experts has a gradient of its own beside the credit's. Set trainer.router_aux_loss_coef=0."
+        )
+    return trainer
+
+
+def candidates_of(job: AuditJob) -> list[Candidate]:
+    """The reference first, which is sampled under; the pseudo-strategy for length last."""
+    reference = job.strategies[REFERENCE]
+    others = [Candidate(name, strategy) for name, strategy in job.strategies.items() if name != REFERENCE]
+    return [Candidate(REFERENCE, reference), *others, Candidate(LENGTH, reference, of_length=True)]
+
+
+def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy) -> None:
+    config, state = job.command.config, PartialState()
+    names = [name for name in job.strategies if name != REFERENCE]
+    chosen = sum(parameter.numel() for parameter in engine.parameters)
+    lines = [
+        f"credit   {', '.join(names) or REFERENCE}, against {REFERENCE} on the same completions",
+        f"task     {job.command.choices['task']}: {len(job.task.train)} prompts",
+        f"model    {job.model}: {parameters_in_words(trainer.model)}; gradients of {chosen / 1e6:.2f} M ({config.parameters})",
+        *forecast(job, engine.sketch),
+        f"folder   {job.folder}",
+        *opening_notes(
+            job.rewards.funcs,
+            policy.tokenizer,
+            [row["prompt"] for row in job.task.train],
+            job.args.chat_template_kwargs,
+        ),
+    ]
+    if job.args.beta:
+        lines.append(
+            "note     the reference of the KL term is the audited policy itself, so that the term has no gradient here"
+        )
+    state.print("\n".join(lines))
+
+
+def _about(job: AuditJob, trainer: AuditTrainer) -> dict[str, Any]:
+    ours, theirs = code_commit(Path(__file__).resolve()), commit_here()
+    return {
+        "command": command_line(),
+        "model": str(job.model),
+        "task": str(job.command.choices["task"]),
+        "reward": dict(zip(job.rewards.names, map(float, job.args.reward_weights), strict=True)),
+        "commit": ours and ours.id,
+        "commit_dirty": ours and ours.is_dirty,
+        "project": theirs and theirs.id,
+        "processes": trainer.accelerator.num_processes,
+        "device": str(trainer.accelerator.device),
+        "versions": versions(),
+    }

@@ -1,0 +1,1 @@
+"""From the words of an audit to its job."""

@@ -1,0 +1,89 @@
+"""The settings of the run that an audit names: its task, rewards, trainer and strategy, and the model it made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.command_line.unread import did_you_mean
+from configs.compose import ConfigError
+from trainers.command.audit.words import OF_RUN
+from trainers.command.cli import Command
+from trainers.evaluation.models import model_at
+from trainers.run.files import CONFIG
+from userio.words import word_of
+
+_HF = "trainers.model.pretrained.hf"
+_OF_START = ("name", "revision", "peft", "merge_adapter")  # of the model that the run began with
+_OF_FOLDER = ("output_dir", "run_name")
+
+
+def with_run(command: Command) -> Command:
+    """The command with what `run=` brings, where it names one.
+
+    Raises:
+        ConfigError: no run there, or no model in it, or a setting that the run's task, rewards or model have not.
+    """
+    config = command.config
+    if config.run is None:
+        return command
+    said = _config_of(Path(config.run).expanduser())
+    words = [word_of(word) for word in (*command.overrides, *command.apart)]
+    names = [word.name for word in words]
+    config, choices = config.copy(), dict(command.choices)
+    with open_dict(config):
+        for group in ("task", "reward", "credit"):
+            if group not in names and isinstance(said.get(group), DictConfig):
+                config[group], choices[group] = said[group], f"{group} of {config.run}"
+        if "model" not in names:
+            config.model, choices["model"] = _model_of(said, model_at(str(config.run)).place), config.run
+        if "tools" not in names and said.get("tools"):
+            config.tools = said.tools
+    for key, value in said.get("trainer", {}).items():
+        if key in config.trainer and key not in _OF_FOLDER and f"trainer.{key}" not in names:
+            config.trainer[key] = value
+    for word in command.apart:
+        if word_of(word).name.partition(".")[0] in OF_RUN:
+            _put(config, word)
+    return replace(command, config=config, choices=choices)
+
+
+def _config_of(folder: Path) -> DictConfig:
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ConfigError(
+            f"run={folder} holds no {CONFIG}: it is no folder of a run of train_grpo.py (looked in {Path.cwd()}). Of another model: "
+            "model=hf model.name=... task=..."
+        )
+    try:
+        said = OmegaConf.load(file)
+        OmegaConf.resolve(said)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise ConfigError(f"run={folder}: {CONFIG} cannot be read ({str(error).splitlines()[0]}).") from None
+    if not isinstance(said, DictConfig) or not {"task", "reward", "trainer", "credit"} <= set(said):
+        raise ConfigError(
+            f"run={folder}: {CONFIG} is not that of a run of train_grpo.py, which alone has rewards and credit."
+        )
+    return said
+
+
+def _model_of(said: DictConfig, place: str | None) -> dict[str, Any]:
+    """The node that loads what the run has made as its own model was loaded."""
+    node: Any = OmegaConf.to_container(said.model, resolve=True)
+    kept = {key: value for key, value in node.items() if key not in _OF_START} if node.get("_target_") == _HF else {}
+    return {**kept, "_target_": _HF, "name": place}
+
+
+def _put(config: DictConfig, word: str) -> None:
+    key = word_of(word).name
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    known = [str(one) for one in node] if isinstance(node, DictConfig) else []
+    if name not in known:
+        raise ConfigError(f"`{key}` is no setting of the run's {parent}.{did_you_mean(name, known, parent)}")
+    (value,) = [OmegaConf.select(OmegaConf.from_dotlist([f"x={word_of(word).text}"]), "x")]
+    OmegaConf.update(config, key, value, merge=False)

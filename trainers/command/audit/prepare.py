@@ -1,0 +1,174 @@
+"""`python -m lab.audit`: from its words to an audit, everything checked that can be without a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from trl import GRPOConfig
+
+from configs.command_line.combinations import combinations_of, is_about_credit
+from configs.compose import ConfigError, compose_strategy, make_strategy
+from credit.strategy import Strategy
+from sampling.draws import check_counts
+from tasks.base import Task
+from trainers.audit.candidates import LENGTH, REFERENCE, refuse_together
+from trainers.audit.engine import AuditPlan
+from trainers.audit.parameters import ADAPTER, ALL, check_pattern
+from trainers.command.audit.args import audit_args
+from trainers.command.audit.of_run import with_run
+from trainers.command.before import prompts_left_out
+from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
+from trainers.command.cli import Command
+from trainers.command.tools import build_tools, check_tools
+from trainers.command.world_size import world_size
+from trainers.evaluation.models import Named
+from trainers.seam.reference_reward import reads_reference
+from trainers.seam.refusals import refuse_inexact
+from userio.own_files import loaded_files
+
+_HF = "trainers.model.pretrained.hf"
+_FEWEST = 4  # batches that an interval can be made of
+# Settings that change how fast it goes and what is written, and not what a batch gives.
+_NO_FACTS = ("batches", "shares", "audits", "out", "overwrite", "processes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditJob:
+    """What an audit does.
+
+    Args:
+        command: its words, composed, with the settings of the run that they name.
+        strategies: those that are compared, by the names they were given; the reference is among them.
+        task, rewards: as in training. args: TRL's config of the audit.
+        plan: how much is measured.
+        model: what is audited, in words.
+        folder: of the results.
+        facts: all that a batch depends on.
+    """
+
+    command: Command
+    strategies: dict[str, Strategy]
+    task: Task
+    rewards: Rewards
+    args: GRPOConfig
+    plan: AuditPlan
+    model: str
+    folder: Path
+    facts: dict[str, Any]
+
+
+def prepare_audit(command: Command) -> AuditJob:
+    """Raises ConfigError, ValueError: with the remedy."""
+    command = with_run(command)
+    config = command.config
+    _check_numbers(config)
+    words, strategies = _strategies(command)
+    task = build_task(config)
+    task.tools = [*task.tools, *build_tools(config.tools)]
+    rewards = build_rewards(config, task)
+    if asking := [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]:
+        raise ConfigError(
+            f"the reward {asking[0]!r} is the likelihood under a run's start, and nothing is trained here."
+        )
+    trained = grpo_args(config, GRPOConfig, Path("unused"), rewards, has_evaluation=False)
+    check_tools(task, trained)
+    for strategy in strategies.values():
+        refuse_inexact(trained, strategy)
+    refuse_together(strategies)
+    prompts_left_out(trained, len(task.train), command.choices["task"])
+    facts = _facts(command, words, task)
+    folder = Path(
+        config.out or Path(config.audits) / task.name / f"{_label(command)}-{_digest(facts)[:8]}"
+    ).expanduser()
+    return AuditJob(
+        command=command,
+        strategies=strategies,
+        task=task,
+        rewards=rewards,
+        args=audit_args(config, trained, folder),
+        plan=AuditPlan(
+            batches=config.batches,
+            share_batches=min(config.shares, config.batches),
+            warmup=config.warmup,
+            sketch=config.sketch,
+            parameters=config.parameters,
+            seed=config.seed,
+        ),
+        model=config.run or config.model.get("name") or command.choices["model"],
+        folder=folder,
+        facts=facts,
+    )
+
+
+def _check_numbers(config: Any) -> None:
+    optional = {name: config[name] for name in ("sketch", "rows") if config[name] is not None}
+    check_counts(batches=config.batches, **optional)
+    check_counts(0, shares=config.shares, warmup=config.warmup)
+    if config.batches < _FEWEST:
+        raise ConfigError(f"batches={config.batches}: no interval can be made of fewer than {_FEWEST}. Set batches=32.")
+    if config.parameters not in (ALL, ADAPTER):
+        check_pattern(config.parameters)
+    settings = config.trainer
+    if settings.entropy_coef or settings.use_adaptive_entropy:
+        raise ConfigError(
+            "an audit compares credit, and TRL's entropy bonus has a gradient of its own beside it. Set trainer.entropy_coef=0 "
+            "trainer.use_adaptive_entropy=false."
+        )
+
+
+def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, Strategy]]:
+    """(words, strategies) by name; the reference last where it was not asked for."""
+    given = [word for word in command.apart if is_about_credit(word)]
+    if given and not any(word.startswith("credit=") for word in given):
+        given = [f"credit={command.choices['credit']}", *given]
+    found = combinations_of(given)
+    words: dict[str, Sequence[str]] = dict(found) if given else {}
+    if len(words) < len(found) * bool(given):
+        raise ConfigError(f"credit: a strategy is named twice ({', '.join(name for name, _ in found)}).")
+    strategies = {name: compose_strategy(own, command.config_dirs) for name, own in words.items()}
+    if not given:
+        own = make_strategy(command.config.credit)
+        node: Any = OmegaConf.to_container(command.config.credit, resolve=True)
+        words, strategies = {own.name: [json.dumps(node, sort_keys=True, default=str)]}, {own.name: own}
+    if LENGTH in strategies:
+        raise ConfigError(
+            f"a strategy cannot be called {LENGTH!r} here: that is the push on length. Give its YAML another name."
+        )
+    if REFERENCE not in strategies:
+        words[REFERENCE] = (f"credit={REFERENCE}",)
+        strategies[REFERENCE] = compose_strategy(words[REFERENCE])
+    return words, strategies
+
+
+def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(command.config, resolve=True)
+    name = plain["model"].get("name") if plain["model"].get("_target_") == _HF else None
+    code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
+    return {
+        "strategies": {name: list(own) for name, own in words.items()},
+        "task": task.name,
+        "rows": _digest(task.train),
+        **{
+            key: value for key, value in plain.items() if key not in (*_NO_FACTS, "credit", "task", "experiment", "run")
+        },
+        "files of the model": Named(str(name), str(Path(name).expanduser())).fingerprint() if name else None,
+        "own code": _digest(sorted(code.values())),
+        "processes of the audit": world_size(),
+    }
+
+
+def _label(command: Command) -> str:
+    config = command.config
+    name = config.run or config.model.get("name") or command.choices["model"]
+    return f"{re.sub(r'[^0-9A-Za-z_.-]+', '-', str(name)).strip('-.')[-50:] or 'model'}-seed{config.seed}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[:16]
