@@ -1,0 +1,106 @@
+"""Does the audit agree with enumeration, for every shipped strategy?
+
+    python benchmarks/audit/agreement.py --out docs/results/audit/agreement.json
+
+Each strategy of configs/credit/ in each world, with the largest group whose batches can be enumerated: the exact number, the audit's from
+32 batches, its interval. Strategies that ask for a critic have the perfect one. About 3 minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from configs.compose import config_choices, named_strategy
+from lab.audit.drawn import drawn
+from lab.audit.estimates import audit_of
+from lab.measure.declarations import EXACT_ONLY, enumerated, largest_enumeration
+from lab.measure.metrics import WORST_BIAS, nothing_learned
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORLDS = ("tiny", "tiny_turn", "levels", "quarry", "tiny:transformer", "tiny_turn:transformer", "levels:transformer")
+METRICS = ("nsr", "norm", "cosine", "relative_bias", "length_push")
+BATCHES = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/audit/agreement.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [row for world in WORLDS for name in config_choices("credit") for row in compared(world, name, options.seed)]
+    found = {
+        "command": "python benchmarks/audit/agreement.py",
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "versions": {"torch": version("torch"), "scipy": version("scipy")},
+        "batches": BATCHES,
+        "summary": summary(rows),
+        "rows": rows,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table(found["summary"]))
+
+
+def compared(world: str, name: str, seed: int) -> list[dict]:
+    """One row for each metric that is defined; none where enumeration does not fit, and one that says so."""
+    learner, strategy = enumerated(world), named_strategy(name)
+    here = {"world": world, "strategy": name}
+    try:
+        exact = largest_enumeration(learner, strategy, budget=EXACT_ONLY)
+    except ValueError as error:
+        return [here | {"skipped": str(error)}]
+    if exact is None:
+        return [here | {"skipped": "more batches than can be enumerated"}]
+    audit = audit_of(drawn(learner, {name: strategy}, BATCHES, exact.group_size, seed=seed)).strategies[name]
+    known = {metric: exact[metric] for metric in METRICS if metric != "norm"} | {"norm": float(exact.mean_D.norm())}
+    if nothing_learned(exact.metrics):
+        known = {"norm": 0.0}
+    rows = []
+    for metric in METRICS:
+        truth = known.get(metric, math.nan)
+        if math.isnan(truth):
+            continue
+        bounds = audit[metric]
+        if metric == "relative_bias" and truth >= WORST_BIAS:
+            truth = math.inf
+        slack = 1e-9 * (abs(truth) if math.isfinite(truth) else 1.0) + 1e-9
+        record = bounds.record() | {"metric": metric, "group_size": exact.group_size}
+        record["exact"] = truth if math.isfinite(truth) else None
+        rows.append(here | record | {"holds": bounds.low - slack <= truth <= bounds.high + slack})
+    return rows
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """In each world: how many strategies, and how many of their numbers lie in their intervals."""
+    found = []
+    for world in [*WORLDS, "all"]:
+        of = [row for row in rows if world in (row["world"], "all")]
+        there = [row for row in of if "skipped" not in row]
+        entry = {"world": world, "strategies": len({row["strategy"] for row in there})}
+        entry["skipped"] = len({(row["world"], row["strategy"]) for row in of if "skipped" in row})
+        for metric in METRICS:
+            mine = [row for row in there if row["metric"] == metric]
+            entry[metric] = [sum(row["holds"] for row in mine), len(mine)]
+        found.append(entry)
+    return found
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown."""
+    lines = ["| world | strategies | " + " | ".join(f"`{metric}`" for metric in METRICS) + " |", "|---" * 7 + "|"]
+    for row in rows:
+        counts = " | ".join(f"{row[metric][0]} of {row[metric][1]}" for metric in METRICS)
+        lines.append(f"| {row['world']} | {row['strategies']} | {counts} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
