@@ -27,7 +27,7 @@ from lab.audit.intervals import LEVEL, Bracket, covariance, student
 from lab.audit.products import Products
 
 DRAWS = 2000
-ROUNDING = 1e-12
+ROUNDING = 1e-9  # of squares, in single precision
 
 
 @dataclass(frozen=True)

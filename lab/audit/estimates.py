@@ -9,7 +9,7 @@
 m is the expected gradient over batches of the policy and the task as they were audited. lab/audit/intervals.py and lab/audit/bias.py
 say how the intervals are made, docs/audit.md how often they hold the truth.
 
-Shapes: S strategies, B generation batches, X all batches and then each left out.
+Shapes: S strategies, B generation batches, X all batches and then each left out, P slices.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Audit:
         batches, completions: how many batches, of how many completions each.
         strategies: the `METRICS` of each. p_bias: p-value of each strategy's having no bias.
         pairs: comparisons of noise. ranking: from little noise to much, in groups that are not told apart.
-        shares: {strategy: {kind: [{"from", "to", "share"}] or {name: share}}}, parts of the update.
+        shares: {strategy: {kind: [{"from", "to", ..., "share"}] or {name: share}}}, parts of the update.
     """
 
     about: Mapping[str, Any]
@@ -169,18 +169,27 @@ def _shares(kinds: Mapping[str, Any]) -> dict[str, Any]:
         if not slices:
             continue
         keyed = isinstance(slices, Mapping)
-        values = list(slices.values()) if keyed else [each["values"] for each in slices]
-        numbers = [_means(torch.as_tensor(each, dtype=torch.float64)) for each in values]
-        total_X = torch.stack(numbers).sum(dim=0)
-        parts = [ratio(number_X, total_X) for number_X in numbers]
+        parts = _parts(list(slices.values()) if keyed else [each["values"] for each in slices])
         if keyed:
             found[kind] = dict(zip(slices, parts, strict=True))
         else:
-            found[kind] = [
-                {**{key: value for key, value in each.items() if key != "values"}, "share": part}
-                for each, part in zip(slices, parts, strict=True)
-            ]
+            where = [{key: each[key] for key in each if key != "values"} for each in slices]
+            found[kind] = [each | {"share": part} for each, part in zip(where, parts, strict=True)]
     return found
+
+
+def _parts(values: Sequence[Sequence[float]]) -> list[Bracket]:
+    values_PB = torch.tensor(values, dtype=torch.float64)
+    batches = values_PB.shape[1]
+    total = float(values_PB.sum())
+    if batches < 4:
+        note = f"from {batches} batches, too few for an interval"
+        return [
+            Bracket(float(own_B.sum()) / total if total > 0 else None, -math.inf, math.inf, note) for own_B in values_PB
+        ]
+    numbers = [_means(own_B) for own_B in values_PB]
+    total_X = torch.stack(numbers).sum(dim=0)
+    return [ratio(number_X, total_X) for number_X in numbers]
 
 
 def _means(values_B: Tensor) -> Tensor:

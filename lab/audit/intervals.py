@@ -21,6 +21,7 @@ from torch import Tensor
 
 LEVEL = 0.95
 ROUNDING = 1e-12
+SINGLE = 1e-5  # how far numbers that are equal may lie apart after single precision
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def equality(one_X: Tensor, other_X: Tensor) -> float:
     if (logs_X := _logarithm(one_X, other_X)) is not None:
         statistics.append(logs_X)
     scale = float(one_X.abs().max() + other_X.abs().max())
-    if float(statistics[0].abs().max()) <= 1e-9 * scale:
+    if float(statistics[0].abs().max()) <= SINGLE * scale:
         return 1.0
     degrees = len(one_X) - 2
     scores = [abs(float(each_X[0])) / math.sqrt(max(float(covariance(each_X)), 1e-300)) for each_X in statistics]

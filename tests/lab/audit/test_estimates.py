@@ -167,12 +167,21 @@ def test_shares_of_a_kind_add_up_to_one(gradients):
     values = torch.rand(3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     slices = [{"from": i, "to": i + 1, "values": each.tolist()} for i, each in enumerate(values)]
     kinds = {"position": slices, "reward": {"a": values[0].tolist(), "b": (-values[1] / 4).tolist()}, "turn": []}
+    kinds["place"] = [
+        {"position": [0, 1], "length": [i, i + 1], "values": each.tolist()} for i, each in enumerate(values)
+    ]
     shares = audit_of(replace(plain, shares={"rloo": kinds})).shares["rloo"]
     assert sum(each["share"].value for each in shares["position"]) == pytest.approx(1)
     assert (
         shares["reward"]["a"].value + shares["reward"]["b"].value == pytest.approx(1) and shares["reward"]["b"].high < 0
     )
     assert shares["position"][0]["share"].holds(1 / 3) and "turn" not in shares
+    assert shares["place"][2]["length"] == [2, 3] and sum(
+        each["share"].value for each in shares["place"]
+    ) == pytest.approx(1)
+    two = {"position": [{"from": 0, "to": 1, "values": [3.0, 1.0]}, {"from": 1, "to": 2, "values": [2.0, 2.0]}]}
+    few = audit_of(replace(plain, shares={"rloo": two})).shares["rloo"]["position"][0]["share"]
+    assert few.value == 0.5 and few.high == math.inf and "2 batches" in few.note
 
 
 def test_the_record_is_json_without_infinities(gradients):
