@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 
 
 def member_name(member: Any) -> str:
-    """How a member is called in messages: the function or class behind partials."""
+    """How a member is called in messages: the function or class behind partials, a method with its class."""
     while isinstance(member, partial):
         member = member.func
+    if isinstance(member, MethodType):
+        return f"{type(member.__self__).__name__}.{member.__name__}"
     return getattr(member, "__name__", type(member).__name__)
 
 

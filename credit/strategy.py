@@ -7,7 +7,6 @@ is one function and touches nothing else. Every other parameter must have a defa
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +21,12 @@ from credit.batch import Credit, Rollout
 from credit.checks import Doubts, Hands, default_dtype_of, member_name, unbound
 from credit.critic.spec import CriticSpec
 from credit.declare import Declaration, compose, declaration_of
-from credit.methods.auxiliary import auxiliary_parts
+from credit.methods.auxiliary import auxiliary_parts, refuse_constant, refuse_without_gradient
 from credit.requires import check_requires
 from credit.returns import last_token_rewards
 from credit.settings import check_types
 from credit.signals import Signal, catalogue_of, makers_of
-from credit.signals.catalogue import signal_hint
+from credit.signals.stages import STAGES, STAND_INS, check_stage, signals_of, word_for
 from credit.signals.teacher import teacher_of
 
 Member = Callable[..., Tensor]
@@ -91,21 +90,23 @@ class Strategy:
         self.signals = tuple(unbound(provider) for provider in given)
         self._catalogue = catalogue_of(self.providers)
         stages = {
-            axis: stage for axis, stage in _STAGES.items() if axis != "live_weight" or self.live_weight is not None
+            axis: stage for axis, stage in STAGES.items() if axis != "live_weight" or self.live_weight is not None
         }
         if self.auxiliary is not None:
             self.auxiliary_measure, self.auxiliary_term = auxiliary_parts(self.auxiliary)
             stages |= {"auxiliary_measure": "scoring", "auxiliary_term": "loss"}
         for axis in stages:
             setattr(self, axis, unbound(getattr(self, axis)))
-        self._needs = {axis: _signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
+        self._needs = {axis: signals_of(axis, getattr(self, axis), self._catalogue) for axis in stages}
         if made_of_itself := [name for name in ("advantages_B", "token_rewards_BT") if name in self._needs["baseline"]]:
             raise ValueError(
                 f"{self._called('baseline')} asks for {made_of_itself[0]}, which is made of what it returns. Ask for rewards_B."
             )
+        if self.auxiliary is not None:
+            refuse_without_gradient(self._called("auxiliary_term"), self._needs["auxiliary_term"])
         self.is_live = any(self._catalogue[name].stage == "loss" for name in self._needs["spread"])
         for axis, stage in (stages | {"spread": "loss" if self.is_live else "scoring"}).items():
-            _check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
+            check_stage(self._called(axis), self._needs[axis], stage, self._catalogue)
         self._check_penalty()
         self.makers()  # refuses what nobody makes
         check_types(self)
@@ -218,9 +219,11 @@ class Strategy:
 
     def auxiliary_terms(self, signals: Mapping[str, Any], doubts: Doubts | None = None) -> Tensor:
         """(B, T) l of one micro-batch, with the gradient that `policy_logps_BT` has; 0 at masked tokens; asked only of a strategy
-        with an `auxiliary`. `doubts`, Raises: as `live_advantages`."""
+        with an `auxiliary`. `doubts`, Raises: as `live_advantages`; numbers without a gradient that are not 0."""
         signals, mask_BT = self._with_outcome("auxiliary_term", self._penalised(signals)), signals["mask_BT"]
-        return self._call("auxiliary_term", signals, mask_BT, doubts).masked_fill(~mask_BT, 0.0)
+        terms_BT = self._call("auxiliary_term", signals, mask_BT, doubts).masked_fill(~mask_BT, 0.0)
+        refuse_constant(self._called("auxiliary_term"), terms_BT, signals["policy_logps_BT"])
+        return terms_BT
 
     def _expected(self, weights_BT: Tensor, signals: Mapping[str, Any]) -> Tensor:
         """(B, T) the weights with the live factor that the policy which sampled gives them; NaN where nobody asked for its
@@ -316,7 +319,7 @@ class Strategy:
             )
 
     def _called(self, axis: str) -> str:
-        return f"The {axis} {member_name(getattr(self, axis))} of credit strategy {self.name!r}"
+        return f"The {word_for(axis)} {member_name(getattr(self, axis))} of credit strategy {self.name!r}"
 
     def _call(
         self,
@@ -355,46 +358,3 @@ class Strategy:
 
 
 _KL_BY_TOKEN = frozenset(["token_rewards_BT", "kl_rewards_BT"])
-_STAGES = {"baseline": "scoring", "spread": "scoring", "weight": "scoring", "ratio": "loss", "live_weight": "loss"}
-# What stands for a signal of the live pass while a batch is scored: the same of the policy that sampled.
-STAND_INS = {
-    "policy_logps_BT": "scoring_logps_BT",
-    "sampler_logps_BT": "scoring_logps_BT",
-    "entropies_BT": "scoring_entropies_BT",
-    "values_BT": "scoring_values_BT",
-}
-
-
-def _signals_of(axis: str, member: Member, known: Mapping[str, Signal]) -> tuple[str, ...]:
-    if not callable(member):
-        raise ValueError(f"The {axis} must be a function or a callable object, got {type(member).__name__}.")
-    wanted = []
-    for parameter in inspect.signature(member).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if parameter.name in known:
-            wanted.append(parameter.name)
-        elif parameter.default is parameter.empty:
-            raise ValueError(
-                f"The {axis} {member_name(member)} asks for {parameter.name!r}, which is no signal{signal_hint(parameter.name, known)} "
-                f"Signals: {', '.join(known)}. Anything else needs a default or a value in the YAML; a signal of your own needs a "
-                "provider (`signals` in the YAML, docs/credit/signals.md)."
-            )
-    return tuple(wanted)
-
-
-def _check_stage(who: str, needs: tuple[str, ...], stage: str, known: Mapping[str, Signal]) -> None:
-    blind = [name for name in needs if known[name].stage not in (stage, "both")]
-    if blind:
-        where = (
-            "runs in the loss, where rows of other micro-batches are out of sight"
-            if stage == "loss"
-            else "runs at scoring time, before the live forward pass"
-        )
-        early = [STAND_INS[name] for name in blind if name in STAND_INS]
-        remedy = (
-            f" Ask for {', '.join(early)}, those of the policy that sampled" if early and stage == "scoring" else ""
-        )
-        if remedy and who.startswith("The weight "):
-            remedy += ", or name it as live_weight, a factor that is asked in the loss"
-        raise ValueError(f"{who} asks for {', '.join(blind)}, but it {where}.{remedy + '.' if remedy else ''}")

@@ -22,6 +22,7 @@ from pathlib import Path
 from configs.compose import CONFIG_DIR, ConfigError
 from credit.checks import member_name
 from credit.declare import declaration_of
+from credit.methods.auxiliary import parts_declared, settings_of
 from credit.signals import SIGNALS
 from credit.strategy import Strategy
 from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
@@ -161,7 +162,7 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
     needs = ", ".join(
         f"`{need}`" for need in (*SIGNALS, *sorted(strategy.needs - set(SIGNALS))) if need in strategy.needs
     )
-    parts = {axis: getattr(strategy, axis) for axis in (*AXES, "live_weight", "critic")}
+    parts = {axis: getattr(strategy, axis) for axis in (*AXES, "live_weight", "auxiliary", "critic")}
     rows = [_axis_row(axis, part) for axis, part in parts.items() if part is not None]
     return "\n".join(
         [
@@ -175,7 +176,9 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
             "",
             "## Formula",
             "",
-            "loss = - sum over rows b and tokens t of w[b,t] f(rho[b,t], A[b,t]), where",
+            "loss = - sum over rows b and tokens t of w[b,t] f(rho[b,t], A[b,t])"
+            + ("" if strategy.auxiliary is None else " + sum of m[b,t] l[b,t], the auxiliary")
+            + ", where",
             "",
             "| part | member | what it is | source |",
             "|---|---|---|---|",
@@ -199,7 +202,8 @@ def head(name: str, spec: Spec, strategy: Strategy) -> str:
 def foot(strategy: Strategy) -> str:
     """Everything below the table of measurements."""
     found = invariances(strategy)
-    lines = ["## Invariances", "", "| change | what credit and weights do |", "|---|---|"]
+    beside = "" if strategy.auxiliary is None else ", and the auxiliary's push"
+    lines = ["## Invariances", "", f"| change | what credit and weights do{beside} |", "|---|---|"]
     lines += [f"| {meaning} | {found[name]} |" for name, meaning in INVARIANCES.items() if name in found]
     lines += ["", "## Cost", ""]
     where = "in the loss, row by row" if strategy.is_live else "once for each generation batch, at scoring time"
@@ -207,6 +211,8 @@ def foot(strategy: Strategy) -> str:
     lines += (
         [] if strategy.live_weight is None else ["- the live weight multiplies the weights in the loss, row by row"]
     )
+    if strategy.auxiliary is not None:
+        lines.append("- the auxiliary's measure is made at scoring time, its term in the loss, row by row")
     needed = list(dict.fromkeys(meaning for name, meaning in COSTS.items() if name in _needs_on_policy(strategy)))
     if strategy.signals:
         needed.append(f"providers of its own: {', '.join(map(member_name, strategy.signals))}")
@@ -341,11 +347,14 @@ def _axis_row(axis: str, member) -> str:
         inner = inner.func
     name = getattr(inner, "__name__", type(inner).__name__)
     module = getattr(inner, "__module__", type(inner).__module__)
+    if axis == "auxiliary":
+        bound = settings_of(member)
     first = inspect.cleandoc(inspect.getdoc(inner) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
     settings = "".join(
         f", {key}={value:g}" if isinstance(value, float) else f", {key}={value}" for key, value in bound.items()
     )
-    return f"| {axis} | `{module}.{name}`{settings} | {first} | {declaration_of(member).source} |"
+    source = (parts_declared if axis == "auxiliary" else declaration_of)(member).source
+    return f"| {axis} | `{module}.{name}`{settings} | {first} | {source} |"
 
 
 def _meaning(spec: Spec) -> str:
@@ -361,7 +370,8 @@ def _meaning(spec: Spec) -> str:
 
 def _needs_on_policy(strategy: Strategy) -> set[str]:
     """What the strategy reads besides what the token ratio, which TRL computes anyway, reads."""
-    reads = strategy.uses_own_ratio or strategy.is_live or strategy.live_weight is not None
+    reads = strategy.uses_own_ratio or strategy.is_live
+    reads |= strategy.live_weight is not None or strategy.auxiliary is not None
     return set(strategy.needs) - (set() if reads else {"policy_logps_BT", "sampler_logps_BT"})
 
 

@@ -2,19 +2,20 @@
 
 An auxiliary is an object with two methods, which ask for signals by the names of their parameters, as members do:
     measure  (B, T), at least 0, at scoring time, all rows in sight: the coefficient and every denominator are in it
-    term     (B, T), in the loss, row by row; of what it reads, `policy_logps_BT` has its gradient
-The gradient of the sum is the same however the batch is cut, as that of the credit. No state is kept in checkpoints.
+    term     (B, T), in the loss, row by row; `policy_logps_BT`, which it has to ask for, and nothing else has a gradient
+The gradient of the sum is the same however the batch is cut, as that of the credit. With `state_dict` and `load_state_dict` it may
+remember, as members may. docs/credit/terms.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from credit.declare import declares
+from credit.declare import Declaration, compose, declaration_of, declares
 
 
 def auxiliary_parts(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
@@ -32,10 +33,39 @@ def auxiliary_parts(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[...
     return parts  # type: ignore[return-value]
 
 
+def settings_of(auxiliary: Any) -> dict[str, Any]:
+    """Its public attributes that are numbers or words, for pages."""
+    return {k: v for k, v in vars(auxiliary).items() if isinstance(v, (int, float, str)) and not k.startswith("_")}
+
+
+def parts_declared(auxiliary: Any) -> Declaration:
+    """What `measure` and `term` declare together; a source that both name stands once."""
+    both = compose(*map(declaration_of, auxiliary_parts(auxiliary)))
+    return replace(both, source="; ".join(dict.fromkeys(both.source.split("; "))))
+
+
+def refuse_without_gradient(who: str, asked: Sequence[str]) -> None:
+    """Raises ValueError: a term that does not ask for what alone has a gradient."""
+    if "policy_logps_BT" not in asked:
+        raise ValueError(
+            f"{who} does not ask for policy_logps_BT, which alone has a gradient, so it would change nothing. What has none belongs "
+            "in `measure`, or in a weight or live weight of the credit."
+        )
+
+
+def refuse_constant(who: str, terms_BT: Tensor, policy_logps_BT: Tensor) -> None:
+    """Raises ValueError: a term that has lost the gradient on its way, and is not 0."""
+    if policy_logps_BT.requires_grad and not terms_BT.requires_grad and terms_BT.any():
+        raise ValueError(
+            f"{who} returned numbers without a gradient, so they would change nothing. Leave out `.detach()`, `torch.no_grad()` and "
+            "`.item()` on the way from policy_logps_BT to what it returns."
+        )
+
+
 @dataclass
 class LikelihoodOfSuccesses:
     """coefficient times the mean negative log-likelihood of the learning tokens of successful rows, over the whole batch; 0 where no
-    row is one. VAPO, arXiv 2504.05118, equation 9.
+    row is one. VAPO, arXiv 2504.05118, formula and mu as its readers give them; the paper itself could not be read.
 
     Raises:
         ValueError: a coefficient below 0.

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from credit.batch import Rollout
+from credit.batch import Credit, Rollout
 from credit.strategy import Strategy
 from credit.turns.index import earned_by_turn_end, turn_index
 from lab.measure.declarations import enumerated
 from lab.measure.memory import remembers
-from lab.measure.scoring import Scorer
+from lab.measure.scoring import Scorer, beside_credit
 
 TOLERANCE = 1e-9
 HOLDS, BREAKS = "holds", "breaks"
@@ -30,17 +30,22 @@ class Case:
     rollout: Rollout
     live: dict[str, Tensor | int]
 
-    def credit(self, strategy: Strategy) -> tuple[Tensor, Tensor]:
-        """(advantages_BT, weights_BT), what is live included; what the strategy learns from the batch is forgotten."""
+    def credit(self, strategy: Strategy) -> tuple[Tensor, ...]:
+        """(advantages_BT, weights_BT), what is live included, and what an auxiliary adds to the coefficients, where there is one; what
+        the strategy learns from the batch is forgotten."""
         strategy = copy.deepcopy(strategy) if remembers(strategy) else strategy
-        scored = strategy.score(self.rollout)
-        advantages_BT, weights_BT, live = scored.advantages_BT, scored.weights_BT, self.live
-        live = live | {"advantages_B": scored.advantages_B}
-        if advantages_BT is None:
-            advantages_BT = strategy.live_advantages(live)
+        return self.of_rows(strategy, strategy.score(self.rollout), torch.arange(len(self.rollout.group_B)))
+
+    def of_rows(self, strategy: Strategy, scored: Credit, rows: Tensor) -> tuple[Tensor, ...]:
+        """The same of some rows, as a micro-batch sees them; `scored`: of the whole batch."""
+        live = {**self.live, "advantages_B": scored.advantages_B}
+        live = {name: value[rows] if isinstance(value, Tensor) else value for name, value in live.items()}
+        known_BT, weights_BT, measure_BT = scored.advantages_BT, scored.weights_BT[rows], scored.auxiliary_BT
+        advantages_BT = strategy.live_advantages(live) if known_BT is None else known_BT[rows]
         if strategy.live_weight is not None:
             weights_BT = weights_BT * strategy.live_weights(live)
-        return advantages_BT, weights_BT
+        beside = () if measure_BT is None else (beside_credit(strategy, measure_BT[rows], live),)
+        return advantages_BT, weights_BT, *beside
 
     def change(self, per_row: Callable[[Tensor], Tensor] = lambda x: x, **fields) -> Case:
         """A copy with `per_row` applied to every tensor that has one row per completion, then `fields` set."""
@@ -91,7 +96,7 @@ def invariances(strategy: Strategy, seed: int = 0) -> dict[str, str]:
         "reward shift": _shifted(strategy, case, before),
         "reward scale": _scaled(strategy, case, before),
     }
-    if strategy.is_live or strategy.live_weight is not None:
+    if strategy.is_live or strategy.live_weight is not None or strategy.auxiliary is not None:
         found["cut into micro-batches"] = _cut(strategy, case, before)
     return found | {
         "one credit for all tokens of a row": _row_constant(before, mask_BT),
@@ -152,15 +157,22 @@ def _by_turn(spans_BT: Tensor | None, mask_BT: Tensor) -> Tensor:
 
 
 def _alone(strategy: Strategy, case: Case, before) -> str:
-    """Credit of the first two groups without the third; weights may change by one common factor."""
+    """Credit of the first two groups without the third; weights may change by one common factor, an auxiliary by one of its own."""
     keep_B = case.rollout.group_B < 2
-    advantages, weights = case.change(lambda x: x[keep_B]).credit(strategy)
-    expected = weights * (before[1][keep_B].sum() / weights.sum())
-    return _same((advantages, expected), [part[keep_B] for part in before])
+    advantages, *measures = case.change(lambda x: x[keep_B]).credit(strategy)
+    kept = [part[keep_B] for part in before]
+    scaled = [_rescaled(part, like) for part, like in zip(measures, kept[1:], strict=True)]
+    return _same((advantages, *scaled), kept)
+
+
+def _rescaled(part: Tensor, like: Tensor) -> Tensor:
+    total = part.sum()
+    return part * (like.sum() / total) if total else part
 
 
 def _shifted(strategy: Strategy, case: Case, before) -> str:
-    return _same(_rewarded(case, case.rollout.rewards_B + 2).credit(strategy)[:1], before[:1])
+    advantages, _, *beside = _rewarded(case, case.rollout.rewards_B + 2).credit(strategy)
+    return _same([advantages, *beside], [before[0], *before[2:]])
 
 
 def _scaled(strategy: Strategy, case: Case, before) -> str:
@@ -173,12 +185,10 @@ def _scaled(strategy: Strategy, case: Case, before) -> str:
 
 
 def _cut(strategy: Strategy, case: Case, before) -> str:
-    advantages_B = strategy.score(case.rollout).advantages_B
-    parts = []
-    for rows in torch.arange(len(advantages_B)).split(5):
-        live = {name: value[rows] if isinstance(value, Tensor) else value for name, value in case.live.items()}
-        parts.append(strategy.live_advantages(live | {"advantages_B": advantages_B[rows]}))
-    return _same([torch.cat(parts)], before[:1])
+    scored = strategy.score(case.rollout)
+    cuts = torch.arange(len(scored.advantages_B)).split(5)
+    parts = zip(*(case.of_rows(strategy, scored, rows) for rows in cuts), strict=True)
+    return _same([torch.cat(part) for part in parts], before)
 
 
 def _row_constant(before, mask_BT: Tensor) -> str:
@@ -194,7 +204,7 @@ def _flat(strategy: Strategy, case: Case) -> str:
     """Groups whose rewards are all equal, and groups of one, get finite credit; "holds" if it is zero."""
     equal = _rewarded(case, torch.ones_like(case.rollout.rewards_B)).credit(strategy)
     single = case.change(group_B=torch.arange(len(case.rollout.group_B))).credit(strategy)
-    parts = [advantages * weights for advantages, weights in (equal, single)]
+    parts = [part for advantages, weights, *beside in (equal, single) for part in (advantages * weights, *beside)]
     if not all(part.isfinite().all() for part in parts):
         return "not finite"
     return _holds(all((part.abs() <= TOLERANCE).all() for part in parts))

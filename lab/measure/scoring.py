@@ -8,12 +8,13 @@ Shapes: n batches of R rows each, T tokens, N texts, J turns.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from credit.batch import Credit, Rollout
+from credit.batch import Rollout
 from credit.signals import FACTS, ask
 from credit.strategy import Strategy
 from credit.turns.index import earned_by_turn_end, spread_over_turns, sum_by_turn, turn_index
@@ -122,7 +123,7 @@ class Scorer:
             advantages_RT = strategy.live_advantages(signals)
         if strategy.live_weight is not None:
             weights_RT = weights_RT * strategy.live_weights(signals)
-        beside_RT = 0.0 if strategy.auxiliary is None else _beside(strategy, credit, signals)
+        beside_RT = 0.0 if strategy.auxiliary is None else beside_credit(strategy, credit.auxiliary_BT, signals)
         if self.sampler is None:
             return advantages_RT, weights_RT * advantages_RT + beside_RT
         log_ratio_RT = strategy.log_ratio(signals).masked_fill(~rollout.mask_BT, 0.0).detach()
@@ -211,11 +212,11 @@ class Scorer:
         return Coupling("batch", False)
 
 
-def _beside(strategy: Strategy, credit: Credit, signals: dict[str, Tensor | int]) -> Tensor:
+def beside_credit(strategy: Strategy, measure_RT: Tensor | None, signals: Mapping[str, Tensor | int]) -> Tensor:
     """(R, T) what the auxiliary term adds to the coefficient of each score: minus its derivative by the token's own log-prob."""
     logps_RT = signals["policy_logps_BT"].detach().clone().requires_grad_()
     terms_RT = strategy.auxiliary_terms({**signals, "policy_logps_BT": logps_RT})
-    (credit.auxiliary_BT * terms_RT).sum().backward()
+    (measure_RT * terms_RT).sum().backward()
     return -logps_RT.grad
 
 

@@ -42,6 +42,15 @@ EVERY_STEP = dict(
     seed=3,
 )
 
+# Prompts to evaluate on after every step.
+HELD_OUT = dict(
+    eval_dataset=Dataset.from_dict({"prompt": PROMPTS[20:24]}),
+    eval_strategy="steps",
+    eval_steps=1,
+    per_device_eval_batch_size=8,
+    num_generations_eval=2,
+)
+
 
 def vowels(completions, **columns):
     return [sum(text.count(letter) for letter in "ae") / 4 - len(text) / 40 for text in completions]

@@ -15,7 +15,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from credit.citations import bibtex, papers_in
-from credit.declare import declaration_of
+from credit.declare import Declaration, declaration_of
+from credit.methods.auxiliary import parts_declared, settings_of
 from credit.strategy import Strategy
 from trainers.command.job import GRPOJob, Job, LikelihoodJob
 from trainers.model.adapters import is_adapted
@@ -66,7 +67,7 @@ def card_of(job: Job, trainer: Any, facts: Mapping[str, Any], summary: Mapping[s
         "The command:",
         f"```bash\n{facts['command']}\n```",
         "## Credit",
-        f"```text\n{_EQUATIONS[verb]}\n```",
+        f"```text\n{_equation(job.strategy, verb)}\n```",
         "\n".join(["| part | member | what it is | source |", "|---|---|---|---|", *_members(job.strategy, verb)]),
         "## Result",
         "\n".join(_results(summary)),
@@ -113,9 +114,16 @@ def metadata(job: Job, trainer: Any, base: str | None, summary: Mapping[str, Any
     return yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
 
 
+def _equation(strategy: Strategy, verb: str) -> str:
+    more = verb == "train_grpo" and strategy.auxiliary is not None
+    return _EQUATIONS[verb] + (
+        "\n       + sum_{b,t}  m[b,t] * l[b,t]        the auxiliary: its measure and its term" if more else ""
+    )
+
+
 def papers_of(strategy: Strategy, verb: str) -> list[str]:
     """arXiv ids that the declarations of the strategy name, and the verb's own."""
-    sources = [declaration_of(getattr(strategy, axis)).source for axis in _axes(verb, strategy)]
+    sources = [_declared(strategy, axis).source for axis in _axes(verb, strategy)]
     own = {"train_grpo": "arXiv 2402.03300", "train_lhts": "arXiv 2302.03686"}
     return papers_in("; ".join([*sources, own.get(verb, "")]))
 
@@ -146,8 +154,12 @@ def _verb(job: Job) -> str:
 
 
 def _axes(verb: str, strategy: Strategy) -> tuple[str, ...]:
-    more = () if strategy.live_weight is None else ("live_weight",)
+    more = [axis for axis in ("live_weight", "auxiliary") if getattr(strategy, axis) is not None]
     return (*AXES, *more) if verb == "train_grpo" else ("weight",)
+
+
+def _declared(strategy: Strategy, axis: str) -> Declaration:
+    return (parts_declared if axis == "auxiliary" else declaration_of)(getattr(strategy, axis))
 
 
 def _usage(trainer: Any) -> str:
@@ -201,9 +213,11 @@ def _members(strategy: Strategy, verb: str) -> Iterator[str]:
             settings |= member.keywords
             member = member.func
         owner = member if hasattr(member, "__name__") else type(member)
+        if axis == "auxiliary":
+            settings = settings_of(member)
         doc = " ".join((owner.__doc__ or "").strip().split("\n\n")[0].split()).replace("|", "\\|")
         shown = f"`{owner.__name__}`" + (f" ({', '.join(f'{k}={v}' for k, v in settings.items())})" if settings else "")
-        yield f"| {axis} | {shown} | {doc} | {declaration_of(getattr(strategy, axis)).source or 'not declared'} |"
+        yield f"| {axis} | {shown} | {doc} | {_declared(strategy, axis).source or 'not declared'} |"
     if strategy.critic is not None and verb == "train_grpo":
         yield f"| critic | `{type(strategy.critic).__name__}` | `{strategy.critic}` | |"
 

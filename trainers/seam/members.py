@@ -27,7 +27,7 @@ from trainers.seam.member_state import Visible, digest_of, holder
 
 logger = logging.getLogger(__name__)
 FILE = "strategy_state.pt"
-AXES = ("baseline", "spread", "weight", "ratio", "live_weight")
+AXES = ("baseline", "spread", "weight", "ratio", "live_weight", "auxiliary")
 REMEDY = (
     "Give it `state_dict()` and `load_state_dict(state)` (numbers, strings, lists, dicts and tensors), as torch's modules "
     "have them; a state_dict that returns {} says that nothing of it matters."

@@ -10,7 +10,10 @@ from credit.batch import Rollout
 from credit.methods.auxiliary import LikelihoodOfSuccesses
 from credit.strategy import Strategy
 from credit.weight import constant
+from lab import card
+from lab.bench.jobs import Spec
 from lab.measure.declarations import enumerated
+from lab.measure.invariances import invariances
 from lab.measure.scoring import Scorer
 
 F64 = torch.float64
@@ -62,8 +65,67 @@ def test_what_is_refused(wrong):
         Strategy(constant, auxiliary=Below()).score(rollout)
 
 
+class OfEntropies(Below):
+    def term(self, entropies_BT):
+        return -entropies_BT
+
+
+class Detached(Below):
+    def measure(self, mask_BT):
+        return 1.0 * mask_BT
+
+    def term(self, policy_logps_BT, mask_BT):
+        return (-policy_logps_BT).detach() * mask_BT
+
+
+def test_a_term_without_a_gradient_is_refused_before_it_changes_nothing():
+    with pytest.raises(ValueError, match=r"auxiliary OfEntropies\.term.*does not ask for policy_logps_BT"):
+        Strategy(constant, auxiliary=OfEntropies())
+    strategy, signals = Strategy(constant, auxiliary=Detached()), {"mask_BT": torch.ones(2, 3).bool()}
+    logps_BT = -torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(ValueError, match=r"Detached\.term.*without a gradient.*detach"):
+        strategy.auxiliary_terms(signals | {"policy_logps_BT": logps_BT})
+    strategy.auxiliary_terms(signals | {"policy_logps_BT": logps_BT.detach()})  # evaluation
+    strategy.auxiliary_terms(signals | {"policy_logps_BT": logps_BT * 0})  # nothing to learn here
+
+
+class OverItsMicroBatch(LikelihoodOfSuccesses):
+    def term(self, policy_logps_BT):
+        return -policy_logps_BT / len(policy_logps_BT)
+
+
+class MaskedToo(LikelihoodOfSuccesses):
+    def measure(self, rewards_B, mask_BT):
+        return torch.ones_like(mask_BT) * mask_BT.shape[1] / mask_BT.sum()
+
+
+def test_the_invariances_look_at_the_auxiliary():
+    sound = invariances(Strategy(constant, auxiliary=LikelihoodOfSuccesses()))
+    assert sound["cut into micro-batches"] == sound["padding"] == "holds" and sound["reward shift"] == "breaks"
+    assert sound["nothing to compare, nothing to learn"] == "breaks", "a group of equal successes teaches something now"
+    assert invariances(Strategy(constant, auxiliary=OverItsMicroBatch()))["cut into micro-batches"] == "breaks"
+    assert invariances(Strategy(constant, auxiliary=MaskedToo()))["padding"] == "breaks"
+
+
+def over_its_micro_batch(entropies_BT):
+    return entropies_BT / len(entropies_BT)
+
+
+def test_the_invariances_cut_a_live_weight_too():
+    assert invariances(Strategy(constant, live_weight=over_its_micro_batch))["cut into micro-batches"] == "breaks"
+
+
+def test_a_card_shows_the_auxiliary_with_its_settings():
+    spec = Spec("dr_grpo nll", ("credit=dr_grpo", "credit/auxiliary=nll", "credit.auxiliary.coefficient=0.3"))
+    page = card.head("dr_grpo nll", spec, spec.strategy())
+    row = "| auxiliary | `credit.methods.auxiliary.LikelihoodOfSuccesses`, coefficient=0.3, success=0.5 |"
+    assert row in page and "the auxiliary, where" in page and page.count("2504.05118") == 2  # its words, its source
+    assert "direction of the expected update: biased" in page
+    assert "the auxiliary's term" not in page and "its term in the loss" in card.foot(spec.strategy())
+
+
 def test_the_lab_measures_the_sum():
-    """Against the same likelihood written out and differentiated through the policy's own parameters."""
+    """Its coefficient in closed form; tests/lab/measure/test_estimate.py differentiates it through the policy's own parameters."""
     learner = enumerated("tiny")
     texts_R, group_R = torch.arange(4), torch.zeros(4, dtype=torch.long)
     plain = Scorer(Strategy(constant), learner)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from credit import baseline, ratio, weight
 from credit.declare import declares
+from credit.methods import live
+from credit.methods.auxiliary import LikelihoodOfSuccesses
 from credit.strategy import Strategy
 from lab.exact.quantities import climb, exact
 from lab.exact.world import END, World
@@ -84,7 +87,14 @@ def brute_force(learner, strategy, size, sampler=None, surrogate="clip"):
         if strategy.ratio is ratio.sequence:
             value_RT = value_RT.sum(dim=1, keepdim=True) / rollout.lengths_B[:, None]
         rho_RT = torch.exp(value_RT + logps_RT - logps_RT.detach())
-        loss = -(credit.weights_BT * SURROGATES[surrogate](rho_RT, advantages_RT)).sum()
+        weights_RT = credit.weights_BT
+        if strategy.live_weight is not None:
+            weights_RT = weights_RT * strategy.live_weights(signals)
+        loss = -(weights_RT * SURROGATES[surrogate](rho_RT, advantages_RT)).sum()
+        if strategy.auxiliary is not None:
+            loss = (
+                loss + (credit.auxiliary_BT * strategy.auxiliary_terms({**signals, "policy_logps_BT": logps_RT})).sum()
+            )
         loss.backward()
         probability = float(source.probs_N[texts_R].prod())
         mean = mean - probability * theta.grad
@@ -104,6 +114,27 @@ def test_mean_and_covariance_equal_brute_force_over_ordered_batches(strategy):
     close(found.mean_D, mean_D)
     close(found.covariance_DD, covariance_DD)
     assert math.isclose(found["nsr"], float(covariance_DD.trace() / mean_D.square().sum()), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"auxiliary": LikelihoodOfSuccesses(0.7, 0.5)},
+        {"live_weight": live.entropy, "unit_mass": True},
+        {"live_weight": partial(live.taco, alpha=4.0)},
+    ],
+    ids=["auxiliary", "live weight", "taco"],
+)
+def test_what_the_live_pass_adds_is_in_mean_and_covariance_on_and_off_policy(more):
+    learner = exact(midget())
+    strategy = Strategy(weight.constant, baseline.group_mean, **more)
+    for sampler in (None, climb(learner, updates=2, step=0.5)):
+        found = measure(learner, strategy, 2, sampler=sampler, covariance=True)
+        mean_D, covariance_DD = brute_force(learner, strategy, 2, sampler)
+        close(found.mean_D, mean_D)
+        close(found.covariance_DD, covariance_DD)
+        plain = measure(learner, Strategy(weight.constant, baseline.group_mean), 2, sampler=sampler)
+        assert (found.mean_D - plain.mean_D).norm() > 0.02 * plain.mean_D.norm()
 
 
 @pytest.mark.parametrize("name", ["rloo", "seq_norm", "uniform"])

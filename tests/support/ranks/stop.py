@@ -1,5 +1,5 @@
-"""Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only, and a baseline that remembers
-something else on each."""
+"""Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only, a live weight that is negative there,
+a baseline that remembers something else on each; and what is logged of an auxiliary."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 import torch
 
 from credit import Strategy, weight
+from credit.methods.auxiliary import LikelihoodOfSuccesses
 from support.exact.fixed import made_rollouts
 from support.exact.replay import replay_trainer
 from support.remembering import RunningMean
 from support.tiny import tiny_model, tiny_tokenizer
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", 0))
 
 
 def lopsided(advantages_B, entropies_BT):
     return advantages_B[:, None] * entropies_BT / (1 - RANK)
+
+
+def sunken(entropies_BT):
+    return entropies_BT - 1e3 * RANK
 
 
 class OfItsProcess(RunningMean):
@@ -37,8 +42,9 @@ class OfItsProcess(RunningMean):
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    cases = {"nan": {"spread": lopsided}, "memory": {"baseline": OfItsProcess()}}
+    cases = {"nan": {"spread": lopsided}, "negative": {"live_weight": sunken}, "memory": {"baseline": OfItsProcess()}}
     found = {name: stopped(Strategy(weight.constant, **members, name="mine")) for name, members in cases.items()}
+    found["auxiliary"] = logged_auxiliary()
     (folder / f"rank{RANK}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
@@ -52,6 +58,17 @@ def stopped(strategy: Strategy) -> dict:
         except ValueError as error:
             return {"message": str(error), "steps": trainer.state.global_step}
     return {"message": "nothing stopped it"}
+
+
+def logged_auxiliary(accumulation: int = 2) -> list[float]:
+    """For each micro-batch of two steps, while the policy learns."""
+    strategy = Strategy(weight.constant, auxiliary=LikelihoodOfSuccesses(0.2, 0.3))
+    with tempfile.TemporaryDirectory() as output:
+        arguments = (tiny_model(), tiny_tokenizer(), made_rollouts(0), strategy, output, accumulation)
+        trainer, kept = replay_trainer(*arguments, learning_rate=0.01, max_steps=2), []
+        trainer.credit_observers.append(lambda *_: kept.append(trainer._metrics["train"]["credit/auxiliary"]))
+        trainer.train()
+    return kept[0]
 
 
 if __name__ == "__main__":

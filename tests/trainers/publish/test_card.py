@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +104,16 @@ def test_every_strategy_has_a_formula_and_papers_that_can_be_cited(tmp_path, cre
     papers = papers_of(job.strategy, "train_grpo")
     assert "2402.03300" in papers and all(f"eprint = {{{paper}}}" in text for paper in papers)
     assert "not declared" not in text and yaml.safe_load(text.split("---")[1])["tags"][-1] == credit
+
+
+def test_the_card_shows_a_term_beside_the_credit(tmp_path):
+    words = ["credit=dr_grpo", "credit/auxiliary=nll", "credit.auxiliary.coefficient=0.3"]
+    job = replace(job_of(tmp_path), strategy=compose_strategy(words))
+    text = card_of(job, trainer_of("a/b"), FACTS, SUMMARY)
+    assert "+ sum_{b,t}  m[b,t] * l[b,t]" in text
+    row = r"^\| auxiliary \| `LikelihoodOfSuccesses` \(coefficient=0.3, success=0.5\) \| .+ \| VAPO.*2504.05118 \|$"
+    assert re.search(row, text, re.M) and "eprint = {2504.05118}" in text
+    assert "m[b,t]" not in card_of(job_of(tmp_path), trainer_of("a/b"), FACTS, SUMMARY)
 
 
 def test_every_paper_that_a_declaration_names_has_a_title():

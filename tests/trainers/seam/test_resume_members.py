@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from datasets import Dataset
 
 from credit import Strategy, weight
-from support.resumed import PROMPTS, goes_on_from_everywhere, grpo, live
+from support.resumed import HELD_OUT, goes_on_from_everywhere, grpo, live
 from trainers.seam.checkpoints import refuse_unresumable
 from trainers.seam.members import FILE, untouched
-
-HELD_OUT = dict(
-    eval_dataset=Dataset.from_dict({"prompt": PROMPTS[20:24]}),
-    eval_strategy="steps",
-    eval_steps=1,
-    per_device_eval_batch_size=8,
-    num_generations_eval=2,
-)
 
 
 class RunningMean:
