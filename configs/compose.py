@@ -19,8 +19,8 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
-from configs.command_line.members import nodes_in, signed
+from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members, without_needless_signs
+from configs.command_line.members import SELDOM_CHOSEN, nodes_in, signed
 from configs.command_line.of_model import put_model_defaults
 from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
 from configs.command_line.own import by_file, located, with_located
@@ -77,8 +77,10 @@ def compose_layers(
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         try:
+            loader = GlobalHydra.instance().config_loader()
+            overrides = without_needless_signs(loader, name, overrides, SELDOM_CHOSEN)
             config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
-            layers = layers_of(GlobalHydra.instance().config_loader(), name, overrides, [CONFIG_DIR, *folders])
+            layers = layers_of(loader, name, overrides, [CONFIG_DIR, *folders])
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(error, name, given, folders)) from None
         finally:

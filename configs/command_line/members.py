@@ -8,13 +8,13 @@ from typing import Any
 from configs.command_line.layers import MEMBERS
 from userio.own_files import is_in_file
 
-_SPELT_OUT = ("credit/signals=", "credit/live_weight=", "credit/auxiliary=")
+# Groups that most strategies choose nothing from: providers, a live weight, an auxiliary.
+SELDOM_CHOSEN = ("credit/signals=", "credit/live_weight=", "credit/auxiliary=")
 
 
 def signed(override: str, is_setting: bool) -> str:
-    """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of what no strategy chooses
-    by name, but spells out: providers, a live weight, an auxiliary."""
-    return f"++{override}" if is_setting else f"+{override}" if override.startswith(_SPELT_OUT) else override
+    """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of `SELDOM_CHOSEN`."""
+    return f"++{override}" if is_setting else f"+{override}" if override.startswith(SELDOM_CHOSEN) else override
 
 
 def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -96,6 +96,8 @@ def defaults_in(fields: Iterable[Field]) -> dict[str, Any]:
 
 def is_declared(place: str, config: DictConfig, name: str, layers: Layers) -> bool:
     """Whether a dotted place is a setting: of the command or of what its nodes name, of a YAML, or in a mapping that takes any key."""
+    if place.removesuffix("._target_") in MEMBERS:  # a member that no YAML has named before
+        return True
     if place in PLACES or _field_at(place, config, name) or any(layer.says(place) for layer in layers.files):
         return True
     if _takes_any(_node(config, place.rpartition(".")[0]), place.rpartition(".")[0]):

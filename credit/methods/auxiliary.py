@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from credit.checks import member_name
 from credit.declare import Declaration, compose, declaration_of, declares
 
 
@@ -27,7 +29,7 @@ def auxiliary_parts(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[...
     parts = getattr(auxiliary, "measure", None), getattr(auxiliary, "term", None)
     if not all(callable(part) for part in parts):
         raise ValueError(
-            f"auxiliary must have the methods `measure` and `term` of credit/methods/auxiliary.py, got {auxiliary!r}; "
+            f"auxiliary must have the methods `measure` and `term` of credit/methods/auxiliary.py, got {member_name(auxiliary)}; "
             "credit/auxiliary=nll (with a slash) chooses one."
         )
     return parts  # type: ignore[return-value]
@@ -88,3 +90,42 @@ class LikelihoodOfSuccesses:
     @declares(unbiased=False, weight_class="future", row_constant=True, source="VAPO, arXiv 2504.05118")
     def term(self, policy_logps_BT: Tensor) -> Tensor:
         return -policy_logps_BT
+
+
+@dataclass
+class GatedDistillation:
+    """coefficient times the mean of g (log p_teacher - log p), g = sigmoid(sharpness (log p_teacher - log p)) without gradient, over
+    the learning tokens of the rows that have a teacher, in the whole batch. SDAR, arXiv 2605.15155; formula and settings as in code
+    that was published with it.
+
+    log p is of the live policy. Without the gate the mean push of fresh samples would be 0 (the score function's mean); with it, the
+    term is a policy gradient whose credit is g, of each token by itself, between 0 and 1: what the teacher likes better grows at the
+    cost of what it likes less, and no token that it rules out weighs without bound.
+
+    Raises:
+        ValueError: a coefficient or sharpness below 0.
+    """
+
+    coefficient: float = 0.01
+    """lambda, at least 0."""
+    sharpness: float = 5.0
+    """beta, at least 0: how fast the gate opens with the gap, per nat."""
+
+    def __post_init__(self):
+        for name in ("coefficient", "sharpness"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0.")
+
+    @declares(unbiased=False, weight_class="batch", row_constant=True, source="SDAR, arXiv 2605.15155")
+    def measure(self, teacher_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        taught_BT = mask_BT & ~teacher_logps_BT.isnan()
+        return self.coefficient * taught_BT / taught_BT.sum().clamp(min=1)
+
+    @declares(unbiased=False, weight_class="action", row_constant=False, source="SDAR, arXiv 2605.15155")
+    def term(self, policy_logps_BT: Tensor, teacher_logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        known_BT = mask_BT & ~teacher_logps_BT.isnan()
+        gap_BT = (
+            torch.where(known_BT, teacher_logps_BT.to(policy_logps_BT.dtype), policy_logps_BT.detach())
+            - policy_logps_BT
+        )
+        return (self.sharpness * gap_BT.detach()).sigmoid() * gap_BT.masked_fill(~known_BT, 0.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from configs.compose import ConfigError, compose_config, compose_strategy, named_strategy
+from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_strategy, named_strategy
 from credit import Rollout
+from credit.methods.auxiliary import LikelihoodOfSuccesses
+from credit.methods.live import entropy
 from trainers.run import grpo, likelihood
 
 FILE = '''
@@ -116,6 +118,21 @@ def test_a_function_without_a_signal_by_token_is_a_baseline():
 def test_a_subclass_of_strategy_takes_members_by_name():
     ours = compose_strategy(["credit=my_credit.py:Sub", "credit/weight=seq_sum"])
     assert type(ours).__name__ == "Sub" and same(ours, compose_strategy(["credit=dr_grpo", "credit/weight=seq_sum"]))
+
+
+def test_what_most_strategies_have_not_is_named_by_its_file_or_exchanged(here):
+    """With the example of docs/credit/terms.md."""
+    page = (CONFIG_DIR.parent / "docs" / "credit" / "terms.md").read_text(encoding="utf-8")
+    (here / "my_terms.py").write_text(page.split("```python\n")[1].split("```")[0])
+    for start in ("dr_grpo", "sdar credit/teacher=none"):  # named by no YAML before, and by one
+        words = [f"credit={start}", "credit.auxiliary=my_terms.py:Confident", "credit.auxiliary.floor=-0.5"]
+        auxiliary = compose_strategy(" ".join(words).split()).auxiliary
+        assert type(auxiliary).__name__ == "Confident" and (auxiliary.coefficient, auxiliary.floor) == (0.1, -0.5)
+    assert compose_strategy(["credit=sdar", "credit/auxiliary=nll"]).auxiliary == LikelihoodOfSuccesses()
+    assert compose_strategy(["credit=sdar", "credit.auxiliary=null"]).auxiliary is None
+    assert compose_strategy(["credit=taco", "credit/live_weight=entropy"]).live_weight is entropy
+    live = compose_strategy(["credit=taco", "credit.live_weight=my_credit.py:third"]).live_weight
+    assert live.__name__ == "third", "the settings of the one before it are left behind"
 
 
 def test_a_setting_of_the_member_that_was_replaced_is_not_taken_along():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from configs.compose import compose_strategy
 from credit.batch import Rollout
-from credit.methods.auxiliary import LikelihoodOfSuccesses
+from credit.methods.auxiliary import GatedDistillation, LikelihoodOfSuccesses
 from credit.strategy import Strategy
 from credit.weight import constant
 from lab import card
@@ -37,6 +39,40 @@ def test_likelihood_of_successes_is_its_formula():
     assert all(float(logps_BT.grad[b, t]) == pytest.approx(-0.3 / 5) for b, t in there)
     none = strategy.score(Rollout(torch.tensor([0.1, torch.nan]), torch.zeros(2).long(), mask_BT[:2], 3))
     assert not none.auxiliary_BT.any()
+
+
+def test_gated_distillation_is_its_formula():
+    """The gate has no gradient; rows without a teacher and masked tokens have no part in it, nor in the count."""
+    mask_BT = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0]]).bool()
+    generator = torch.Generator().manual_seed(1)
+    logps_BT, teacher_BT = (-3 * torch.rand(4, 3, dtype=F64, generator=generator) for _ in range(2))
+    teacher_BT[2] = torch.nan
+    logps_BT.requires_grad_()
+    auxiliary = GatedDistillation(0.2, 2.0)
+    measure_BT = auxiliary.measure(teacher_BT, mask_BT)
+    loss = (measure_BT * auxiliary.term(logps_BT, teacher_BT, mask_BT)).sum()
+    loss.backward()
+    expected, signs = 0.0, set()
+    for b in range(4):
+        for t in range(3):
+            if b == 2 or not mask_BT[b, t]:
+                assert logps_BT.grad[b, t] == 0
+                continue
+            gap = float(teacher_BT[b, t] - logps_BT[b, t])
+            gate = 1 / (1 + math.exp(-2.0 * gap))
+            signs.add(gap > 0)
+            expected += 0.2 * gate * gap / 5
+            assert math.isclose(float(logps_BT.grad[b, t]), -0.2 * gate / 5, rel_tol=1e-12)
+    assert math.isclose(float(loss), expected, rel_tol=1e-12) and signs == {True, False}
+    assert not auxiliary.measure(torch.full((2, 2), torch.nan), torch.ones(2, 2).bool()).any()
+
+
+@pytest.mark.parametrize("wrong", ["coefficient", "sharpness"])
+def test_gated_distillation_says_what_its_settings_may_be(wrong):
+    with pytest.raises(ValueError, match=f"{wrong}=-1.0 must be at least 0"):
+        GatedDistillation(**{wrong: -1.0})
+    with pytest.raises(ValueError, match="credit/teacher=self"):
+        compose_strategy(["credit=dr_grpo", "credit/auxiliary=sdar"])
 
 
 def test_off_is_no_term_at_all():
