@@ -19,10 +19,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members, without_needless_signs
-from configs.command_line.members import SELDOM_CHOSEN, nodes_in, signed
+from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
+from configs.command_line.members import nodes_in, signed, without_needless_signs
 from configs.command_line.of_model import put_model_defaults
-from configs.command_line.overrides import check_overrides, parse_overrides, quoted, with_paths
+from configs.command_line.overrides import check_overrides, parse_overrides, searched_in, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
 from configs.command_line.unread import as_choice, did_you_mean, remedy
@@ -71,14 +71,12 @@ def compose_layers(
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder.")
-    if folders:
-        searched = ",".join(quoted(f"file://{folder}") for folder in folders)
-        overrides.append(f"hydra.searchpath=[{searched}]")
+    overrides += searched_in(folders)
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         try:
             loader = GlobalHydra.instance().config_loader()
-            overrides = without_needless_signs(loader, name, overrides, SELDOM_CHOSEN)
+            overrides = without_needless_signs(loader, name, overrides)
             config = compose(config_name=name, overrides=overrides, return_hydra_config=True)
             layers = layers_of(loader, name, overrides, [CONFIG_DIR, *folders])
         except (HydraException, OmegaConfBaseException, ValueError) as error:

@@ -97,19 +97,6 @@ def _read(path: Path, modified: int) -> Any:
     return OmegaConf.to_container(OmegaConf.load(path))
 
 
-def without_needless_signs(
-    loader: ConfigLoader, name: str, overrides: Sequence[str], seldom: Sequence[str]
-) -> list[str]:
-    """Overrides without the `+` before a choice of the groups `seldom` ("group=") where a YAML has chosen from that group already."""
-    added = tuple(f"+{group}" for group in seldom)
-    if not any(override.startswith(added) for override in overrides):
-        return list(overrides)
-    rest = [override for override in overrides if not override.startswith(added)]
-    chosen = loader.compute_defaults_list(name, rest, RunMode.RUN).overrides.known_choices
-    is_chosen = [override.startswith(added) and override[1:].split("=")[0] in chosen for override in overrides]
-    return [override[1:] if known else override for override, known in zip(overrides, is_chosen, strict=True)]
-
-
 def separate_members(config: DictConfig, layers: Layers) -> None:
     """A new `_target_` starts from its own defaults: keys that were said of another function are taken out of each member.
     And a member chosen on the command line (`credit/spread=broadcast`) replaces one that a YAML spells out."""

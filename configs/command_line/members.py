@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
 
 from configs.command_line.layers import MEMBERS
 from userio.own_files import is_in_file
@@ -15,6 +18,17 @@ SELDOM_CHOSEN = ("credit/signals=", "credit/live_weight=", "credit/auxiliary=")
 def signed(override: str, is_setting: bool) -> str:
     """With the sign that Hydra wants where it has not seen the key: of a setting that no YAML says, and of `SELDOM_CHOSEN`."""
     return f"++{override}" if is_setting else f"+{override}" if override.startswith(SELDOM_CHOSEN) else override
+
+
+def without_needless_signs(loader: ConfigLoader, name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides without the `+` before a choice of `SELDOM_CHOSEN` where a YAML has chosen from that group already."""
+    added = tuple(f"+{group}" for group in SELDOM_CHOSEN)
+    if not any(override.startswith(added) for override in overrides):
+        return list(overrides)
+    rest = [override for override in overrides if not override.startswith(added)]
+    chosen = loader.compute_defaults_list(name, rest, RunMode.RUN).overrides.known_choices
+    is_chosen = [override.startswith(added) and override[1:].split("=")[0] in chosen for override in overrides]
+    return [override[1:] if known else override for override, known in zip(overrides, is_chosen, strict=True)]
 
 
 def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
@@ -26,6 +27,11 @@ _HYDRAS = {
 
 # Settings that are a place, also one that is still to be made.
 _PLACES = ("run_dir", "runs", "sweep_dir", "out")
+
+
+def searched_in(folders: Sequence[Path]) -> list[str]:
+    """The word that makes Hydra look for choices in folders of one's own."""
+    return [f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]"] if folders else []
 
 
 def with_paths(words: Sequence[str]) -> list[str]:
