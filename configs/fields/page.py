@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 
 from configs.fields.declared import ROOT
 from configs.fields.defaults import COMMANDS, PLACES, fields_of_place, script_of
@@ -62,7 +63,7 @@ def whole_page() -> str:
         found = blocks(group, list(choices_of(name, group)))
         parts += [f"### {group}="] if found else []
         for who, settings in found:
-            parts += [", ".join(f"`{choice}`" for choice in who), table(settings)]
+            parts += [fill(", ".join(f"`{choice}`" for choice in who), 120), table(settings)]
     return "\n\n".join(parts) + "\n"
 
 
