@@ -21,7 +21,7 @@ from pathlib import Path
 
 from configs.compose import CONFIG_DIR, ConfigError
 from credit.declare import declaration_of
-from credit.methods.auxiliary import parts_declared, settings_of
+from credit.methods.auxiliary import parts_declared, settings_in
 from credit.signals import SIGNALS
 from credit.strategy import Strategy
 from lab.bench.jobs import BenchJob, Spec, help_with_choices, run_jobs, specs_of, split_arguments
@@ -317,7 +317,7 @@ def _axis_row(axis: str, member) -> str:
     name = getattr(inner, "__name__", type(inner).__name__)
     module = getattr(inner, "__module__", type(inner).__module__)
     if axis == "auxiliary":
-        bound = settings_of(member)
+        bound = settings_in(member)
     first = inspect.cleandoc(inspect.getdoc(inner) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
     settings = "".join(
         f", {key}={value:g}" if isinstance(value, float) else f", {key}={value}" for key, value in bound.items()

@@ -35,7 +35,7 @@ def auxiliary_parts(auxiliary: Any) -> tuple[Callable[..., Tensor], Callable[...
     return parts  # type: ignore[return-value]
 
 
-def settings_of(auxiliary: Any) -> dict[str, Any]:
+def settings_in(auxiliary: Any) -> dict[str, Any]:
     """Its public attributes that are numbers or words, for pages."""
     return {k: v for k, v in vars(auxiliary).items() if isinstance(v, (int, float, str)) and not k.startswith("_")}
 

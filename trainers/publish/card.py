@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from credit.citations import bibtex, papers_in
 from credit.declare import Declaration, declaration_of
-from credit.methods.auxiliary import parts_declared, settings_of
+from credit.methods.auxiliary import parts_declared, settings_in
 from credit.strategy import Strategy
 from trainers.command.job import GRPOJob, Job, LikelihoodJob
 from trainers.model.adapters import is_adapted
@@ -214,7 +214,7 @@ def _members(strategy: Strategy, verb: str) -> Iterator[str]:
             member = member.func
         owner = member if hasattr(member, "__name__") else type(member)
         if axis == "auxiliary":
-            settings = settings_of(member)
+            settings = settings_in(member)
         doc = " ".join((owner.__doc__ or "").strip().split("\n\n")[0].split()).replace("|", "\\|")
         shown = f"`{owner.__name__}`" + (f" ({', '.join(f'{k}={v}' for k, v in settings.items())})" if settings else "")
         yield f"| {axis} | {shown} | {doc} | {_declared(strategy, axis).source or 'not declared'} |"
