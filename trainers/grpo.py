@@ -19,7 +19,7 @@ the code where they happen. What is known only during one of TRL's calls stands 
         [Step 9]  a ratio of the strategy's own, by way of TRL's old log-probs
         [Step 10] credit and weights become the advantages that TRL reads              trainers/seam/trl_weight.py
         [Step 11] `credit_observers` look on
-        [Step 12] TRL's loss is back: broken numbers stop all ranks; the visit is over
+        [Step 12] TRL's loss is back: broken numbers stop all ranks; the visit is over; `loss_observers` look on
 
 Each mixin does one thing more: what prompts have opened (trainers/seam/chat.py), the reference's likelihood as a reward
 (reference_reward.py), the KL penalty in the reward (kl_reward.py), states that TRL keeps in no checkpoint (resume.py).
@@ -110,6 +110,10 @@ class CreditGRPOTrainer(
         scoring_observers: functions that look at a batch of rollouts once it has its rewards and credit. Each is called as
             `observe(trainer, scoring)`, in training and in evaluation, on every rank; `scoring` is a
             `trainers.seam.visit.Scoring` and holds this rank's rows of the data set.
+        loss_observers: functions that look at the loss of a micro-batch before its backward pass. Each is called as
+            `observe(trainer, visit, loss)`; the graph of `loss` and of `visit.live` is there and must stay as it is.
+        gradient_observers: functions that look at the gradient of an optimiser step, of all its micro-batches and, under DDP, ranks,
+            before its norm is clipped. Each is called as `observe(trainer)`, on every rank.
         carried, members: of `trainers.seam.resume.ResumesExactly`.
 
     Raises:
@@ -136,6 +140,8 @@ class CreditGRPOTrainer(
         self.credit = strategy_of(credit, config_dirs)
         self.credit_observers: list[Callable[[CreditGRPOTrainer, Visit], None]] = []
         self.scoring_observers: list[Callable[[CreditGRPOTrainer, Scoring], None]] = []
+        self.loss_observers: list[Callable[[CreditGRPOTrainer, Visit, Tensor], None]] = []
+        self.gradient_observers: list[Callable[[CreditGRPOTrainer], None]] = []
         self._doubts = Doubts()  # numbers of live members, of the micro-batches since the last optimiser step
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
@@ -274,9 +280,18 @@ class CreditGRPOTrainer(
                 loss = loss + visit.auxiliary * self.accelerator.num_processes
             if self._policy_stands_still:
                 loss = loss * 0.0
+            for observe in self.loss_observers:
+                observe(self, visit, loss)
             return loss if visit.loss is None else loss + visit.loss
         finally:
             self._visit = None
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:  # the last micro-batch of an optimiser step
+            for observe in self.gradient_observers:
+                observe(self)
+        return loss
 
     def _settle_doubts(self) -> None:
         """Before the last backward of an optimiser step, so before the weights move: stops all ranks at once if a live member
@@ -300,6 +315,7 @@ class CreditGRPOTrainer(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
         if visit is not None:
+            visit.live = (result[0], result[1])
             # TRL reads advantages and old log-probs from this very dict after this call, so both can still be written.
             self._write_credit(visit, result[0].detach(), result[1], caught)
             if self.credit.auxiliary is not None:

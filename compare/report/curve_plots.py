@@ -20,6 +20,11 @@ from compare.report.drawing import COLOURS, GREY, INK, MOST, STYLES, Labels, kee
 from compare.report.limits import Bounds, bounds_of
 from userio.visible import visible
 
+# What is drawn beside the metric where every run has it: column -> (its name in a title, words at the axis).
+BESIDE = {
+    "completions/mean_length": ("length", "mean length (tokens)"),
+    "audit/critical_batch": ("critical batch", "completions at which signal equals noise"),
+}
 _X = {"step": "optimiser step", "num_tokens": "tokens", "generated_tokens": "generated tokens"}
 
 
@@ -40,9 +45,10 @@ def curves(analysis: Analysis, labels: Labels, task: str, metric: str, x: str) -
         if curve := _curve(analysis, arm, task, metric, x, bounds):
             found[arm] = curve
     is_metric = metric == analysis.options.metric
-    title = f"{visible(task)}: {metric if is_metric else 'length'} over {'steps' if x == 'step' else 'tokens'}"
+    name, axis = (metric, metric) if is_metric else BESIDE[metric]
+    title = f"{visible(task)}: {name} over {'steps' if x == 'step' else 'tokens'}"
     title = "\n".join(wrapped(f"{title} (* chosen)" if analysis.tuned else title, 44))
-    words = (_X.get(x, x), metric if is_metric else "mean length (tokens)")
+    words = (_X.get(x, x), axis)
     if analysis.tuned is None and len(found) <= MOST:
         figure, axes = picture()
         _together(axes, labels, found, list(analysis.arms))

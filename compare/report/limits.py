@@ -45,11 +45,11 @@ def parse_bounds(text: str) -> Bounds:
 
 
 def bounds_of(metric: str, runs: Iterable[Run], given: Bounds | None = None) -> Bounds:
-    """Those given; else lengths are not negative, and a reward that was never logged outside of [0, 1] is taken to stay there;
+    """Those given; else lengths and batches are not negative, and a reward that was never logged outside of [0, 1] is taken to stay there;
     nothing is known of other numbers."""
     if given is not None:
         return given
-    if "length" in metric:
+    if "length" in metric or metric == "audit/critical_batch":
         return Bounds(0.0, inf)
     if not metric.removeprefix("eval_").startswith("reward") or metric.endswith("std"):
         return Bounds()

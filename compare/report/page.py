@@ -35,6 +35,7 @@ _ALT = {
     "learning": "Learning curves over tokens",
     "learning_steps": "Learning curves over steps",
     "length": "Completion length over steps",
+    "critical_batch": "Completions at which signal equals noise, over steps",
     "final": "Final score of each arm with its interval",
     "differences": "Paired differences to the reference with intervals",
     "heat": "Mean score of each combination of factors, the chosen ones framed",

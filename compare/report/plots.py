@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from compare.report.analysis import Analysis
-from compare.report.curve_plots import curves
+from compare.report.curve_plots import BESIDE, curves
 from compare.report.design import level_text
 from compare.report.drawing import (
     COLOURS,
@@ -51,8 +51,9 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
             figures[f"learning{suffix}"] = curves(analysis, labels, task, analysis.options.metric, analysis.x)
             if analysis.x != "step":
                 figures[f"learning_steps{suffix}"] = curves(analysis, labels, task, analysis.options.metric, "step")
-            if all("completions/mean_length" in run.columns for run in analysis.used):
-                figures[f"length{suffix}"] = curves(analysis, labels, task, "completions/mean_length", "step")
+            for column, (name, _) in BESIDE.items():
+                if all(column in run.columns for run in analysis.used):
+                    figures[f"{name.replace(' ', '_')}{suffix}"] = curves(analysis, labels, task, column, "step")
         return figures
 
 

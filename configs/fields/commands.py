@@ -21,6 +21,16 @@ class Record:
 
 
 @dataclass
+class AuditWhileTraining:
+    """Signal and noise of the running strategy's update (docs/audit.md)."""
+
+    every: int = 0
+    """Every how many steps they are measured, at the cost of one backward pass; 0: never."""
+    window: int = 10
+    """Measurements that noise over signal and the critical batch are means of."""
+
+
+@dataclass
 class Training:
     """What every training command takes."""
 
@@ -57,6 +67,8 @@ class TrainGrpo(Training):
     """Functions that the policy may call, [my_tools.py:search], each with type hints and a docstring, as TRL's `tools`."""
     record: Record = field(default_factory=Record)
     """Per-token records for `python -m compare.view`."""
+    audit: AuditWhileTraining = field(default_factory=AuditWhileTraining)
+    """Signal and noise of the running strategy's update (docs/audit.md)."""
 
 
 @dataclass

@@ -56,8 +56,8 @@ def vowels(completions, **columns):
     return [sum(text.count(letter) for letter in "ae") / 4 - len(text) / 40 for text in completions]
 
 
-def grpo(credit="dr_grpo", rows=8, funcs=vowels, **options):
-    """A function of a folder: the trainer, saving at every step."""
+def grpo(credit="dr_grpo", rows=8, funcs=vowels, callbacks=list, **options):
+    """A function of a folder: the trainer, saving at every step. callbacks: makes those of one trainer."""
     settings = dict(
         per_device_train_batch_size=8,
         num_generations=4,
@@ -74,6 +74,7 @@ def grpo(credit="dr_grpo", rows=8, funcs=vowels, **options):
             train_dataset=Dataset.from_dict({"prompt": PROMPTS[:rows]}),
             processing_class=tiny_tokenizer(),
             credit=credit,
+            callbacks=callbacks(),
             **extra,
         )
 

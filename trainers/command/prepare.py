@@ -14,6 +14,8 @@ from configs.compose import ConfigError, check_keys, make_strategy
 from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Task
+from trainers.audit.online import online_audit
+from trainers.audit.refused import refuse_online
 from trainers.command.before import (
     check_evaluation,
     check_length,
@@ -60,6 +62,8 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     check_tools(task, args)
     refuse_without_reference(rewards.funcs, args)
     refuse_inexact(args, strategy)
+    if online_audit(config.audit.every, config.audit.window):
+        refuse_online(args, strategy)
     check_length(args)
     check_trackers(args)
     if not command.dry_run:

@@ -9,6 +9,7 @@ from accelerate import PartialState
 from trl import GRPOConfig
 
 from configs.command_line.schema import register
+from trainers.audit.online import online_audit
 from trainers.command.build import load_policy
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob
@@ -114,6 +115,8 @@ def _record(job: GRPOJob, trainer: CreditGRPOTrainer) -> None:
     if config.record.every:
         recorder = Recorder(job.folder.records, config.record.every, config.record.completions, seed=config.seed)
         trainer.add_callback(CreditRecords(recorder, job.rewards.names))
+    if audit := online_audit(config.audit.every, config.audit.window):
+        trainer.add_callback(audit)
 
 
 def _announce(job: GRPOJob, begun: Begun, policy: Policy) -> None:

@@ -92,6 +92,7 @@ class Visit:
             Beside TRL's own keys it holds this package's, see the top of trainers/seam/visit.py.
         mask_BT: bool, tokens that are learned from.
         signals: of this micro-batch, by name (credit/batch.py), as members of the strategy see them.
+        live: what TRL's forward pass gave, with its graph: log-probs of the sampled tokens, and entropies, where it made them.
         advantages_BT: the credit, 0 at masked tokens.
         weights_BT: w, 0 at masked tokens; all of a generation batch count together.
         auxiliary: the auxiliary term of this micro-batch, with its graph; None: there is none.
@@ -101,6 +102,7 @@ class Visit:
     inputs: dict[str, Any]
     mask_BT: Tensor
     signals: dict[str, Any] = field(default_factory=dict)
+    live: tuple[Tensor | None, ...] = ()
     advantages_BT: Tensor | None = None
     weights_BT: Tensor | None = None
     auxiliary: Tensor | None = None

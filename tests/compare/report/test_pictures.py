@@ -64,11 +64,12 @@ def test_up_to_eight_arms_share_a_picture_with_lines_that_differ_and_more_get_a_
 
 @pytest.fixture
 def near_the_edges(tmp_path):
-    """Rewards near 1 and lengths near 0 that scatter over seeds."""
+    """Rewards near 1, lengths and critical batches near 0 that scatter over seeds; the latter logged now and then."""
     for seed, top in enumerate((0.9, 1.0)):
         rows = [
             {"step": i, "reward": top * min(1.0, i / 10), "generated_tokens": 100 * i,
-             "completions/mean_length": max(1.0, (30 if seed else 2) - i)}
+             "completions/mean_length": max(1.0, (30 if seed else 2) - i),
+             **({"audit/critical_batch": (9.0 if seed else 1.0) * i} if i % 5 == 1 else {})}
             for i in range(1, 21)
         ]  # fmt: skip
         write_run(tmp_path / "t" / "a" / f"seed{seed}", rows)
@@ -80,10 +81,12 @@ def test_no_axis_shows_and_no_interval_reaches_what_cannot_be(near_the_edges):
     level = analysis.levels["final"]["a"]
     assert level.high == 1.0 and level.low >= 0
     assert analysis.levels["tokens"]["a"].high <= analysis.budget["t"] and analysis.levels["tokens"]["a"].low >= 0
-    for name, figure in draw(analysis).items():
+    figures = draw(analysis)
+    assert {"length", "critical_batch"} <= set(figures)
+    for name, figure in figures.items():
         for axes in figure.axes:
             low, high = axes.get_xlim() if name == "final" else axes.get_ylim()
-            edge = np.inf if name.startswith("length") else 1.0
+            edge = np.inf if name in ("length", "critical_batch") else 1.0
             assert -0.02 * (high - low) <= low and high <= edge + 0.02 * (high - low), name
             if name != "final":
                 assert axes.get_xlim()[0] >= 0

@@ -15,12 +15,36 @@ import torch
 from credit import Strategy, weight
 from rewards.guard import guarded
 from support.remembering import RunningMean
-from support.resumed import goes_on_from_everywhere, grpo, sft
+from support.resumed import goes_on_from_everywhere, grpo, live, sft
+from trainers.audit.online import OnlineAudit
 
 
 def uneven(completions, **columns):
     """Fails on some rows, so that ranks count different failures."""
     return [float("nan") if "h" in text else len(text) / 10 for text in completions]
+
+
+class OddHalf(OnlineAudit):
+    """The other half of the same gradient, which must say the same of the whole."""
+
+    def in_first_half(self, visit):
+        return ~super().in_first_half(visit)
+
+
+def audited(folder: Path, half: dict) -> None:
+    """Two ranks: the update is as without it, goes on from a checkpoint, and both halves agree."""
+    audits: list[OnlineAudit] = []
+
+    def callbacks():
+        audits.extend([OddHalf(2, 4), OnlineAudit(2, 4)])  # the second is the one that is carried
+        return audits[-2:]
+
+    whole = goes_on_from_everywhere(grpo(**half, callbacks=callbacks), folder / "audited", 8, [3])
+    plain = live(grpo(**half)(folder / "not_audited"))
+    assert all(torch.equal(plain.weights[name], whole.weights[name]) for name in plain.weights)
+    odd, even = (torch.tensor(audit.state_dict()["recent"]) for audit in audits[:2])
+    assert even.shape == (4, 2) and bool((even[:, 1] > 0).all())
+    torch.testing.assert_close(odd, even, rtol=1e-4, atol=1e-9)
 
 
 def main(folder: Path) -> None:
@@ -38,6 +62,7 @@ def main(folder: Path) -> None:
         whole = goes_on_from_everywhere(make, folder / name.replace(" ", "_"), 10 if "several" in name else 8, cuts)
         assert len(whole.logs) >= 2
 
+    audited(folder, half)
     guards = []
 
     def failing(at):

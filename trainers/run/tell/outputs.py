@@ -20,6 +20,7 @@ _TOP = (
     "build_only",
     "show",
     "record",
+    "audit",
     "probe",
     "push",
     "push_private",
