@@ -32,7 +32,7 @@ from trainers.sft import CreditSFTTrainer as CreditSFTTrainer
 from apportion.verbs import run_command as run_command
 from trainers.run.records import Recorder as Recorder
 from trainers.run.recording import CreditRecords as CreditRecords
-from trainers.audit.online import OnlineAudit as OnlineAudit
+from trainers.run.tell.online_audit import OnlineAudit as OnlineAudit
 
 # ---- rewards
 from rewards.accuracy import exact_match as exact_match

@@ -14,8 +14,6 @@ from configs.compose import ConfigError, check_keys, make_strategy
 from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Task
-from trainers.audit.online import online_audit
-from trainers.audit.refused import refuse_online
 from trainers.command.before import (
     check_evaluation,
     check_length,
@@ -33,6 +31,8 @@ from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.publish.push import check_push
 from trainers.run.folder import open_folder
+from trainers.run.tell.online_audit import online_audit
+from trainers.run.tell.online_refused import refuse_online
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import refuse_without_reference
 from trainers.seam.refusals import refuse_inexact

@@ -9,7 +9,6 @@ from accelerate import PartialState
 from trl import GRPOConfig
 
 from configs.command_line.schema import register
-from trainers.audit.online import online_audit
 from trainers.command.build import load_policy
 from trainers.command.cli import Command
 from trainers.command.job import GRPOJob
@@ -42,6 +41,7 @@ from trainers.run.records import Recorder
 from trainers.run.results import print_samples, results_table
 from trainers.run.start import reference_options
 from trainers.run.tell.idle import IdleSteps, idle_summary
+from trainers.run.tell.online_audit import online_audit
 from trainers.seam.reference_reward import note_of_target
 
 # transformers renames this option for v6; TRL reads the old name, so both of us still use it.

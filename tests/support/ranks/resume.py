@@ -16,7 +16,7 @@ from credit import Strategy, weight
 from rewards.guard import guarded
 from support.remembering import RunningMean
 from support.resumed import goes_on_from_everywhere, grpo, live, sft
-from trainers.audit.online import OnlineAudit
+from trainers.run.tell.online_audit import OnlineAudit
 
 
 def uneven(completions, **columns):

@@ -9,8 +9,8 @@ import torch
 
 from configs.compose import named_strategy
 from support.resumed import assert_goes_on, grpo, live
-from trainers.audit.online import OnlineAudit, online_audit, signal_and_noise
-from trainers.audit.refused import refuse_online
+from trainers.run.tell.online_audit import OnlineAudit, online_audit, signal_and_noise
+from trainers.run.tell.online_refused import refuse_online
 from trainers.seam.visit import GROUP_B
 
 SHAPES = {

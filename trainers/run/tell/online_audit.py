@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from trainers.audit.refused import refuse_online
+from trainers.run.tell.online_refused import refuse_online
 from trainers.seam.checkpoints import generation_period
 from trainers.seam.visit import GROUP_B, Visit
 
@@ -47,7 +47,7 @@ class OnlineAudit(TrainerCallback):
 
     Raises:
         ValueError: a number below 1, or, once it is added to a trainer, a setting under which the halves cannot be had
-            (trainers/audit/refused.py).
+            (trainers/run/tell/online_refused.py).
     """
 
     def __init__(self, every: int = 50, window: int = 10):

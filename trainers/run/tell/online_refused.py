@@ -1,4 +1,4 @@
-"""Where the update cannot be told apart into halves while it trains (trainers/audit/online.py), and what to do instead."""
+"""Where the update cannot be told apart into halves while it trains (trainers/run/tell/online_audit.py), and what to do instead."""
 
 from __future__ import annotations
 
