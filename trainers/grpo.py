@@ -5,7 +5,7 @@ the code where they happen. What is known only during one of TRL's calls stands 
 (trainers/seam/visit.py), and what a step makes for a later one rides in TRL's batch dict.
 
     _generate_and_score_completions      once a batch of rollouts: the facts that need all its rows, on all ranks
-        [Step 1]  a `Scoring` begins; TRL samples
+        [Step 1]  a `Scoring` begins; TRL samples, and groups without spread are exchanged, if asked   trainers/refill/seam.py
         [Step 2]  what every reward function gave is kept                              _calculate_rewards
         [Step 3]  the policy that sampled: KL penalty, a critic's values, statistics   trainers/seam/sampler_pass.py
         [Step 4]  providers make signals; baseline, weights, and spreads that need no  trainers/signals/, _score
@@ -46,6 +46,7 @@ from rewards.guard import check_failures, report_failures
 from rewards.text.opened import COLUMN
 from trainers.critic.seam import CriticSeam
 from trainers.model.adapters import is_adapted
+from trainers.refill.seam import Refill
 from trainers.seam import visit as keys
 from trainers.seam.chat import ChatPrompts
 from trainers.seam.checkpoints import SaveOnGenerationBoundary
@@ -75,6 +76,7 @@ _ROW_LOCAL = {
 class CreditGRPOTrainer(
     ResumesExactly,
     ChatPrompts,
+    Refill,
     ReferenceReward,
     SamplerPass,
     KLReward,
@@ -92,6 +94,8 @@ class CreditGRPOTrainer(
             TRL's own credit, untouched.
         config_dirs: folders of your own YAMLs, laid out like configs/, in which a name is looked up too.
         environment_timeout: seconds that one call of an environment may take (tasks/environments/guarded.py); None: no limit.
+        refill: rounds at most in which groups whose rewards have no spread are replaced by groups of other prompts, before
+            anything is computed of them (trainers/refill/seam.py); 0: they stay.
         *args, **kwargs: as `trl.GRPOTrainer`.
 
     Attributes:
@@ -135,6 +139,7 @@ class CreditGRPOTrainer(
         credit: Strategy | str | None = None,
         config_dirs: Sequence[str | Path] = (),
         environment_timeout: float | None = 30.0,
+        refill: int = 0,
         **kwargs,
     ):
         self.credit = strategy_of(credit, config_dirs)
@@ -162,6 +167,7 @@ class CreditGRPOTrainer(
         self._prepare_providers()
         report_failures(self.reward_funcs)
         self._note_states(self.credit)
+        self._prepare_refill(refill)
         for callback in self.callback_handler.callbacks:
             self._introduce(callback)
         if self.credit is not None:
@@ -178,9 +184,9 @@ class CreditGRPOTrainer(
 
     def _generate_and_score_completions(self, inputs):
         # [Step 1] Until the end of this call TRL's forward passes and rewards are noted in `scoring`.
-        self._scoring = scoring = Scoring()
+        self._scoring = scoring = Scoring(rows=list(inputs))  # a list that a refill may write into
         try:
-            output = super()._generate_and_score_completions(inputs)
+            output = super()._generate_and_score_completions(scoring.rows)
             scoring.mask_BT = learning_mask(output)
             if self.credit is not None:
                 # [Step 3] The policy has not moved since it sampled: what depends on that is read off now.
@@ -189,19 +195,25 @@ class CreditGRPOTrainer(
                     output.update(self._score(output, scoring))
                 if self.model.training and self.accelerator.num_processes > 1:
                     self.members.compare(gather_object)
+            self._count_extra(scoring)
             for observe in self.scoring_observers:
                 observe(self, scoring)
         finally:
             self._scoring = None
         return output
 
+    def _generate(self, prompts: list):
+        return self._refilled(prompts, super()._generate(prompts), self._scoring)
+
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         scoring = self._scoring or Scoring()
         scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         scoring.openings = [row.get(COLUMN) or "" for row in inputs]
-        arguments = (inputs, prompts, completions, completion_ids_list)
-        rewards_BK = self._without_faults(super()._calculate_rewards(*arguments))
+        known, arguments = scoring.settled, (inputs, prompts, completions, completion_ids_list)
+        rewards_BK = (
+            known.of(inputs, prompts) if known else self._without_faults(super()._calculate_rewards(*arguments))
+        )
         check_failures(self.reward_funcs, gather_object)
         # [Step 2] TRL will sum them; a strategy may want each.
         scoring.rewards_BK = rewards_BK

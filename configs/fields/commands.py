@@ -31,6 +31,15 @@ class AuditWhileTraining:
 
 
 @dataclass
+class Sampling:
+    """What becomes of the completions of a batch before it is used."""
+
+    refill: int = 0
+    """Dynamic sampling: rounds at most in which groups whose rewards have no spread are replaced by groups of other prompts;
+    0: they stay (docs/running/refill.md)."""
+
+
+@dataclass
 class Training:
     """What every training command takes."""
 
@@ -65,6 +74,8 @@ class TrainGrpo(Training):
 
     tools: list[str] = field(default_factory=list)
     """Functions that the policy may call, [my_tools.py:search], each with type hints and a docstring, as TRL's `tools`."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """What becomes of the completions of a batch before it is used."""
     record: Record = field(default_factory=Record)
     """Per-token records for `python -m compare.view`."""
     audit: AuditWhileTraining = field(default_factory=AuditWhileTraining)

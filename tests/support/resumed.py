@@ -63,7 +63,7 @@ def grpo(credit="dr_grpo", rows=8, funcs=vowels, callbacks=list, **options):
         num_generations=4,
         max_completion_length=6,
     )
-    extra = {name: options.pop(name) for name in ("peft_config", "eval_dataset") if name in options}
+    extra = {name: options.pop(name) for name in ("peft_config", "eval_dataset", "refill") if name in options}
     model = options.pop("model", tiny_model)
 
     def make(folder):

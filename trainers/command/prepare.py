@@ -30,11 +30,12 @@ from trainers.command.trackers import check_trackers
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.publish.push import check_push
+from trainers.refill.refusals import refuse_refill
 from trainers.run.folder import open_folder
 from trainers.run.tell.online_audit import online_audit
 from trainers.run.tell.online_refused import refuse_online
 from trainers.seam.members import untouched
-from trainers.seam.reference_reward import refuse_without_reference
+from trainers.seam.reference_reward import reads_reference, refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
 from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 from userio.words import word_of
@@ -64,6 +65,8 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     refuse_inexact(args, strategy)
     if online_audit(config.audit.every, config.audit.window):
         refuse_online(args, strategy)
+    asked = any(map(reads_reference, rewards.funcs))
+    refuse_refill(config.sampling.refill, task.environment is not None, asked, task.train[0])
     check_length(args)
     check_trackers(args)
     if not command.dry_run:

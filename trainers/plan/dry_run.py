@@ -17,6 +17,7 @@ from trainers.plan.forecast import Forecast, forecast_of
 from trainers.plan.length import Length, length_of_grpo, length_of_texts
 from trainers.plan.machines import Machines, planned_machines
 from trainers.plan.memory import Memory
+from trainers.refill.refusals import note_of_refill
 
 GB = 1e9
 
@@ -88,7 +89,11 @@ def _tokens(plan: Plan) -> list[str]:
     what = "generated" if isinstance(plan.job, GRPOJob) else "read"
     whole = "" if length.tokens is None else f", {length.tokens:,} in all"
     step = length.rows * length.tokens_per_row
-    return [f"tokens   at most {length.tokens_per_row} {what} a row: {step:,} a step{whole}"]
+    refill = note_of_refill(plan.job.command.config.sampling.refill) if isinstance(plan.job, GRPOJob) else None
+    return [
+        f"tokens   at most {length.tokens_per_row} {what} a row: {step:,} a step{whole}",
+        *([refill] if refill else []),
+    ]
 
 
 def _model(plan: Plan) -> list[str]:

@@ -20,6 +20,7 @@ from trainers.grpo import CreditGRPOTrainer
 from trainers.model.policy import Policy
 from trainers.plan.dry_run import show_plan
 from trainers.publish.push import push
+from trainers.refill.refusals import note_of_refill
 from trainers.run.common import (
     LAST_STEPS,
     Begun,
@@ -98,6 +99,7 @@ def _trainer(job: GRPOJob, policy: Policy) -> tuple[CreditGRPOTrainer, str]:
         peft_config=policy.peft_config,
         callbacks=[metrics, Progress(job.rewards.names), IdleSteps("reward", job.folder.metrics)],
         credit=job.strategy,
+        refill=job.command.config.sampling.refill,
         **_tools(job),
     )
     metrics.put_first(trainer)
@@ -127,7 +129,8 @@ def _announce(job: GRPOJob, begun: Begun, policy: Policy) -> None:
     prompts = [row["prompt"] for row in job.task.train]
     tags = opening_notes(rewards.funcs, policy.tokenizer, prompts, args.chat_template_kwargs)
     group = f", {args.num_generations} per prompt"
-    announce(job, begun, [credit], "completions", group, notes=[target, *tags, begun.warning])
+    refill = note_of_refill(job.command.config.sampling.refill)
+    announce(job, begun, [credit], "completions", group, notes=[refill, target, *tags, begun.warning])
 
 
 def _finish(job: GRPOJob, begun: Begun, seconds: float, ending: Ending) -> None:

@@ -63,7 +63,8 @@ class Scoring:
         asked: statistics that a provider has asked for without having said so before.
         looked_at: whether the policy has made a pass, which had all that was asked for until then.
         seconds: what a forward pass cost that nobody but a provider or a critic needed.
-        extra_tokens: tokens that the policy of this rank has written for providers.
+        extra_tokens: tokens that the policy of this rank has written for providers, or for groups of a refill.
+        settled: what TRL is to score once more after a refill (trainers/refill/seam.py); None: it has not been scored.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -81,6 +82,7 @@ class Scoring:
     looked_at: bool = False
     seconds: float = 0.0
     extra_tokens: int = 0
+    settled: Any = None
 
 
 @dataclass

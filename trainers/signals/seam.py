@@ -71,14 +71,18 @@ class SignalSeam:
                 found |= ask(provider, rows, wanted)
         found = {name: self._gather_tokens(found[name], self.credit.meaning_of(name).padding) for name in sorted(found)}
         mode = "train" if self.model.training else "eval"
-        written = (
-            self.accelerator.reduce(torch.tensor(scoring.extra_tokens, device=rewards_B.device)).item() if makers else 0
-        )
-        if written:
-            self._metrics[mode][EXTRA_TOKENS].append(float(written))
         if self._statistics or self.credit.signals:
             self._metrics[mode]["credit/signal_time"].append(time.perf_counter() - started + scoring.seconds)
         return found
+
+    def _count_extra(self, scoring: Scoring) -> None:
+        """Appends to the metrics what the ranks have written beyond the batch, once for each batch: zeros are part of the mean."""
+        refills = self.refill and self.model.training
+        if not refills and (self.credit is None or not self.credit.makers(self._wanted_of_critic)):
+            return
+        written = self.accelerator.reduce(torch.tensor(scoring.extra_tokens, device=self.accelerator.device)).item()
+        if written or refills:
+            self._metrics["train" if self.model.training else "eval"][EXTRA_TOKENS].append(float(written))
 
     def scores_of(self, texts: Sequence[str | None], scoring: Scoring) -> Tensor:
         """(B,) rewards of texts in the place of this rank's completions. Called on all ranks."""
