@@ -106,7 +106,7 @@ def test_checkpoints_stay_when_asked_for(tmp_path):
 
 @pytest.mark.parametrize(
     "kills",
-    [[3], [2, 6, 11, 19], pytest.param([0], marks=pytest.mark.slow), pytest.param([7, 12], marks=pytest.mark.slow)],
+    [[3], *(pytest.param(kills, marks=pytest.mark.slow) for kills in ([0], [7, 12], [2, 6, 11, 19]))],
 )
 def test_sweep_killed_by_sigkill_and_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted, kills):
     """Killed when the first cell to get there has logged so many steps, again and again; then left alone."""
@@ -229,6 +229,7 @@ def test_dry_run_starts_nothing_and_says_what_it_would_cost(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_shared_start_is_built_once_per_task_before_the_first_cell(tmp_path):
     arguments = ["credit=uniform,seq_norm,dr_grpo", "seed=0,1", "task=chain,doors", "jobs=2", f"sweep_dir={tmp_path}"]
     arguments += [word for word in FAKE if word != "check=false"]

@@ -21,9 +21,8 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [case if case == "adapter" else pytest.param(case, marks=pytest.mark.slow) for case in CHOICES]
-)
+@pytest.mark.slow  # tests/trainers/seam/test_resume.py has the shortest of them
+@pytest.mark.parametrize("case", CHOICES)
 def test_a_killed_run_resumes_with_the_critic_it_had(case, tmp_path):
     small = SMALL
     if case == "adapter":

@@ -66,7 +66,7 @@ def ours(folder) -> float:
     return nll(policy.model, policy.tokenizer)
 
 
-QUICK = [("sft-lora", "grpo-lora"), ("lhts-lora", "grpo-full", "sft-merged")]
+QUICK = [("lhts-lora", "grpo-full", "sft-merged")]
 PAIRS = [pair for pair in itertools.product(FIRST, STEPS) if not ("full" in pair[0] and "merged" in pair[1])]
 LONGER = [
     ("sft-lora", "grpo-lora", "sft-lora"),
@@ -92,6 +92,7 @@ def test_every_folder_of_a_chain_reloads_to_the_model_that_was_trained(chain, st
 STILL = ["trainer.learning_rate=1e-9"]
 
 
+@pytest.mark.slow
 def test_each_step_starts_from_the_model_of_the_one_before(start, rows, seen, tmp_path):
     trained = train_step("sft-lora", start, rows, tmp_path / "sft")
     begun = {nll(AutoModelForCausalLM.from_pretrained(start), byte_tokenizer()): "the base"}
@@ -293,6 +294,7 @@ def test_the_reference_of_a_full_run_is_of_its_revision(start, rows, monkeypatch
     assert kl[0] == pytest.approx(0, abs=1e-6) and kl[-1] > 1e-3
 
 
+@pytest.mark.slow
 def test_new_tokens_that_came_with_an_adapter_are_kept(start, rows, seen, tmp_path):
     """As a user makes them: tokens added, embeddings resized, an adapter trained by peft."""
     from peft import LoraConfig, get_peft_model

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends with the very bits of the run that was not."""
+"""A run that is killed and resumed ends with the very bits of the run that was not, its critic too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     choices = [
         *SMALL,
         LIVELY,
-        "credit=dr_grpo",
+        "credit=value",
+        "credit.critic.learning_rate=1e-2",
         "task.n_train=8",  # epochs of 4 steps: resumed in the second
         "trainer.max_steps=8",
         "trainer.save_steps=3",
@@ -32,9 +33,10 @@ def test_a_killed_run_resumes_to_the_same_bits(extra, tmp_path):
     resumed = train(*choices, f"run_dir={cut}", "resume=true")
     assert "resuming after step" in resumed.stdout
     assert all(row["grad_norm"] > 0 for row in lasting_rows(whole) if "grad_norm" in row), "nothing was learned"
-    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (whole, cut))
-    assert ours.keys() == theirs.keys()
-    assert all((ours[name] == theirs[name]).all() for name in ours)
+    for name in ("model.safetensors", "critic/critic.safetensors"):
+        ours, theirs = (load_file(folder / "model" / name) for folder in (whole, cut))
+        assert ours.keys() == theirs.keys()
+        assert all((ours[key] == theirs[key]).all() for key in ours)
     assert lasting_rows(whole) == lasting_rows(cut)
 
 
