@@ -10,6 +10,7 @@ from trl import GRPOConfig
 
 from configs.compose import compose_strategy
 from credit.strategy import Strategy
+from support.exact.exactness import fresh, rich_rollouts
 from support.exact.replay import FixedRollouts, replay_trainer
 from support.exact.swapped import lengths, letters, prompts
 from support.tiny import tiny_model, tiny_tokenizer
@@ -83,3 +84,15 @@ def sampling_audit(names: Sequence[str], folder: Path, batches: int = 3, **setti
         store,
         ["letters", "lengths"],
     )
+
+
+def fixed_audit(names: Sequence[str], folder: Path, accumulation: int = 1, **settings: Any) -> Engine:
+    """An audit whose batches are all the same given rollouts, on as many ranks as there are."""
+    candidates = [Candidate(name, fresh(compose_strategy([f"credit={name}"]))) for name in names]
+    candidates.append(Candidate(LENGTH, compose_strategy(["credit=rloo"]), of_length=True))
+    options = dict(reward_weights=[1.0, 0.5, -0.3], mask_truncated_completions=True)
+    trainer = audit_trainer(candidates, rich_rollouts(1), str(folder / "trainer"), accumulation, **options)
+    store = Store(folder / "audit", trainer.accelerator.is_main_process)
+    store.begin({}, overwrite=False)
+    plan = AuditPlan(**({"batches": 2, "share_batches": 1, "warmup": 2, "sketch": 512} | settings))
+    return Engine(trainer, plan, store, ["first", "second", "third"])
