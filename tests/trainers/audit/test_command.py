@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from trainers.command.audit.prepare import prepare_audit
 from trainers.command.audit.words import words_apart
+from trainers.command.build import to_train
 from trainers.command.cli import compose_command
 from trainers.run.grpo import register_schema
 
@@ -77,6 +78,7 @@ def test_a_run_brings_its_task_its_trainer_and_its_strategy(tmp_path):
     assert len(found.task.train) == 48
     assert (found.args.num_generations, found.args.temperature, found.args.generation_batch_size) == (4, 0.9, 32)
     assert found.command.config.model.name == str(run / "model")
+    assert to_train(found.command.config).model.dtype == "float32"
     assert "Did you mean `task.n_train`" in refused(f"run={run}", "task.n_trian=8")
     other = job(f"run={run}", "credit=dr_grpo", "task=doors", "trainer.per_device_train_batch_size=32")
     assert other.task.name == "doors" and list(other.strategies) == ["dr_grpo", "rloo"]

@@ -75,7 +75,7 @@ def _model_of(said: DictConfig, place: str | None) -> dict[str, Any]:
     """The node that loads what the run has made as its own model was loaded."""
     node: Any = OmegaConf.to_container(said.model, resolve=True)
     kept = {key: value for key, value in node.items() if key not in _OF_START} if node.get("_target_") == _HF else {}
-    return {**kept, "_target_": _HF, "name": place}
+    return {"dtype": None, **kept, "_target_": _HF, "name": place}
 
 
 def _put(config: DictConfig, word: str) -> None:
