@@ -7,6 +7,7 @@ Shapes: S strategies, B generation batches beside it, K numbers of a sketch.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from trainers.audit.store import Store, get, put
 from trainers.audit.trainer import AuditTrainer, Scored
 from trainers.audit.warmup import load_state, state_of, warm_up
 
+logger = logging.getLogger(__name__)
+COARSE = 0.02
 CHEAP = frozenset(["span_rewards_BT", "turn_rewards_BT", "token_ids_BT"])
 
 
@@ -107,7 +110,7 @@ class Engine:
             self._measure(number, next(rows))
         kept = [get(self.store.batch(number)) for number in range(plan.batches)]
         sketches, facts = [one["sketches_SK"] for one in kept], [one["facts"] for one in kept]
-        shares = self._shares(sketches, facts)
+        shares, gap = self._shares(sketches, facts)
         reference = next(c.name for c in trainer.candidates if c.name == "rloo" or c.strategy.name == "rloo")
         return Collected(
             strategies=tuple(candidate.name for candidate in trainer.candidates),
@@ -119,7 +122,7 @@ class Engine:
             facts=facts,
             shares=shares,
             sketch={"kind": self.sketch.kind, "size": self.sketch.size, "parameters": self.sketch.parameters},
-            about={**(about or {}), "warmup": warmup},
+            about={**(about or {}), "warmup": warmup, "shares_gap": gap},
         )
 
     @property
@@ -181,23 +184,26 @@ class Engine:
             "turns": max(turns for _, _, turns in ranks),
         }
 
-    def _shares(self, sketches: list[Tensor], facts: list[dict[str, Any]]) -> dict[str, Any]:
+    def _shares(self, sketches: list[Tensor], facts: list[dict[str, Any]]) -> tuple[dict[str, Any], float | None]:
+        """`Collected.shares`; and the largest gap between what the slices add up to and what the sketches say of the whole, over the
+        lengths of the two gradients. It is small but where the policy is too coarse for differences (bfloat16)."""
         count = self._shared
         if count < 1 or len(sketches) < 2 or not self._twins:
-            return {}
+            return {}, None
         edges = self._edges(facts[:count])
         place, wanted = len(self.trainer.candidates), {}
         for number, twins in self._twins.items():
             wanted[number] = range(place, place + len(twins))
             place += len(twins)
         total_SK = torch.stack(sketches).double().sum(dim=0)
-        found = []
+        found, gap = [], 0.0
         for number in range(count):
             path = self.store.shares(number)
             key = [len(sketches), [list(own) for own in (edges.position, edges.length, edges.turn)]]
             kept = get(path) if path.is_file() else {}
+            mine_SK = sketches[number].double()
+            others_SK = (total_SK - mine_SK) / (len(sketches) - 1)
             if kept.get("key") != key:
-                others_SK = (total_SK - sketches[number].double()) / (len(sketches) - 1)
                 rows = get(self.store.rows(number, self._rank))
                 shares = shares_in_batch(self.trainer, rows, others_SK, wanted, self.parameters, self.sketch, edges)
                 kept = {"key": key, "shares": shares}
@@ -205,8 +211,17 @@ class Engine:
                 if self._main:
                     put(path, kept)
             found.append(kept["shares"])
+            for one, slices in kept["shares"].items():
+                lengths = float(mine_SK[one].norm() * others_SK[one].norm()) or 1.0
+                gap = max(gap, abs(sum(slices["position"]) - float(mine_SK[one] @ others_SK[one])) / lengths)
         names = {number: self.trainer.candidates[number].name for number in wanted}
-        return shares_as_dict(found, names, self.rewards if len(self.rewards) > 1 else [], edges)
+        if gap > COARSE and self._main:
+            logger.warning(
+                "The shares of the update are off by %.1f %%: differences of log-probs are too coarse for them. Compute in float32 "
+                "(model.dtype=float32 trainer.bf16=false), or leave them out: shares=0.",
+                100 * gap,
+            )
+        return shares_as_dict(found, names, self.rewards if len(self.rewards) > 1 else [], edges), gap
 
     def _edges(self, facts: list[dict[str, Any]]) -> Edges:
         widths = [width for one in facts for width in one["widths"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from trainers.audit.cost import AuditProgress, cost_of, forecast
 from trainers.audit.engine import Engine
 from trainers.audit.store import BATCHES, RESULT, SETTINGS, Store
 from trainers.audit.trainer import AuditTrainer
-from trainers.command.audit.prepare import AuditJob
+from trainers.command.audit.prepare import SHARDED, AuditJob
 from trainers.command.build import build_policy, to_train
 from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset
+from trainers.critic.base import FOLDER
 from trainers.model.policy import Policy, parameters_in_words
 from trainers.run.folder import check_place
 from trainers.run.start import reference_options
@@ -45,10 +47,11 @@ def collected_by(job: AuditJob) -> Collected:
     policy = build_policy(to_train(config), job.task, job.args.max_completion_length or 0)
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {job.model}")
     trainer = _trainer(job, policy)
+    taught = take_critics(trainer, Path(str(config.model.get("name")))) if config.run else []
     store = Store(job.folder, trainer.accelerator.is_main_process)
     progress = AuditProgress(job.plan.batches, started)
     engine = Engine(trainer, job.plan, store, job.rewards.names, progress)
-    _announce(job, trainer, engine, policy)
+    _announce(job, trainer, engine, policy, taught)
     store.begin(job.facts, config.overwrite)
     trainer.accelerator.wait_for_everyone()
     collected = engine.collect(_about(job, trainer))
@@ -105,10 +108,7 @@ def _trainer(job: AuditJob, policy: Policy) -> AuditTrainer:
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise ConfigError(
-            "an audit reads gradients off whole weights, and FSDP and DeepSpeed deal them out. Launch it on one process, or on several "
-            "with configs/accelerate/multi_gpu.yaml; parameters=adapter or a regular expression makes it smaller."
-        )
+        raise ConfigError(SHARDED)
     if trainer.aux_loss_enabled:
         raise ConfigError(
             "the balancing loss of a mixture of experts has a gradient of its own beside the credit's. Set trainer.router_aux_loss_coef=0."
@@ -123,7 +123,20 @@ def candidates_of(job: AuditJob) -> list[Candidate]:
     return [Candidate(REFERENCE, reference), *others, Candidate(LENGTH, reference, of_length=True)]
 
 
-def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy) -> None:
+def take_critics(trainer: AuditTrainer, model: Path) -> list[str]:
+    """Gives the critic that stands beside a run's model to the candidates that have one of the same kind; their names."""
+    taught = []
+    for candidate in trainer.candidates if (model / FOLDER).is_dir() else ():
+        if candidate.critic is not None:
+            try:
+                candidate.critic.load_weights(model)
+            except ValueError:
+                continue  # another kind
+            taught.append(candidate.name)
+    return taught
+
+
+def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy, taught: Sequence[str]) -> None:
     config, state = job.command.config, PartialState()
     names = [name for name in job.strategies if name != REFERENCE]
     chosen = sum(parameter.numel() for parameter in engine.parameters)
@@ -140,6 +153,8 @@ def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Poli
             job.args.chat_template_kwargs,
         ),
     ]
+    if taught:
+        lines.append(f"critic   of {', '.join(taught)}: the run's, which learns on in the warm-up")
     if job.args.beta:
         lines.append(
             "note     the reference of the KL term is the audited policy itself, so that the term has no gradient here"

@@ -79,7 +79,7 @@ def shares_as_dict(
     positions, lengths = _pairs(edges.position), _pairs(edges.length)
     for number, name in names.items():
         own = found[name] = {}
-        for kind in ("position", "length", "turn"):
+        for kind in ("position", "length", *(["turn"] if len(edges.turn) > 2 else [])):
             own[kind] = [
                 {"from": low, "to": high, "values": [batch[number][kind][i] for batch in batches]}
                 for i, (low, high) in enumerate(_pairs(getattr(edges, kind)))

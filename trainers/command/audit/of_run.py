@@ -38,7 +38,7 @@ def with_run(command: Command) -> Command:
     with open_dict(config):
         for group in ("task", "reward", "credit"):
             if group not in names and isinstance(said.get(group), DictConfig):
-                config[group], choices[group] = said[group], f"{group} of {config.run}"
+                config[group], choices[group] = said[group], _called(said[group], group)
         if "model" not in names:
             config.model, choices["model"] = _model_of(said, model_at(str(config.run)).place), config.run
         if "tools" not in names and said.get("tools"):
@@ -76,6 +76,11 @@ def _model_of(said: DictConfig, place: str | None) -> dict[str, Any]:
     node: Any = OmegaConf.to_container(said.model, resolve=True)
     kept = {key: value for key, value in node.items() if key not in _OF_START} if node.get("_target_") == _HF else {}
     return {"dtype": None, **kept, "_target_": _HF, "name": place}
+
+
+def _called(node: DictConfig, group: str) -> str:
+    """What the run chose, as its file tells it."""
+    return str(node.get("name") if group == "credit" else node.get("_target_", "its own")).rpartition(".")[2]
 
 
 def _put(config: DictConfig, word: str) -> None:

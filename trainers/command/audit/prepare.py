@@ -27,12 +27,16 @@ from trainers.command.before import prompts_left_out
 from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
 from trainers.command.tools import build_tools, check_tools
-from trainers.command.world_size import world_size
+from trainers.command.world_size import sharding_now, world_size
 from trainers.evaluation.models import Named
 from trainers.seam.reference_reward import reads_reference
 from trainers.seam.refusals import refuse_inexact
 from userio.own_files import loaded_files
 
+SHARDED = (
+    "an audit reads gradients off whole weights, and FSDP and DeepSpeed deal them out. Launch it on one process, or on several with "
+    "configs/accelerate/multi_gpu.yaml; parameters=adapter, or a regular expression, makes the gradient smaller."
+)
 _HF = "trainers.model.pretrained.hf"
 _FEWEST = 4  # batches that an interval can be made of
 # Settings that change how fast it goes and what is written, and not what a batch gives.
@@ -66,6 +70,8 @@ class AuditJob:
 
 def prepare_audit(command: Command) -> AuditJob:
     """Raises ConfigError, ValueError: with the remedy."""
+    if sharding_now() and not command.dry_run:
+        raise ConfigError(SHARDED)
     command = with_run(command)
     config = command.config
     _check_numbers(config)
