@@ -143,6 +143,11 @@ class Strategy:
         return self._catalogue[name]
 
     @property
+    def holds_start(self) -> bool:
+        """Whether the policy that the run started from stays in use, KL term or not."""
+        return any(getattr(provider, "holds_start", False) for provider, _ in self.makers())
+
+    @property
     def needs_values(self) -> bool:
         """Whether some member reads a critic's values, live or at scoring time."""
         return bool(self.needs & {"values_BT", "scoring_values_BT"})

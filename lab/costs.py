@@ -19,7 +19,7 @@ COSTS = {
     "unless it has an adapter or TRL keeps a reference",
     "prompt_B": "a key and two numbers of each prompt seen, in every checkpoint; measured after 64 earlier batches of the policy",
     **dict.fromkeys(
-        ("scoring_logps_BT", "scoring_entropies_BT", "scoring_sum_sq_BT"),
+        ("scoring_logps_BT", "scoring_entropies_BT", "scoring_sum_sq_BT", "reward_model_logps_BT"),
         "statistics of all tokens before any update: one forward pass without gradient, shared, unless TRL makes its own",
     ),
 }

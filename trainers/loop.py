@@ -59,7 +59,7 @@ def train(model, tokenizer, rows: list[dict], rewards, strategy: Strategy, args)
         rewards: `funcs`, in TRL's form, and for each its `weights` and `names`.
         args: settings by the names they have in TRL's `GRPOConfig`; those that are read stand in configs/loop.yaml.
     """
-    reference = copy.deepcopy(model) if args.beta or "ref_logps_BT" in strategy.needs else None
+    reference = copy.deepcopy(model) if args.beta or strategy.holds_start else None
     critic = plain_critic(strategy, model)
     prepare_providers(strategy, model)
     adam = {"lr": args.learning_rate, "betas": (0.9, args.adam_beta2), "weight_decay": 0.0}

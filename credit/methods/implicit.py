@@ -56,16 +56,16 @@ def process_rewards(
     group_B: Tensor,
     mask_BT: Tensor,
     lengths_B: Tensor,
-    scoring_logps_BT: Tensor,
+    reward_model_logps_BT: Tensor,
     ref_logps_BT: Tensor,
     beta: float = 0.05,
     share: float = 1.0,
 ) -> Tensor:
-    """PRIME with a reward model that is not trained: A[b,t] = A[b] + share sum_{s>=t} (r[b,s] - mean_{j != b} mean_s r[j,s]), with
-    r = beta log(pi / pi_ref). Use a baseline that leaves the row out.
+    """PRIME: A[b,t] = A[b] + share sum_{s>=t} (r[b,s] - mean_{j != b} mean_s r[j,s]), with r = beta log(p / p_start) and p that of an
+    implicit reward model: the policy itself, or with credit/signals=reward_model one that learns. Use a baseline that leaves the row
+    out.
 
-    The policy is its own reward model here. PRIME trains another, from the same start, on the outcomes as they come; and it
-    whitens the sum, which couples the whole batch. Both are left out. A row with nobody to be compared with gets A[b] alone.
+    PRIME whitens the sum, which couples the whole batch; that is left out. A row with nobody to be compared with gets A[b] alone.
 
     Args:
         beta: how much of the log-ratio counts as reward.
@@ -73,7 +73,7 @@ def process_rewards(
     """
     scorable_B = ~rewards_B.isnan()
     learning_BT = mask_BT & scorable_B[:, None]
-    given_BT = implicit_rewards(scoring_logps_BT, ref_logps_BT, learning_BT, beta).to(advantages_B.dtype)
+    given_BT = implicit_rewards(reward_model_logps_BT, ref_logps_BT, learning_BT, beta).to(advantages_B.dtype)
     means_B = (given_BT.sum(dim=1) / lengths_B.clamp(min=1)).masked_fill(~scorable_B, torch.nan)
     count_B = group_count(means_B, group_B)
     others_B = (group_sum(means_B, group_B) - means_B.nan_to_num()) / (count_B - 1).clamp(min=1)

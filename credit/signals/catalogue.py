@@ -12,6 +12,7 @@ from credit.signals.given import span_rewards_of_rows, token_ids
 from credit.signals.offline import offline_values
 from credit.signals.prompt import prompt_keys
 from credit.signals.reference import reference
+from credit.signals.reward_model import policy_as_reward_model
 from credit.signals.statistics import token_statistics
 from credit.signals.teacher import no_teacher
 from credit.signals.turns import rows_finished, turn_numbers, turn_rewards, turn_states, visible_tokens
@@ -23,6 +24,7 @@ BUILT_IN: tuple[Any, ...] = (
     *(turn_numbers, turn_rewards, turn_states, rows_finished, visible_tokens),
     token_statistics,
     reference,
+    policy_as_reward_model,
     prompt_keys,
     no_teacher,
     offline_values,

@@ -98,6 +98,18 @@ class Rows:
         """(B, T) log-probs of these rows under the policy that the run started from, at the sampling temperature."""
         raise self._lacking("reference_logps")
 
+    def fit(self, learner: Any, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, float]:
+        """(B, T) log-probs of these rows under a model that learns (`Models.learner`), as it is, at the sampling temperature; then one
+        step of it down the gradient of `loss`, summed over all rows of all ranks. And that sum.
+
+        loss: asked with (b, T) log-probs, with their gradient, and the places of these b rows; denominators that look at other
+            rows are the caller's, over all ranks (`gather`).
+        """
+        raise self._lacking("fit")
+
+    def log(self, name: str, value: float) -> None:
+        """Notes a number of this generation batch, the same on all ranks, as `credit/<name>` in metrics.jsonl."""
+
     def score(self, texts: Sequence[str | None]) -> Tensor:
         """(B,) what the run's own rewards, guarded and weighted, give these texts in the place of the rows' completions; NaN where
         they give none, or there is no text."""
@@ -150,6 +162,15 @@ class Models:
     def put_weights(self, model: Any, weights: Mapping[str, Tensor]) -> None:
         """Puts back what `weights_of` gave."""
 
+    def learner(self, learning_rate: float, max_grad_norm: float) -> Any:
+        """A copy of the policy as it is now that learns where the policy does, by `Rows.fit`, with an AdamW of its own. It has `model`,
+        for `Rows.logps_after`, `state_dict` and `load_state_dict`.
+
+        Raises:
+            ValueError: the policy is sharded, so that no process has it whole.
+        """
+        raise ValueError(f"{type(self).__name__} has no policy to copy: it needs a run of the trainer.")
+
     def hold_start(self) -> None:
         """Sees to it that `Rows.reference_logps` will know the policy as it is now."""
         raise ValueError(f"{type(self).__name__} has no policy to keep: it needs a run of the trainer.")
@@ -167,7 +188,8 @@ class Models:
 @runtime_checkable
 class Provider(Protocol):
     """Anything that makes signals. Optional: `statistics`, what it will ask `rows.policy_pass` for; `prepare(models)`, called once
-    before the first batch."""
+    before the first batch; and for the memory that a run is said to take: `holds_start`, whether it calls `models.hold_start`;
+    `copies`, how many copies of the policy it keeps; `learns`, whether these learn."""
 
     provides: Mapping[str, Signal]
 

@@ -21,6 +21,8 @@ from credit.signals.contract import Models, Rows, provides
 class Reference:
     """Makes `ref_logps_BT`."""
 
+    holds_start = True
+
     def prepare(self, models: Models) -> None:
         models.hold_start()
 

@@ -87,6 +87,8 @@ class AverageTeacher(_ReadsAgain):
         context: what it is told: my_file.py:function; None: only the prompt.
     """
 
+    copies = 1
+
     def __init__(self, decay: float = 0.99, context: Told | None = None):
         super().__init__(context)
         if not 0.0 <= decay < 1.0:

@@ -38,6 +38,10 @@ class Exact:
         """The same world under other parameters."""
         return Exact(self.tree, self.policy, theta)
 
+    def logps_at(self, theta: Tensor) -> Tensor:
+        """(N, T) log-prob of each token under other parameters, with its gradient; 0 at masked tokens."""
+        return self._taken(self._log_softmax(theta))
+
     @property
     def prompts(self) -> int:
         return len(self.tree.world.prompts)

@@ -5,7 +5,7 @@ Shapes: R rows, N texts of a world.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,9 @@ class LabRows(Rows):
         """Of the policy's `origin`."""
         return self._policy.origin.logps_NT[self._texts_R]
 
+    def fit(self, learner: LabLearner, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, float]:
+        return learner.fit(loss, self._texts_R)
+
     def span_rewards(self) -> Tensor:
         return self._policy.tree.span_rewards_NT[self._texts_R]
 
@@ -98,6 +101,10 @@ class LabModels(Models):
         """Where an average of the past would be: behind the policy, at its origin."""
         return self._policy.origin
 
+    def learner(self, learning_rate: float, max_grad_norm: float) -> LabLearner:
+        """Starts where the policy did: at its origin."""
+        return LabLearner(self._policy.origin, learning_rate, max_grad_norm)
+
     def load(self, name: str | None, **options: Any) -> Exact:
         """Whatever its name, a policy that earns more."""
         return self._policy.better
@@ -107,6 +114,27 @@ class LabModels(Models):
 
     def hold_start(self) -> None:
         """`Exact.origin` is always there."""
+
+
+class LabLearner:
+    """As `trainers.signals.learners.Learner`: parameters of an exact policy, and AdamW on them."""
+
+    def __init__(self, start: Exact, learning_rate: float, max_grad_norm: float):
+        self.model, self._theta, self._max_grad_norm = start, start.theta.clone().requires_grad_(), max_grad_norm
+        self._optimizer = torch.optim.AdamW([self._theta], lr=learning_rate, weight_decay=0.0)
+
+    def fit(self, loss: Callable[[Tensor, Tensor], Tensor], texts_R: Tensor) -> tuple[Tensor, float]:
+        logps_RT = self.model.logps_at(self._theta)[texts_R]
+        total = loss(logps_RT, torch.arange(len(texts_R)))
+        total.backward()
+        torch.nn.utils.clip_grad_norm_([self._theta], self._max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.model = self.model.at(self._theta)
+        return logps_RT.detach(), float(total.detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"theta": self._theta.detach(), "optimizer": self._optimizer.state_dict()}
 
 
 class _Drawn(Mapping[str, list]):

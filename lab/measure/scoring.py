@@ -70,6 +70,7 @@ class Scorer:
     critic: str = "perfect"
     surrogate: str = "clip"
     calls: int = field(default=0, init=False)
+    _training: bool = field(default=True, init=False)
 
     def __post_init__(self):
         for name, known in ((self.critic, CRITICS), (self.surrogate, SURROGATES)):
@@ -88,13 +89,15 @@ class Scorer:
             for provider, _ in self.strategy.makers():
                 if callable(prepare := getattr(provider, "prepare", None)):
                     prepare(LabModels(self._source))
-        self._keeps_state = remembers(self.strategy)
-        if self._keeps_state:
+        self._keeps_state, learns = remembers(self.strategy), _learns(self.strategy)
+        if self._keeps_state or learns:
             # Measured with what it knows after some batches, and each time with that.
             self.strategy = copy.deepcopy(self.strategy)
             batches, group_R = earlier_batches(self._source)
             for texts_R in batches:
                 self.strategy.score(self.rollout(texts_R, group_R))
+        # A model that learns gives its log-probs before it does, so what is measured is not what it learns next.
+        self._training = not learns
 
     @property
     def sees_texts(self) -> bool:
@@ -145,6 +148,7 @@ class Scorer:
             scoring_values_BT=None if self._values_NT is None else self._values_NT[texts_R],
         )
         rows, made = LabRows(self._source, bare, texts_R), {}
+        rows.training = self._training
         # Always there, whoever asks: they cost nothing here, and what is measured changes them (lab/measure/invariances.py).
         for provider, wanted in self.strategy.makers(frozenset(["token_ids_BT", "span_rewards_BT"])):
             rows.wanted = wanted
@@ -218,6 +222,11 @@ def beside_credit(strategy: Strategy, measure_RT: Tensor | None, signals: Mappin
     terms_RT = strategy.auxiliary_terms({**signals, "policy_logps_BT": logps_RT})
     (measure_RT * terms_RT).sum().backward()
     return -logps_RT.grad
+
+
+def _learns(strategy: Strategy) -> bool:
+    """Whether a provider keeps a model that learns from batch to batch."""
+    return any(getattr(provider, "learns", False) for provider, _ in strategy.makers())
 
 
 def _earned_before_turn(tree: Tree) -> Tensor:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.compose import ConfigError
+from credit.checks import member_name
+from credit.strategy import Strategy
 
 
 def check_length(args: Any) -> None:
@@ -93,6 +95,21 @@ def check_evaluation(args: Any) -> None:
             f"trainer.per_device_eval_batch_size={args.per_device_eval_batch_size}) does not hold whole groups of "
             f"{group}. Set trainer.per_device_eval_batch_size to a multiple of "
             f"{group // math.gcd(group, args.world_size)}, or trainer.num_generations_eval to a divisor of {rows}."
+        )
+
+
+def check_copies(strategy: Strategy, sharding: str) -> None:
+    """Whether copies of the policy that a strategy keeps can be made. sharding: as `trainers.plan.machines.Machines.sharding`.
+
+    Raises:
+        ConfigError: the policy is sharded, so that no process has it whole; with the remedy.
+    """
+    keeps = [provider for provider, _ in strategy.makers() if getattr(provider, "copies", 0)]
+    if keeps and sharding:
+        raise ConfigError(
+            f"{member_name(keeps[0])} keeps a copy of the policy, and under {sharding} no process has it whole. Launch with "
+            "configs/accelerate/multi_gpu.yaml, or do without the copy: credit/teacher=self or model in the place of ema, credit=prime "
+            "without credit/signals=reward_model."
         )
 
 

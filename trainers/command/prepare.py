@@ -15,6 +15,7 @@ from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Task
 from trainers.command.before import (
+    check_copies,
     check_evaluation,
     check_length,
     prompts_left_out,
@@ -27,6 +28,7 @@ from trainers.command.job import GRPOJob, LikelihoodJob
 from trainers.command.texts import texts_of
 from trainers.command.tools import build_tools, check_tools
 from trainers.command.trackers import check_trackers
+from trainers.command.world_size import sharding_now
 from trainers.lhts import LHTS, LHTSTrainer
 from trainers.plan.machines import as_if_on, planned_machines
 from trainers.publish.push import check_push
@@ -67,6 +69,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         refuse_online(args, strategy)
     asked = any(map(reads_reference, rewards.funcs))
     refuse_refill(config.sampling.refill, task.environment is not None, asked, task.train[0])
+    check_copies(strategy, planned_machines(config).sharding or sharding_now())
     check_length(args)
     check_trackers(args)
     if not command.dry_run:
@@ -81,7 +84,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
         strategy=strategy,
         task=task,
         args=args,
-        has_reference=args.beta != 0 or "ref_logps_BT" in strategy.needs,
+        has_reference=args.beta != 0 or strategy.holds_start,
         loads_reference=args.beta != 0,
         rewards=rewards,
         data=data,

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, Qwen2Config
 from trl.trainer import utils as utils_of_trl
 
 from credit.critic.spec import SeparateSpec
+from credit.strategy import Strategy
 from tasks.about import prompt_length
 from trainers.command.job import GRPOJob, Job
 from trainers.model.embedded import tokenizer_and_config
@@ -88,11 +89,19 @@ def forecast_of(job: Job, machines: Machines) -> Forecast:
     memory = memory_of(shape, load)
     if isinstance(job.strategy.critic, SeparateSpec):
         memory.stays["critic"] = 16.0 * shape.parameters  # float32, a gradient and two moments of each
+    memory.stays.update(copies_of(job.strategy, shape))
     size = shape.trained_bytes / max(1, shape.trained)
     dtype = "float32" if size == 4 else next(key for key, one in DTYPES.items() if one == _halves(node))
     if not shape.is_adapted and machines.sharding[:4] != "zero" and size == 2:
         notes.append(coarse_weights({_halves(node)}, job.args.learning_rate) or "")
     return Forecast(name, shape, memory, dtype, prompt, tuple(notes))
+
+
+def copies_of(strategy: Strategy, shape: ModelSizes) -> dict[str, float]:
+    """Bytes of the copies of the policy that providers of signals keep, and of AdamW's moments of those that learn."""
+    keep = [(getattr(provider, "copies", 0), getattr(provider, "learns", False)) for provider, _ in strategy.makers()]
+    copies, learning = sum(count for count, _ in keep), sum(count for count, learns in keep if learns)
+    return {"copies": copies * shape.weight_bytes + 2.0 * learning * shape.trained_bytes} if copies else {}
 
 
 def _check_prompts(job: Job, tokenizer: Any, shape: ModelSizes | None, name: str) -> None:

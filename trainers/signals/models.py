@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from credit.signals import Models
 from trainers.signals.copies import follow, frozen, put_weights, unpatched, weights_of
+from trainers.signals.learners import Learner
 from trainers.signals.reference import hold_start
 
 
@@ -32,6 +33,10 @@ class TrainerModels(Models):
                 "models.load(name)."
             )
         return frozen(unpatched(trainer.accelerator.unwrap_model(trainer.model)))
+
+    def learner(self, learning_rate: float, max_grad_norm: float) -> Learner:
+        names = [name for name, parameter in self._policy.named_parameters() if parameter.requires_grad]
+        return Learner(self.copy_of_policy(), names, learning_rate, max_grad_norm)
 
     def follow(self, model: Any, decay: float) -> None:
         follow(model, self._policy, decay)

@@ -6,7 +6,7 @@ Shapes: S tokens of prompt and completion, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,7 @@ from credit.signals import Models, Rows, TokenStatistics, ask
 from credit.strategy import Strategy
 from trainers.signals.contexts import after, context_ids, plain_logps, refuse_too_long
 from trainers.signals.copies import follow, frozen
+from trainers.signals.learners import Learner
 
 
 def plain_signals(strategy: Strategy, rows: PlainRows) -> dict[str, Tensor]:
@@ -48,6 +49,10 @@ class PlainModels(Models):
 
     def load(self, name: str, **options: Any) -> Any:
         return frozen(AutoModelForCausalLM.from_pretrained(name, **{"dtype": self._policy.dtype} | options))
+
+    def learner(self, learning_rate: float, max_grad_norm: float) -> Learner:
+        names = [name for name, _ in self._policy.named_parameters()]
+        return Learner(self.copy_of_policy(), names, learning_rate, max_grad_norm)
 
     def follow(self, model: Any, decay: float) -> None:
         follow(model, self._policy, decay)
@@ -113,6 +118,12 @@ class PlainRows(Rows):
 
     def reference_logps(self) -> Tensor:
         return self._pass(self._reference).logps_BT  # type: ignore[return-value]
+
+    def fit(self, learner: Any, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, float]:
+        batch = self._batch
+        tokens_BS = torch.cat([batch.prompt_ids_BP, batch.token_ids_BT], dim=1)
+        read_BS = torch.cat([batch.prompt_mask_BP, batch.written_BT], dim=1).long()
+        return learner.fit(loss, tokens_BS, read_BS, batch.token_ids_BT.shape[1], self._temperature, len(tokens_BS))
 
     @torch.no_grad()
     def _pass(self, model: Any) -> TokenStatistics:

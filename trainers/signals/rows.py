@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class TrainerRows(Rows):
         first = trainer.accelerator.process_index * rows
         mine = slice(first, first + rows)
         self._trainer, self._output, self._scoring = trainer, output, scoring
+        self._of_start: Tensor | None = None
         self.training = trainer.model.training
         self.max_length = trainer.max_completion_length
         self.mask_BT = learning_mask(output)
@@ -50,7 +51,28 @@ class TrainerRows(Rows):
         return logps_after(self._trainer, contexts, self._output, model)
 
     def reference_logps(self) -> Tensor:
-        return reference_logps(self._trainer, self._output)
+        if self._of_start is None:
+            self._of_start = reference_logps(self._trainer, self._output)
+        return self._of_start
+
+    def fit(self, learner: Any, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, float]:
+        trainer, output = self._trainer, self._output
+        tokens = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        accelerator, size = trainer.accelerator, trainer.args.per_device_train_batch_size
+        return learner.fit(
+            loss,
+            tokens,
+            mask,
+            self.mask_BT.shape[1],
+            trainer.temperature,
+            size,
+            lambda value: accelerator.reduce(value, reduction="sum"),
+            accelerator.autocast,
+        )
+
+    def log(self, name: str, value: float) -> None:
+        self._trainer._metrics["train" if self.training else "eval"][f"credit/{name}"].append(value)
 
     def score(self, texts: Sequence[str | None]) -> Tensor:
         check_texts(texts, len(self.mask_BT))

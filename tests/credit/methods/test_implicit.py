@@ -32,6 +32,12 @@ def batch(seed: int) -> dict:
     }
 
 
+def by_reward_model(given: dict) -> dict:
+    """The same numbers as the reward model's."""
+    rest = {name: value for name, value in given.items() if name != "scoring_logps_BT"}
+    return {**rest, "reward_model_logps_BT": given["scoring_logps_BT"], "lengths_B": given["mask_BT"].sum(1)}
+
+
 def rewards_of(given: dict, beta: float) -> list[list[float]]:
     rows, width = given["mask_BT"].shape
     ratio_BT = given["scoring_logps_BT"] - given["ref_logps_BT"]
@@ -68,7 +74,7 @@ def test_step_by_step_against_those_who_write_there(seed):
 def test_what_is_still_to_come_less_the_others_mean(seed):
     given = batch(seed)
     lengths_B = given["mask_BT"].sum(1)
-    found_BT = process_rewards(**given, lengths_B=lengths_B, beta=0.3, share=0.5)
+    found_BT = process_rewards(**by_reward_model(given), beta=0.3, share=0.5)
     earned = rewards_of(given, 0.3)
     for b, t in given["mask_BT"].nonzero().tolist():
         if not scorable(given, b):
@@ -84,4 +90,4 @@ def test_a_policy_that_has_not_moved_has_nothing_but_the_outcome():
     given = batch(0) | {"ref_logps_BT": batch(0)["scoring_logps_BT"]}
     alone_B1 = given["advantages_B"][:, None]
     assert torch.equal(masked_step(**given), alone_B1.expand(-1, 6))
-    assert torch.equal(process_rewards(**given, lengths_B=given["mask_BT"].sum(1)), alone_B1.expand(-1, 6))
+    assert torch.equal(process_rewards(**by_reward_model(given)), alone_B1.expand(-1, 6))

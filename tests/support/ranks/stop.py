@@ -1,5 +1,5 @@
 """Run under torchrun by test_stops.py: a live spread that returns NaN on the second rank only, a live weight that is negative there,
-a baseline that remembers something else on each; and what is logged of an auxiliary."""
+a baseline that remembers something else on each; what is logged of an auxiliary, and what a reward model learns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 import torch
 
+from configs.compose import compose_strategy
 from credit import Strategy, weight
 from credit.methods.auxiliary import LikelihoodOfSuccesses
 from support.exact.fixed import made_rollouts
@@ -45,6 +46,7 @@ def main(folder: Path) -> None:
     cases = {"nan": {"spread": lopsided}, "negative": {"live_weight": sunken}, "memory": {"baseline": OfItsProcess()}}
     found = {name: stopped(Strategy(weight.constant, **members, name="mine")) for name, members in cases.items()}
     found["auxiliary"] = logged_auxiliary()
+    found["reward model"] = reward_model_learned()
     (folder / f"rank{RANK}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
@@ -69,6 +71,17 @@ def logged_auxiliary(accumulation: int = 2) -> list[float]:
         trainer.credit_observers.append(lambda *_: kept.append(trainer._metrics["train"]["credit/auxiliary"]))
         trainer.train()
     return kept[0]
+
+
+def reward_model_learned(accumulation: int = 2) -> list[float]:
+    """Some weights of PRIME's reward model after two batches; on several ranks its state is compared to the bit after each."""
+    words = "prime credit/signals=reward_model credit.signals.reward_model.learning_rate=0.01"
+    strategy = compose_strategy(f"credit={words}".split())
+    with tempfile.TemporaryDirectory() as output:
+        arguments = (tiny_model(), tiny_tokenizer(), made_rollouts(0), strategy, output, accumulation)
+        replay_trainer(*arguments, learning_rate=0.01, max_steps=2).train()
+    (provider,) = strategy.signals
+    return provider.state_dict()["weights"]["model.layers.0.self_attn.q_proj.weight"].flatten()[:20].tolist()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from credit import Strategy, weight
 from credit.critic import HeadSpec
 from support.critics import fit
 from support.exact.fixed import made_rollouts
-from support.ranks.stop import logged_auxiliary
+from support.ranks.stop import logged_auxiliary, reward_model_learned
 from support.runs import RANKS, run_ranks
 from support.tiny import tiny_model
 
@@ -74,5 +74,6 @@ def test_what_goes_wrong_on_one_rank_stops_both_with_the_same_words(tmp_path):
     )
     assert "live_weight sunken of credit strategy 'mine' is negative" in found[0]["negative"]["message"]
     assert all(found[0][name]["steps"] == 0 for name in ("nan", "negative", "memory"))
+    assert found[0]["reward model"] == pytest.approx(reward_model_learned(1), abs=2e-4)
     logged, alone = found[0]["auxiliary"], logged_auxiliary(1)
     assert [sum(logged[:2]) / 2, sum(logged[2:]) / 2] == pytest.approx(alone, rel=1e-4) and alone[0] != alone[1]
