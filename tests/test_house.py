@@ -168,7 +168,10 @@ def test_every_path_in_a_document_exists(document):
             "my_" in name
             or "polite" in name
             or re.match(r"sampling/(flat|refilled|rounds|completions|reward_first)", name)
-            or re.match(r"credit/(mass|effective|length_corr|zero|signal_time|turns|idle|live_|auxiliary|reward_model_loss)", name)
+            or re.match(
+                r"credit/(mass|effective|length_corr|zero|signal_time|turns|idle|live_|auxiliary|reward_model_loss)",
+                name,
+            )
         ):
             continue  # a user's own file, or a metric
         if (ROOT / "configs" / name).is_dir():
