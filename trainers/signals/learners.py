@@ -1,4 +1,7 @@
-"""A copy of the policy that learns beside it, by a loss and an optimiser of its own (credit/signals/reward_model.py)."""
+"""A copy of the policy that learns beside it, by a loss and an optimiser of its own (credit/signals/reward_model.py).
+
+Shapes: b rows at once, S tokens of prompt and completion.
+"""
 
 from __future__ import annotations
 
