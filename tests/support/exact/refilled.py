@@ -36,14 +36,17 @@ def written(prompt_ids: list[int], place: int) -> list[int]:
 
 
 def rehearsed(trainer: CreditGRPOTrainer) -> CreditGRPOTrainer:
-    """Its sampling is replaced by `written`. `asked`: prompts of the groups that this rank was asked for."""
+    """Its sampling is replaced by `written`, with log-probs as an engine of its own would have them.
+
+    `asked`: prompts of the groups that this rank was asked for."""
     size = trainer.num_generations
     trainer.asked = []
 
     def generate(prompt_ids, *more):
         first = trainer.accelerator.process_index * len(prompt_ids)
         trainer.asked += [tuple(ids) for ids in prompt_ids][::size]
-        return [written(ids, (first + i) % size) for i, ids in enumerate(prompt_ids)], None
+        completions = [written(ids, (first + i) % size) for i, ids in enumerate(prompt_ids)]
+        return completions, [[-(sum(ids) % 5 + place + 1) / 4 for place in range(len(ids))] for ids in completions]
 
     trainer._generate_single_turn = generate
     return trainer

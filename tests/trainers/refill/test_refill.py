@@ -32,19 +32,22 @@ FOUR = ["ab", "da", "bb", "ea"]  # two of them without spread
 OTHERS = ["cc", "ad", "fa", "ab", "da", "gg", "hh"]
 
 
-@pytest.mark.parametrize("credit", ["dr_grpo", "gtpo", None], ids=str)
-def test_the_batch_is_the_one_that_its_rows_would_have_been_from_the_start(credit, tmp_path):
+@pytest.mark.parametrize("credit, engine", [("dr_grpo", False), ("gtpo", False), (None, True)])
+def test_the_batch_is_the_one_that_its_rows_would_have_been_from_the_start(credit, engine, tmp_path):
     options = dict(num_iterations=2, beta=0.1, credit=credit, model=lambda: loaded(tmp_path / "model"))
     refilled = rehearsed(made(tmp_path / "one", FOUR + OTHERS, refill=3, **options))
+    refilled.use_vllm = engine
     there = scored(refilled, FOUR)
     prompts = prompts_of(refilled)
     assert prompts[1::2] == ["da", "ea"] and not {"ab", "bb"} & set(prompts) and len(set(prompts)) == 4
     plain = rehearsed(made(tmp_path / "two", FOUR + OTHERS, **options))
+    plain.use_vllm = engine
     same = scored(plain, prompts)
     assert there.keys() == same.keys()
     for name, value in same.items():
         assert torch.equal(torch.as_tensor(there[name]), torch.as_tensor(value)), name
-    assert {"old_per_token_logps", "ref_per_token_logps"} <= set(same), "nothing was made of forward passes"
+    made_of_passes = {"old_per_token_logps", "ref_per_token_logps", "sampling_per_token_logps"}
+    assert made_of_passes | ({"importance_sampling_ratio"} if engine else set()) <= same.keys()
     assert same["advantages"].abs().max() > 0
     for name in ("prompt", "completion", "advantages"):
         assert list(refilled._logs[name]) == list(plain._logs[name])
@@ -136,7 +139,15 @@ def test_where_every_group_has_spread_the_run_has_the_bits_of_one_without(tmp_pa
     assert any(not torch.equal(value, start[name]) for name, value in lives[0].weights.items())
 
 
-@pytest.mark.parametrize("options", [{}, dict(logging_steps=3, steps_per_generation=2)], ids=["plain", "rarely logged"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(logging_steps=3, steps_per_generation=2),
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(dict(credit=None, num_iterations=2, gradient_accumulation_steps=2), marks=pytest.mark.slow),
+    ],
+    ids=["rarely logged", "plain", "used twice"],
+)
 def test_a_run_goes_on_from_its_checkpoints_with_the_prompts_it_would_have_drawn(options, tmp_path):
     make = grpo(funcs=lengths, rows=len(PROMPTS), refill=2, max_steps=6, **options)
     whole = goes_on_from_everywhere(make, tmp_path, 6, cuts=[2, 4])
@@ -202,3 +213,30 @@ def test_what_learns_from_groups_without_spread_is_known(name, learns):
 def test_ranks_share_rows_evenly_and_no_smaller_number_would_do(count, size, ranks, groups):
     assert shareable(count, size, ranks) == groups
     assert groups * size % ranks == 0 and all(fewer * size % ranks for fewer in range(count, groups))
+
+
+def test_a_rollout_function_is_asked_for_groups_and_what_it_tells_goes_with_its_rows(tmp_path):
+    told, seen = [], []
+
+    def rollout(prompts, trainer):
+        told.append(len(prompts))
+        ids = [[3 + letter for letter in map("abcdefgh".index, prompt)] for prompt in prompts]
+        completions = [written(prompt, place % SIZE) for place, prompt in enumerate(ids)]
+        masks = [[1] * (len(row) - 1) + [0] for row in completions]
+        names = [f"{prompt}{place % SIZE}" for place, prompt in enumerate(prompts)]
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "env_mask": masks, "named": names}
+
+    def reward(prompts, completions, named, **columns):
+        seen.append(named)
+        assert [name[:2] for name in named] == prompts
+        return lengths(prompts, completions)
+
+    trainer = made(tmp_path, FOUR + OTHERS, refill=3, funcs=reward, rollout_func=rollout)
+    trainer.scoring_observers.append(lambda trainer, scoring: seen.append([row["named"] for row in scoring.columns]))
+    output = scored(trainer, FOUR)
+    prompts = prompts_of(trainer)
+    assert told[0] == 16 and set(told[1:]) <= {4, 8} and prompts[1::2] == ["da", "ea"] and prompts[0][0] not in "abc"
+    assert seen[-1] == [f"{prompt}{place}" for prompt in prompts for place in range(SIZE)]
+    last = output["completion_mask"].sum(dim=1) - 1
+    assert output["tool_mask"].gather(1, last[:, None]).eq(0).all(), "a mask has not gone with its row"
+    assert output["tool_mask"][:, 0].eq(1).all()
