@@ -19,10 +19,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line.layers import MEMBERS, Layers, layers_of, separate_members
-from configs.command_line.members import nodes_in, signed, without_needless_signs
+from configs.command_line.layers import Layers, layers_of, separate_members
+from configs.command_line.members import inside_members, nodes_in, signed, unchosen_provider, without_needless_signs
 from configs.command_line.of_model import put_model_defaults
-from configs.command_line.overrides import check_overrides, parse_overrides, searched_in, with_paths
+from configs.command_line.overrides import check_overrides, searched_in, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
 from configs.command_line.unread import as_choice, did_you_mean, remedy
@@ -90,7 +90,7 @@ def compose_layers(
     layers = put_model_defaults(config, name, layers)
     _name_by_file(config, choices.get("credit"), layers)
     own.settle(config, choices)
-    for key in [*_settings_in(name, given), *_inside_members(given)]:
+    for key in [*_settings_in(name, given), *inside_members(given)]:
         if not is_declared(key, config, name, layers):
             raise ConfigError(_no_setting(key, name, given, folders))
     fill(config, name)
@@ -116,12 +116,6 @@ def _settings_in(name: str, overrides: Sequence[str]) -> list[str]:
         if (key.split(".")[0] in own and not (CONFIG_DIR / key).is_dir())
         or (re.fullmatch(r"\w+(\.\w+)+", key) and key.split(".")[0] not in ("trainer", "hydra"))
     ]
-
-
-def _inside_members(overrides: Sequence[str]) -> list[str]:
-    """The keys of mappings that are given for a member as a whole: `credit.critic={mlp: 16}`."""
-    given = [one for one in parse_overrides(overrides) if one.get_key_element() in MEMBERS]
-    return [f"{one.get_key_element()}.{key}" for one in given if isinstance(one.value(), dict) for key in one.value()]
 
 
 def _name_by_file(config: DictConfig, choice: str | None, layers: Layers) -> None:
@@ -341,6 +335,8 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
     if whole is not None and first not in whole:
         return _no_setting(first, name, overrides, folders)
+    if said := unchosen_provider(where, whole, config_choices("credit/signals", folders)):
+        return said
     if near := did_you_mean(leaf, _keys_at(whole, parent), prefix=parent):
         return f"`{where}` is no setting.{as_choice(near, CONFIG_DIR) if '/' in where else near}"
     group, others = parent.replace(".", "/"), [o for o in overrides if not o.startswith(f"{parent}=")]

@@ -77,6 +77,11 @@ PAPERS: dict[str, tuple[str, str, int]] = {
     "2508.08221": ("Liu, Zihe", "Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning", 2025),
     "2509.13232": ("Xu, Zhongwen", "Single-stream Policy Optimization", 2025),
     "2605.15155": ("Lu, Zhengxi", "Self-Distilled Agentic Reinforcement Learning", 2026),
+    "2510.14967": (
+        "Wang, Guoqing",
+        "Information Gain-based Policy Optimization: A Simple and Effective Approach for Multi-Turn LLM Agents",
+        2025,
+    ),
     "2602.05261": (
         "",
         "Length-Unbiased Sequence Policy Optimization: Revealing and Controlling Response Length Variation in RLVR",

@@ -33,6 +33,7 @@ from lab.measure.declarations import (
     TURN_WORLDS,
     Finding,
     check_declaration,
+    credits_turns,
     enumerated,
     largest_enumeration,
 )
@@ -107,7 +108,7 @@ def write_cards(overrides: Sequence[str], config_dirs: Sequence[str], settings: 
     for spec in specs:
         by_name.setdefault(re.sub(r" \[.*\]$", "", spec.label), []).append(spec)
     yardstick = Spec(YARDSTICK, (f"credit={YARDSTICK}",))
-    worlds = {spec.label: WORLDS + [*TURN_WORLDS] * spec.strategy().pays_by_turn for spec in specs}
+    worlds = {spec.label: WORLDS + [*TURN_WORLDS] * credits_turns(spec.strategy()) for spec in specs}
     every = list(dict.fromkeys(world for own in worlds.values() for world in own))
     jobs = [BenchJob(yardstick, world, GROUP_SIZE) for world in every]
     jobs += [BenchJob(spec, world, GROUP_SIZE) for spec in specs for world in worlds[spec.label]]

@@ -53,7 +53,7 @@ from trainers.seam.checkpoints import SaveOnGenerationBoundary
 from trainers.seam.environments import Environments, guarded_environments
 from trainers.seam.kl_reward import KLReward
 from trainers.seam.reference_reward import ReferenceReward
-from trainers.seam.refusals import refuse_inexact, warn_of_what_is_lost
+from trainers.seam.refusals import columns_in, refuse_columns, refuse_inexact, warn_of_what_is_lost
 from trainers.seam.resume import ResumesExactly
 from trainers.seam.sampler_pass import SamplerPass
 from trainers.seam.trl_weight import advantages_for_trl
@@ -128,9 +128,7 @@ class CreditGRPOTrainer(
     credit: Strategy | None = None
     _scoring: Scoring | None = None
     _visit: Visit | None = None
-    start: Any = (
-        None  # a frozen copy of the policy as it was at first, where a signal needs one (trainers/signals/reference.py)
-    )
+    start: Any = None  # a frozen copy of the policy at first, where a signal needs one (trainers/signals/reference.py)
     started_adapted = False  # whether the policy came with an adapter
 
     def __init__(
@@ -151,6 +149,7 @@ class CreditGRPOTrainer(
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         rewards = kwargs.get("reward_funcs", args[1] if len(args) > 1 else None) or []
         if self.credit is not None:  # TRL's own credit, TRL's own environments
+            refuse_columns(self.credit, columns_in(kwargs.get("train_dataset")))
             kwargs = guarded_environments(kwargs, environment_timeout, scored=bool(rewards))
         self._note_rewards(rewards if isinstance(rewards, list) else [rewards], config)
         if self.credit is not None and (config is not None or self.credit.requires):  # TRL's defaults are never refused
@@ -269,7 +268,7 @@ class CreditGRPOTrainer(
             kl_rewards_BT=self._gather_tokens(output[keys.KL_REWARDS_BT]) if keys.KL_REWARDS_BT in output else None,
         ).with_provided(provided)
 
-    def _gather_tokens(self, values_BT: Tensor, padding: int = 0) -> Tensor:
+    def _gather_tokens(self, values_BT: Tensor, padding: float = 0) -> Tensor:
         """(B_local, T_local) of each rank -> (B, T) of all; T differs per rank, so pad first (False or 0). (B_local,) -> (B,)."""
         if self.accelerator.num_processes == 1:
             return values_BT

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.layers import MEMBERS
+from configs.command_line.overrides import parse_overrides
 from userio.own_files import is_in_file
 
 # Groups that most strategies choose nothing from: providers, a live weight, an auxiliary.
 SELDOM_CHOSEN = ("credit/signals=", "credit/live_weight=", "credit/auxiliary=")
+# Settings of members and providers that are functions, and what each row brings for them.
+ROW_FUNCTIONS = {
+    "context": ("prompt", "completion", "reward", "siblings", "columns"),
+    "answer": ("prompt", "completion", "columns"),
+    "cuts": ("tokens", "mask"),
+}
 
 
 def signed(override: str, is_setting: bool) -> str:
@@ -49,12 +57,31 @@ def nodes_in(strategy: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _functions_of(place: str, member: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a teacher is told is a function with settings of its own: a name, or a node."""
-    given = member.get("context")
-    if isinstance(given, str) and (is_in_file(given) or "." in given):
-        given = member["context"] = {"_target_": given}
-    if isinstance(given, dict) and "_target_" in given:
-        yield f"{place}.context", given
+    """What a teacher is told, and what is asked of an answer, are functions with settings of their own: a name, or a node."""
+    for key in ROW_FUNCTIONS:
+        given = member.get(key)
+        if isinstance(given, str) and (is_in_file(given) or "." in given):
+            given = member[key] = {"_target_": given}
+        if isinstance(given, dict) and "_target_" in given:
+            yield f"{place}.{key}", given
+
+
+def inside_members(overrides: Sequence[str]) -> list[str]:
+    """The keys of mappings that are given for a member as a whole: `credit.critic={mlp: 16}`."""
+    given = [one for one in parse_overrides(overrides) if one.get_key_element() in MEMBERS]
+    return [f"{one.get_key_element()}.{key}" for one in given if isinstance(one.value(), dict) for key in one.value()]
+
+
+def unchosen_provider(where: str, config: DictConfig | None, choices: Collection[str]) -> str:
+    """What is said of a setting of a provider that nobody has chosen; empty where `where` is no such thing."""
+    words = where.split(".")
+    if words[:2] != ["credit", "signals"] or len(words) < 4 or config is None:
+        return ""
+    chosen = OmegaConf.select(config, "credit.signals")
+    if isinstance(chosen, DictConfig) and words[2] in chosen:
+        return ""
+    adds = f" credit/signals={words[2]} (with a slash) adds it." if words[2] in choices else ""
+    return f"`{where}` is no setting: this strategy names no provider {words[2]!r} in `signals`.{adds}"
 
 
 def _providers_in(given: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,4 +98,5 @@ def _providers_in(given: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(
                 f"{place}: a provider of signals is a node with a `_target_`, as {{_target_: my_file.surprise}}."
             )
+        yield from _functions_of(place, node)
         yield place, node

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from configs.command_line.layers import MEMBERS, Layers
+from configs.command_line.members import ROW_FUNCTIONS
 from configs.command_line.overrides import as_one_text
 from configs.fields.declared import Field, fields_of, is_ours
 from credit.signals import SIGNALS, is_signal_name
@@ -66,9 +67,9 @@ def fields_of_place(place: str, target: str | None) -> tuple[Field, ...] | None:
     fields = fields_of(target) if target else None
     if fields is None or any(field.name == "completions" for field in fields):
         return None  # a reward function gets its columns by name
-    if place == "credit.teacher.context":
-        told = ("prompt", "completion", "reward", "siblings", "columns")
-        fields = tuple(field for field in fields if field.name not in told)  # what each row brings
+    above, _, key = place.rpartition(".")
+    if key in ROW_FUNCTIONS and (above == "credit.teacher" or above.startswith("credit.signals.")):
+        fields = tuple(field for field in fields if field.name not in ROW_FUNCTIONS[key])
     if place in MEMBERS:
         fields = tuple(field for field in fields if field.name not in SIGNALS and not is_signal_name(field.name))
     return tuple(field for field in fields if f"{place}.{field.name}" not in MEMBERS)

@@ -1,5 +1,6 @@
 """Signals: what a strategy can see, and who makes it. One provider a file; docs/credit/signals.md is the contract."""
 
+from credit.signals.answers import Answers
 from credit.signals.catalogue import BUILT_IN, FACTS, SIGNALS, catalogue_of, makers_of, statistics_of
 from credit.signals.column import Column
 from credit.signals.contract import (
@@ -20,6 +21,7 @@ __all__ = [
     "BUILT_IN",
     "FACTS",
     "SIGNALS",
+    "Answers",
     "Column",
     "Models",
     "OfflineValue",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from credit.checks import member_name
+from credit.signals.answers import answers
 from credit.signals.contract import Signal, provided_by
 from credit.signals.given import span_rewards_of_rows, token_ids
 from credit.signals.offline import offline_values
@@ -28,6 +29,7 @@ BUILT_IN: tuple[Any, ...] = (
     prompt_keys,
     no_teacher,
     offline_values,
+    answers,
 )
 
 # What there is without a provider: facts of the batch, what the strategy itself makes of them, and what comes of a critic, of

@@ -6,13 +6,14 @@
 
 A provider is anything that can be called with `Rows` and has `provides`, a mapping from names to `Signal`s. What its names say
 of their shape is their shape: `_B` one value a completion, `_BT` one a token, `_BC` any other number a completion. It may have
+`check_columns(names)`, which raises a ValueError where the data set lacks a column it reads, before a model is loaded, and
 `state_dict()` and `load_state_dict(state)`; then its state is part of every checkpoint.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -36,7 +37,7 @@ class Signal:
     shape: str
     stage: str  # "scoring": whole batch, all ranks | "loss": live forward, this rank's rows | "both"
     meaning: str
-    padding: int = 0  # what stands at padded tokens
+    padding: float = 0  # what stands at padded tokens
 
 
 class TokenStatistics(NamedTuple):
@@ -93,6 +94,27 @@ class Rows:
         """(B, T) log-probs of these completions after other contexts, one for each row: a text, messages, token ids, or None, whose
         row is NaN. model: what `Models` gave; None: the policy that sampled. At the sampling temperature, without gradient."""
         raise self._lacking("logps_after")
+
+    def answer_logps(
+        self, cuts: Sequence[Sequence[int]], answers: Sequence[str | None], opening: str = "", model: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probs of answers that nobody wrote, at the sampling temperature, without gradient: behind the prompt, the first
+        `cuts[b][c]` tokens of the completion, and `opening`.
+
+        Args:
+            cuts: of each row, numbers of tokens, ascending.
+            answers: of each row a text; None: it has none.
+            model: as in `logps_after`.
+
+        Returns:
+            (B, C) sums over the answer's tokens, C at least 1, NaN where a row has no such cut or no answer; (B,) int64, how many
+            tokens those are, 0 where there is no answer.
+        """
+        raise self._lacking("answer_logps")
+
+    def token_texts(self) -> list[list[str]]:
+        """What each token of a completion adds to its text: they make up the text, special tokens add nothing."""
+        raise self._lacking("token_texts")
 
     def reference_logps(self) -> Tensor:
         """(B, T) log-probs of these rows under the policy that the run started from, at the sampling temperature."""
@@ -196,7 +218,7 @@ class Provider(Protocol):
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]: ...
 
 
-def provides(*, stage: str = "both", padding: int = 0, **meanings: str) -> Callable[[AnyProvider], AnyProvider]:
+def provides(*, stage: str = "both", padding: float = 0, **meanings: str) -> Callable[[AnyProvider], AnyProvider]:
     """Says of a function or class which signals it makes, and what each means.
 
     Args:
@@ -215,7 +237,7 @@ def provides(*, stage: str = "both", padding: int = 0, **meanings: str) -> Calla
     return attach
 
 
-def signal(name: str, stage: str, meaning: str, padding: int = 0) -> Signal:
+def signal(name: str, stage: str, meaning: str, padding: float = 0) -> Signal:
     """Raises ValueError: see `provides`."""
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -225,6 +247,11 @@ def signal(name: str, stage: str, meaning: str, padding: int = 0) -> Signal:
     if stage not in STAGES:
         raise ValueError(f"stage={stage!r} of signal {name} is not one of {', '.join(STAGES)}.")
     return Signal(_SHAPES[name.rsplit("_", 1)[1]], stage, meaning, padding)
+
+
+def named_columns(columns: Collection[str]) -> str:
+    """The columns that a data set has beside its prompts, in words."""
+    return ", ".join(sorted(name for name in columns if name != "prompt")) or "no other column"
 
 
 def is_signal_name(name: str) -> bool:

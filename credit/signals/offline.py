@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from credit.signals.contract import Rows, Signal, signal
+from credit.signals.contract import Rows, Signal, named_columns, signal
 
 
 class OfflineValue:
@@ -36,6 +36,14 @@ class OfflineValue:
         meaning = "value of the prompt by completions from before training (column offline_rewards, or a file)"
         self.provides: dict[str, Signal] = {"offline_value_B": signal("offline_value_B", "both", meaning)}
 
+    def check_columns(self, there: Collection[str]) -> None:
+        """Raises ValueError: there is no such column."""
+        if self.column not in there and not (self.file is not None and self.column == "prompt"):
+            raise ValueError(
+                f"offline values: the data set has no column {self.column!r}; there is {named_columns(there)}. Give each row the rewards "
+                "of a few completions drawn before training there, or name another column or a file (docs/credit/signals.md)."
+            )
+
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
         values = [self._value(found, row) for row, found in enumerate(self._found(rows))]
         device = rows.rewards_B.device
@@ -51,12 +59,7 @@ class OfflineValue:
         return [self._table[str(name)] for name in names]
 
     def _column(self, rows: Rows) -> list[Any]:
-        if self.column not in rows.columns:
-            there = ", ".join(sorted(rows.columns)) or "no other column"
-            raise ValueError(
-                f"offline values: the data set has no column {self.column!r}; there is {there}. Give each row the rewards of a few "
-                "completions drawn before training there, or name another column or a file (docs/credit/signals.md)."
-            )
+        self.check_columns(rows.columns)
         return list(rows.columns[self.column])
 
     @cached_property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from credit.signals.contract import Rows, Signal, signal
+from credit.signals.contract import Rows, Signal, named_columns, signal
 from credit.signals.keys import hashed, hashed_ids
 
 _IMAGES = ("image", "images")
@@ -29,15 +29,18 @@ class PromptKey:
         meaning = "int64 key of the prompt, the same in every batch, epoch, process and run"
         self.provides: dict[str, Signal] = {"prompt_B": signal("prompt_B", "both", meaning)}
 
+    def check_columns(self, there: Collection[str]) -> None:
+        """Raises ValueError: there is no such column."""
+        if self.column is not None and self.column not in there:
+            raise ValueError(f"the data set has no column {self.column!r}; there is {named_columns(there)}.")
+
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
         if self.column is None:
             shown = [rows.columns[name] for name in _IMAGES if name in rows.columns]
             parts = zip(rows.prompt_ids, *shown, strict=True)
             keys = [hashed_ids(ids, *map(_of_image, images)) for ids, *images in parts]
         else:
-            if self.column not in rows.columns:
-                there = ", ".join(sorted(rows.columns)) or "no other column"
-                raise ValueError(f"the data set has no column {self.column!r}; there is {there}.")
+            self.check_columns(rows.columns)
             keys = [hashed(_plain(value)) for value in rows.columns[self.column]]
         return {"prompt_B": torch.tensor(keys, dtype=torch.int64, device=rows.mask_BT.device)}
 

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from credit.checks import member_name, unbound
-from credit.signals.contract import Models, Rows, provides
+from credit.signals.contract import Rows, provides
+from credit.signals.readers import AverageReader, ModelReader, Reader
 
 
 class Sibling(NamedTuple):
@@ -34,24 +35,22 @@ class Sibling(NamedTuple):
 Told = Callable[[Any, Any, "float | None", Sequence[Sibling], Mapping[str, Any]], Any]
 
 
-class _ReadsAgain:
+class _ReadsAgain(Reader):
     """Makes `teacher_logps_BT`.
 
     Args:
         context: what the teacher has been told, a function as above; None: nothing but the prompt.
     """
 
-    stands_still_in_evaluation = True
-
     def __init__(self, context: Told | None = None):
         if context is not None and not callable(context):
             raise ValueError(
                 f"the teacher's context must be a function (prompt, completion, reward, siblings, columns), got {context!r}."
             )
-        self.context, self._model = context, None
+        self.context = context
 
     def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
-        return {"teacher_logps_BT": rows.logps_after(contexts_of(rows, self.context), self._model)}
+        return {"teacher_logps_BT": rows.logps_after(contexts_of(rows, self.context), self.model_for(rows))}
 
 
 _LOGPS = provides(
@@ -79,7 +78,7 @@ class PolicyTeacher(_ReadsAgain):
 
 
 @_LOGPS
-class AverageTeacher(_ReadsAgain):
+class AverageTeacher(AverageReader, _ReadsAgain):
     """A moving average of the policy, of the same size; moved once for each generation batch of training.
 
     Args:
@@ -90,31 +89,12 @@ class AverageTeacher(_ReadsAgain):
     copies = 1
 
     def __init__(self, decay: float = 0.99, context: Told | None = None):
-        super().__init__(context)
-        if not 0.0 <= decay < 1.0:
-            raise ValueError(
-                f"decay={decay} of the teacher must be at least 0 and below 1; at 1 it would stay the start."
-            )
-        self.decay, self._models = decay, None
-
-    def prepare(self, models: Models) -> None:
-        self._models, self._model = models, models.copy_of_policy()
-
-    def __call__(self, rows: Rows) -> Mapping[str, Tensor]:
-        if rows.training and self._models is not None:
-            self._models.follow(self._model, self.decay)
-        return super().__call__(rows)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {} if self._models is None else self._models.weights_of(self._model)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        if self._models is not None:
-            self._models.put_weights(self._model, state)
+        _ReadsAgain.__init__(self, context)
+        self.average_with(decay, "the teacher")
 
 
 @_LOGPS
-class ModelTeacher(_ReadsAgain):
+class ModelTeacher(ModelReader, _ReadsAgain):
     """Another model, which reads the same token ids.
 
     Args:
@@ -122,15 +102,11 @@ class ModelTeacher(_ReadsAgain):
         context: what it is told: my_file.py:function; None: only the prompt.
     """
 
+    nameless = "credit/teacher=model is no model yet. Set credit.teacher.name=<folder or hub id>"
+
     def __init__(self, name: str | None = None, context: Told | None = None):
-        super().__init__(context)
+        _ReadsAgain.__init__(self, context)
         self.name = name
-
-    def prepare(self, models: Models) -> None:
-        self._model = models.load(self.name)
-
-
-NO_NAME = "credit/teacher=model is no model yet. Set credit.teacher.name=<folder or hub id>"
 
 
 @_LOGPS

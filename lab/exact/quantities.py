@@ -201,10 +201,24 @@ class Exact:
     def hindsight_NT(self) -> Tensor:
         """(N, T) log-probs of a teacher who knows that the text will do well: this policy given success, by Bayes' rule
         pi(a | s, success) = pi(a | s) Q(s, a) / V(s). Success is the reward, put between 0.01 and 1."""
+        q_NT, v_NT = map(self._success, (self.q_NT, self.values_NT))
+        return (self.logps_NT + q_NT.log() - v_NT.log()).masked_fill(~self.tree.mask_NT, 0.0)
+
+    def _success(self, values_NT: Tensor) -> Tensor:
+        """Rewards, or expected ones, put between 0.01 and 1."""
         rewards_N = self.tree.rewards_N
         low, span = rewards_N.min(), (rewards_N.max() - rewards_N.min()).clamp(min=1e-12)
-        q_NT, v_NT = (0.01 + 0.99 * (each_NT - low) / span for each_NT in (self.q_NT, self.values_NT))
-        return (self.logps_NT + q_NT.log() - v_NT.log()).masked_fill(~self.tree.mask_NT, 0.0)
+        return 0.01 + 0.99 * (values_NT - low) / span
+
+    @cached_property
+    def answer_logps_NT(self) -> Tensor:
+        """(N, T) log-prob of the text's right answer, had it to be given before the token: in worlds that have answers the policy's
+        own, else the logarithm of the chance of success."""
+        mask_NT, answer_N = self.tree.mask_NT, self.tree.answer_N
+        if self.tree.world.answer is None:
+            return self._success(self.values_NT).log().masked_fill(~mask_NT, 0.0)
+        index_NT1 = answer_N[:, None, None].expand(*mask_NT.shape, 1)
+        return self.action_logps_NTA.gather(-1, index_NT1).squeeze(-1).masked_fill(~mask_NT, 0.0)
 
     @cached_property
     def better(self) -> Exact:

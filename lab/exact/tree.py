@@ -28,6 +28,7 @@ class Tree:
             learning token. deciding_NT: bool.
         shown_NT: int64 key of what the policy was shown when the token's turn began, -1 where the mask is False.
         finished_N: bool, the text ended by itself.
+        answer_N: int64 index of the action that is the text's right answer, -1 in worlds without.
         state_NT: int64 index of the prefix before the token, -1 where the policy does not act.
         node_NT: int64 index of the prefix *after* the token in a numbering of all prefixes; root_N: the prompt's own.
         tilt_SA: the world's tilt of each state's logits. allowed_SA: bool, actions open to the policy.
@@ -46,6 +47,7 @@ class Tree:
     deciding_NT: Tensor
     shown_NT: Tensor
     finished_N: Tensor
+    answer_N: Tensor
     state_NT: Tensor
     node_NT: Tensor
     root_N: Tensor
@@ -146,6 +148,9 @@ def grow(world: World) -> Tree:
         deciding_NT=table(deciding, False, torch.bool),
         shown_NT=table(shown, -1, torch.long),
         finished_N=torch.tensor([END in text or END not in world.vocabulary for _, text, _, _ in texts]),
+        answer_N=torch.tensor(
+            [ids[world.answer(world.prompts[p], text)] if world.answer else -1 for p, text, _, _ in texts]
+        ),
         state_NT=prefixes(states, 0).masked_fill(~mask_NT, -1),
         node_NT=prefixes(nodes, 1),
         root_N=torch.tensor([nodes[prompt, ()] for prompt, _, _, _ in texts]),

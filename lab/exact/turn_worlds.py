@@ -32,6 +32,7 @@ def quarry(digs: int = 3) -> World:
         observations=("gem", "dust"),
         observe=observe,
         span_rewards=earned,
+        answer=lambda prompt, text: "dig" if 0.5 * luck[prompt] > 0.2 else END,
     )
 
 
@@ -46,6 +47,10 @@ def search(calls: int = 3) -> World:
             fits = {"low": lambda n, c=int(call): n > c, "high": lambda n, c=int(call): n < c}.get(answer)
             weights = {n: w for n, w in weights.items() if fits is None or fits(n)}
         return weights
+
+    def hidden(prompt: str, text: Text) -> str:
+        """The number that was hit; of those that are left the likeliest, had none been."""
+        return text[-2] if text[-1] == END else str(max((weights := possible(prompt, text)), key=weights.__getitem__))
 
     def observe(prompt: str, text: Text) -> Mapping[str, float] | None:
         if len(text) % 2 == 0 or text[-1] == END:
@@ -70,6 +75,7 @@ def search(calls: int = 3) -> World:
         observations=("low", "high", END),
         observe=observe,
         span_rewards=earned,
+        answer=hidden,
     )
 
 

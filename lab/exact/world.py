@@ -40,6 +40,8 @@ class World:
         min_length: `END` cannot be chosen before that many tokens stand (as `min_new_tokens`).
         tilt: logits added to the initial tabular policy, to make prompts easy or hard. noise: scale of its random part.
         span_rewards: (prompt, text) -> one number per token, summing to the reward; None: no such signal.
+        answer: (prompt, text) -> the action that would be right, had the policy to answer, for signals that read its probability
+            (credit/signals/answers.py); None: the chance of success stands for it.
         state_key: (prompt, text so far) -> what the policy has been shown when a turn begins; None: the tokens between the turns.
         vanishing: the true gradient is zero, so only bias and noise can be measured, no direction.
     """
@@ -57,6 +59,7 @@ class World:
     tilt: Callable[[str, Text], Mapping[str, float]] = _untilted
     noise: float = 0.6
     span_rewards: Callable[[str, Text], list[float]] | None = None
+    answer: Callable[[str, Text], str] | None = None
     state_key: Callable[[str, Text], object] | None = None
     vanishing: bool = False
 

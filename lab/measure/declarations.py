@@ -64,6 +64,11 @@ class Finding:
         )
 
 
+def credits_turns(strategy: Strategy) -> bool:
+    """Whether it gives turns credit of their own, so that it is to be measured in worlds that have some."""
+    return strategy.pays_by_turn or bool(strategy.needs & {"piece_BT", "state_BT"})
+
+
 @lru_cache(maxsize=64)
 def enumerated(name: str) -> Exact:
     """The world of a name like "poison" or "poison:transformer".
@@ -105,7 +110,7 @@ def check_declaration(
         ValueError: the strategy needs what the lab has not, or no world could be enumerated.
     """
     claim = strategy.declaration.unbiased if declared is None else declared
-    worlds = worlds or (WORLDS + (TURN_WORLDS if strategy.pays_by_turn else ()))
+    worlds = worlds or (WORLDS + (TURN_WORLDS if credits_turns(strategy) else ()))
     worst, where, number, learned, nothing = -1.0, "", 0, 0, []
     for name in worlds:
         for critic in ("random", "perfect") if strategy.needs_values else ("perfect",):

@@ -18,8 +18,8 @@ from lab.exact.quantities import Exact
 
 
 class LabRows(Rows):
-    """As `credit.signals.Rows`. Prompts are the world's names, completions lists of its tokens; the one column is
-    `offline_rewards`, of eight texts of the prompt that the policy drew beforehand, always the same.
+    """As `credit.signals.Rows`. Prompts are the world's names, completions lists of its tokens. Columns are
+    `offline_rewards`, of eight texts of the prompt that the policy drew beforehand, always the same, and `answer`.
 
     Args:
         policy: the one that sampled. rollout: what the strategy sees without providers. texts_R: which texts of the world.
@@ -32,7 +32,7 @@ class LabRows(Rows):
         self.mask_BT, self.written_BT = rollout.mask_BT, tree.written_NT[texts_R]
         self.token_ids_BT = tree.token_ids_NT[texts_R]
         self.rewards_B, self.rewards_BK, self.group_B = rollout.rewards_B, rollout.rewards_BK, rollout.group_B
-        self.columns = _Drawn(policy, tree.prompt_N[texts_R])
+        self.columns = _Columns(policy, texts_R)
 
     @property
     def prompts(self) -> list[str]:  # type: ignore[override]
@@ -66,6 +66,21 @@ class LabRows(Rows):
         if not bare_R.all():
             logps_RT = torch.where(bare_R[:, None], logps_RT, policy.hindsight_NT[texts_R])
         return logps_RT.masked_fill(~known_R[:, None], torch.nan)
+
+    def answer_logps(
+        self, cuts: Sequence[Sequence[int]], answers: Sequence[str | None], opening: str = "", model: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Whatever the answer is called: the policy's (or that of `model`, an `Exact`) own probability of the right action in
+        worlds that have one, else the chance of success. One token each."""
+        logps_RT = (model or self._policy).answer_logps_NT[self._texts_R]
+        width = max(1, *map(len, cuts))
+        places_RC = torch.tensor([[*places, *[-1] * (width - len(places))] for places in cuts])
+        found_RC = logps_RT.gather(1, places_RC.clamp(min=0)).masked_fill(places_RC < 0, torch.nan)
+        known_R = torch.tensor([answer is not None for answer in answers])
+        return found_RC.masked_fill(~known_R[:, None], torch.nan), known_R.long()
+
+    def token_texts(self) -> list[list[str]]:
+        return self.completions
 
     def reference_logps(self) -> Tensor:
         """Of the policy's `origin`."""
@@ -137,24 +152,32 @@ class LabLearner:
         return {"theta": self._theta.detach(), "optimizer": self._optimizer.state_dict()}
 
 
-class _Drawn(Mapping[str, list]):
-    """The columns; drawn when they are read."""
+class _Columns(Mapping[str, list]):
+    """Made when they are read."""
 
-    def __init__(self, policy: Exact, prompt_R: Tensor):
-        self._policy, self._prompt_R = policy, prompt_R
+    def __init__(self, policy: Exact, texts_R: Tensor):
+        self._policy, self._texts_R = policy, texts_R
+        self._made = {"offline_rewards": self._drawn, "answer": self._answers}
 
-    def __getitem__(self, name: str) -> list:
-        if name != "offline_rewards":
-            raise KeyError(name)
+    def _drawn(self) -> list[list[float]]:
         tree, generator = self._policy.tree, torch.Generator().manual_seed(1)
         of_prompt = []
         for prompt in range(self._policy.prompts):
             texts = (self._policy.probs_N * (tree.prompt_N == prompt)).multinomial(8, True, generator=generator)
             of_prompt.append(tree.rewards_N[texts].tolist())
-        return [of_prompt[prompt] for prompt in self._prompt_R.tolist()]
+        return [of_prompt[prompt] for prompt in tree.prompt_N[self._texts_R].tolist()]
+
+    def _answers(self) -> list[str]:
+        """The right action in words; where the world has none, that the text is to succeed."""
+        tree = self._policy.tree
+        words = [*tree.world.vocabulary, "success"]
+        return [words[number] for number in tree.answer_N[self._texts_R].tolist()]
+
+    def __getitem__(self, name: str) -> list:
+        return self._made[name]()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(["offline_rewards"])
+        return iter(self._made)
 
     def __len__(self) -> int:
-        return 1
+        return len(self._made)

@@ -33,7 +33,7 @@ from support.exact.exactness import (
     rich_rollouts,
 )
 from support.exact.fixed import made_rollouts
-from support.exact.replay import flat, offline_rewards, replay_gradients
+from support.exact.replay import flat, offline_rewards, replay_gradients, right_answer
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers import loop
 from trainers.command import loop as command
@@ -141,7 +141,10 @@ def loop_gradients(monkeypatch, model, rollouts, strategy, drift, **options) -> 
         logging_steps=1000,
     )
     # Called by number, as in the trainer: a teacher reads what they are called.
-    rows = [{"prompt": str(p), "offline_rewards": offline_rewards(ids)} for p, ids in enumerate(rollouts.prompt_ids)]
+    rows = [
+        {"prompt": str(p), "offline_rewards": offline_rewards(ids), "answer": right_answer(ids)}
+        for p, ids in enumerate(rollouts.prompt_ids)
+    ]
     monkeypatch.setattr(loop, "prompt_ids", lambda prompt, _: list(rollouts.prompt_ids[int(prompt)]))
     weights = options.pop("reward_weights", [1.0] * functions)
     funcs = [Given(rollouts, k) for k in range(functions)]

@@ -38,7 +38,7 @@ from trainers.run.tell.online_audit import online_audit
 from trainers.run.tell.online_refused import refuse_online
 from trainers.seam.members import untouched
 from trainers.seam.reference_reward import reads_reference, refuse_without_reference
-from trainers.seam.refusals import refuse_inexact
+from trainers.seam.refusals import refuse_columns, refuse_inexact
 from trainers.sft import CreditSFTTrainer, refuse_inexact_sft, sft_strategy, weigh
 from userio.words import word_of
 
@@ -65,6 +65,7 @@ def prepare_grpo(command: Command) -> GRPOJob | None:
     check_tools(task, args)
     refuse_without_reference(rewards.funcs, args)
     refuse_inexact(args, strategy)
+    refuse_columns(strategy, None if absent else {name for row in task.train for name in row})
     if online_audit(config.audit.every, config.audit.window):
         refuse_online(args, strategy)
     asked = any(map(reads_reference, rewards.funcs))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from functools import partial
+from typing import Any
+
+from datasets import Dataset
 
 from credit import baseline as baselines
 from credit.requires import unmet
-from credit.signals.teacher import NO_NAME, ModelTeacher
+from credit.signals.readers import ModelReader
 from credit.strategy import Strategy
 from trainers.seam.trl_weight import KNOWN, LUSPO_NEEDS_SEQUENCE_LEVEL
 
@@ -22,6 +26,20 @@ def refuse_inexact(args, strategy: Strategy) -> None:
     for broken, reason in _rules(args, strategy):
         if broken:
             raise ValueError(f"{reason} (credit strategy {strategy.name!r})")
+
+
+def columns_in(dataset: Any) -> Collection[str] | None:
+    """The columns of a data set by its first row, which a transform may have made; None where rows come one by one only."""
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return None
+    return list(dataset[0])
+
+
+def refuse_columns(strategy: Strategy, there: Collection[str] | None) -> None:
+    """Raises ValueError: a provider of signals reads a column that a data set with these columns has not. None: not known."""
+    for provider, _ in strategy.makers() if there is not None else ():
+        if callable(check := getattr(provider, "check_columns", None)):
+            check(there)
 
 
 def warn_of_what_is_lost(args, strategy: Strategy) -> None:
@@ -61,10 +79,8 @@ def _rules(args, strategy: Strategy):
         "the strategy reads a critic's values and names no critic. Add credit/critic=head (or ridge, decomposition, adapter, "
         "separate); in a YAML of your own, `- critic: head` under `defaults`",
     )
-    yield (
-        isinstance(strategy.teacher, ModelTeacher) and strategy.teacher.name is None,
-        NO_NAME,
-    )
+    for one in strategy.providers:
+        yield isinstance(one, ModelReader) and one.name is None, getattr(one, "nameless", "")
     yield (
         getattr(strategy.critic, "loss", "") == "cross_entropy"
         and (strategy.kl_in_reward or _subtracts(strategy.baseline)),

@@ -65,6 +65,7 @@ class Scoring:
         seconds: what a forward pass cost that nobody but a provider or a critic needed.
         extra_tokens: tokens that the policy of this rank has written for providers, or for groups of a refill.
         settled: what TRL is to score once more after a refill (trainers/refill/seam.py); None: it has not been scored.
+        read_tokens: tokens of the sequences that were read on this rank for the log-probs of answers.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Scoring:
     seconds: float = 0.0
     extra_tokens: int = 0
     settled: Any = None
+    read_tokens: int = 0
 
 
 @dataclass

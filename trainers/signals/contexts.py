@@ -61,19 +61,22 @@ def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: 
         ids, output["completion_mask"], policy if model is None else trainer.accelerator.unwrap_model(model)
     )
     tokens_BS, mask_BS = after(ids, output["completion_ids"], output["completion_mask"], _pad(trainer))
-    size = trainer.args.per_device_train_batch_size
-    with torch.no_grad():
-        if model is None:  # TRL's own way, chunked, whatever it has done to the policy
-            found = trainer._get_per_token_logps_and_entropies(
-                trainer.model, tokens_BS, mask_BS, width, batch_size=size
-            )
-            logps_BT = found[0]
-        else:
-            with trainer.accelerator.autocast():
-                chunks = zip(tokens_BS.split(size), mask_BS.split(size), strict=True)
-                logps_BT = torch.cat([plain_logps(model, *chunk, width, trainer.temperature) for chunk in chunks])
+    logps_BT = passed(trainer, tokens_BS, mask_BS, width, model)
     known_B = torch.tensor([context is not None for context in contexts], device=logps_BT.device)
     return logps_BT.masked_fill(~known_B[:, None], torch.nan)
+
+
+def passed(trainer: Any, tokens_BS: Tensor, mask_BS: Tensor, width: int, model: Any = None) -> Tensor:
+    """(B, width) log-probs of the last tokens under the policy or another model, in chunks, without gradient."""
+    size = trainer.args.per_device_train_batch_size
+    with torch.no_grad():
+        if model is None:  # TRL's own way, whatever it has done to the policy
+            return trainer._get_per_token_logps_and_entropies(
+                trainer.model, tokens_BS, mask_BS, width, batch_size=size
+            )[0]
+        with trainer.accelerator.autocast():
+            chunks = zip(tokens_BS.split(size), mask_BS.split(size), strict=True)
+            return torch.cat([plain_logps(model, *chunk, width, trainer.temperature) for chunk in chunks])
 
 
 def after(
@@ -107,8 +110,7 @@ def _pad(trainer: Any) -> int:
 
 
 def refuse_too_long(ids: Sequence[Sequence[int]], completion_mask: Tensor, model: Any) -> None:
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = longest_read(model)
     lengths = [len(one) + written for one, written in zip(ids, completion_mask.sum(dim=1).tolist(), strict=True)]
     if limit is not None and max(lengths, default=0) > limit:
         row = lengths.index(max(lengths))
@@ -116,3 +118,9 @@ def refuse_too_long(ids: Sequence[Sequence[int]], completion_mask: Tensor, model
             f"a context of {len(ids[row])} tokens and its completion are {lengths[row]} tokens long, and the model reads {limit} "
             "(max_position_embeddings). Shorten the context, or return None for that row."
         )
+
+
+def longest_read(model: Any) -> int | None:
+    """How many tokens a model reads; None where it does not say."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    return getattr(config, "max_position_embeddings", None)

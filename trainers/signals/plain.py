@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from credit.batch import Rollout
 from credit.signals import Models, Rows, TokenStatistics, ask
 from credit.strategy import Strategy
+from trainers.signals.answers import reads_of, refuse_too_long_answers, tail_of, texts_of_tokens
 from trainers.signals.contexts import after, context_ids, plain_logps, refuse_too_long
 from trainers.signals.copies import follow, frozen
 from trainers.signals.learners import Learner
@@ -109,6 +110,24 @@ class PlainRows(Rows):
             logps_BT = plain_logps(model, tokens_BS, read_BS, width, self._temperature)
         known_B = torch.tensor([context is not None for context in contexts])
         return logps_BT.masked_fill(~known_B[:, None], torch.nan)  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def answer_logps(
+        self, cuts: Sequence[Sequence[int]], answers: Sequence[str | None], opening: str = "", model: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """One sequence after the other, none padded."""
+        tails = [None if answer is None else tail_of(opening, answer, self._tokenizer) for answer in answers]
+        reads = reads_of(self.prompt_ids, self.token_ids_BT.tolist(), cuts, tails)
+        refuse_too_long_answers(reads, model or self._model)
+        sums_BC = torch.full((len(cuts), max(1, *map(len, cuts))), torch.nan, dtype=self.rewards_B.dtype)
+        for row, cut, before, answer in reads:
+            logits_SV = (model or self._model)(torch.tensor([[*before, *answer]]), use_cache=False).logits[0]
+            logps_SV = (logits_SV[len(before) - 1 : -1] / self._temperature).log_softmax(dim=-1)
+            sums_BC[row, cut] = logps_SV.gather(1, torch.tensor(answer)[:, None]).sum()
+        return sums_BC, torch.tensor([0 if tail is None else len(tail.answer) for tail in tails])
+
+    def token_texts(self) -> list[list[str]]:
+        return texts_of_tokens(self._tokenizer, self.token_ids_BT, self.written_BT)
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         return list(values)

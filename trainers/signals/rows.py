@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from tasks.environments.earned import states_by_turn
 from trainers.seam.ends import ends_of
 from trainers.seam.token_spans import noted_span_rewards
 from trainers.seam.visit import Scoring, learning_mask
-from trainers.signals.contexts import logps_after
+from trainers.signals.answers import answer_sums, reads_of, refuse_too_long_answers, tail_of, texts_of_tokens
+from trainers.signals.contexts import logps_after, passed
 from trainers.signals.reference import reference_logps
 from trainers.signals.rescoring import check_texts, written_after
 
@@ -49,6 +51,39 @@ class TrainerRows(Rows):
 
     def logps_after(self, contexts: Sequence[Any], model: Any = None) -> Tensor:
         return logps_after(self._trainer, contexts, self._output, model)
+
+    def answer_logps(
+        self, cuts: Sequence[Sequence[int]], answers: Sequence[str | None], opening: str = "", model: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        trainer, output = self._trainer, self._output
+        if "pixel_values" in output:
+            raise ValueError("answers behind prompts with images are not read: there is no text-only way to them.")
+        tails = [None if answer is None else tail_of(opening, answer, self._tokenizer) for answer in answers]
+        reads = reads_of(self.prompt_ids, self.token_ids_BT.tolist(), cuts, tails)
+        refuse_too_long_answers(reads, trainer.accelerator.unwrap_model(model or trainer.model))
+        size = trainer.args.per_device_train_batch_size
+        widest, chunks = map(
+            max, zip(*self.gather([(max(map(len, cuts), default=0), -(-len(reads) // size))]), strict=True)
+        )
+        self._scoring.read_tokens += sum(len(read.before) + len(read.answer) for read in reads)
+        sums_BC = answer_sums(
+            reads,
+            len(cuts),
+            widest,
+            size,
+            chunks,
+            self._tokenizer.pad_token_id or 0,
+            partial(passed, trainer, model=model),
+            self.mask_BT.device,
+        )
+        return sums_BC, torch.tensor([0 if tail is None else len(tail.answer) for tail in tails], device=sums_BC.device)
+
+    def token_texts(self) -> list[list[str]]:
+        return texts_of_tokens(self._tokenizer, self.token_ids_BT, self.written_BT)
+
+    @property
+    def _tokenizer(self) -> Any:
+        return getattr(self._trainer.processing_class, "tokenizer", self._trainer.processing_class)
 
     def reference_logps(self) -> Tensor:
         if self._of_start is None:

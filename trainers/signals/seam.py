@@ -71,7 +71,11 @@ class SignalSeam:
                 found |= ask(provider, rows, wanted)
         found = {name: self._gather_tokens(found[name], self.credit.meaning_of(name).padding) for name in sorted(found)}
         mode = "train" if self.model.training else "eval"
-        if self._statistics or self.credit.signals:
+        read = torch.tensor(scoring.read_tokens, device=rewards_B.device)
+        read = self.accelerator.reduce(read).item() if makers else 0
+        if read:
+            self._metrics[mode]["credit/answer_tokens"].append(float(read))
+        if self._statistics or self.credit.providers or read:
             self._metrics[mode]["credit/signal_time"].append(time.perf_counter() - started + scoring.seconds)
         return found
 
