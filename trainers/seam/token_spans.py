@@ -69,9 +69,10 @@ def span_rewards(
             _place(earned[row], whole, ends.get(row), len(texts[row]), weight)
             _place_by_turn(earned[row], spans, completions[row], runs[row], ids, tokenizer, weight)
             rest = score - span_total(spans)
-            if spans and abs(rest) > 1e-4 * max(1.0, abs(score)):
+            if whole and abs(rest) > 1e-4 * max(1.0, abs(score)):  # of turns, the rest is the last one's
                 _say_once(
-                    f"The spans of reward {_name(func)!r} add up to {span_total(spans):g} where it scored {score:g}"
+                    f"The spans of reward {_name(func)!r} add up to {span_total(spans):g} where it scored {score:g}",
+                    about=_name(func),
                 )
             earned[row][-1] += weight * rest
     return earned
@@ -288,7 +289,8 @@ def _name(func: Callable) -> str:
     return getattr(func, "__name__", type(func).__name__)
 
 
-def _say_once(message: str) -> None:
-    if message not in _told:
-        _told.add(message)
+def _say_once(message: str, about: str | None = None) -> None:
+    """about: what stands for the message where it has numbers in it."""
+    if (about or message) not in _told:
+        _told.add(about or message)
         logger.warning("%s. Said once.", message)

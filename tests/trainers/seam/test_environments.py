@@ -6,20 +6,16 @@ import inspect
 
 import pytest
 import torch
-from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from compare.view.data import find_records, read_record
 from credit import Strategy, weight
 from credit.turns.index import turn_counts, turn_index
 from rewards.text.turns import turns_of
-from support.resumed import EVERY_STEP, goes_on_from_everywhere
-from support.tiny import tiny_model
-from tasks.environments.dialogue import Dialogue
+from support.ranks.environments import Broken, Paid, costs_its_rows_and_nothing_else, trainer
+from support.resumed import goes_on_from_everywhere
+from support.runs import RANKS, run_ranks
 from tasks.environments.notes import notes_of
-from tasks.errands import Errands
-from trainers.grpo import CreditGRPOTrainer
-from trainers.model.embedded import closed_tokenizer
 from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
 
@@ -28,47 +24,6 @@ pytestmark = pytest.mark.skipif(
     "environment_factory" not in inspect.signature(GRPOTrainer.__init__).parameters,
     reason="this trl has no environments",
 )
-DIALOGUE = Dialogue("answer", "digit", (0, 1))
-COUNT = 3
-
-
-def conversation_tokenizer():
-    words = ["start", "over", *(f"{kind}{digit}" for kind in ("do", "idle") for digit in (0, 1))]
-    return closed_tokenizer([*DIALOGUE.vocabulary, *words], DIALOGUE)
-
-
-def player(seed: int = 0):
-    tokenizer = conversation_tokenizer()
-    model = tiny_model(seed, vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=0, initializer_range=0.4)
-    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(["<eos>", *DIALOGUE.calls])
-    return model
-
-
-def trainer(folder, make=lambda: Errands(COUNT, 2, 0.0), credit="turns", rows=8, funcs=(), **options):
-    settings = EVERY_STEP | dict(
-        per_device_train_batch_size=8, num_generations=4, max_completion_length=24, max_tool_calling_iterations=COUNT
-    )
-    prompt = [{"role": "user", "content": "start"}]
-    return CreditGRPOTrainer(
-        model=player(),
-        reward_funcs=list(funcs),
-        args=GRPOConfig(str(folder), **(settings | options)),
-        train_dataset=Dataset.from_list([{"prompt": prompt, "seed": seed} for seed in range(rows)]),
-        processing_class=conversation_tokenizer(),
-        environment_factory=make,
-        credit=credit,
-        environment_timeout=1.0,
-    )
-
-
-class Paid(Errands):
-    """Errands that pay by themselves, as TRL's environments do."""
-
-    def __init__(self):
-        super().__init__(COUNT, 2, 0.0)
-
-    def get_reward(self) -> float:
-        return sum(self.rewards) + 0.5  # half a point for nothing in particular
 
 
 def test_what_turns_earned_reaches_the_strategy_at_both_stages(tmp_path):
@@ -122,62 +77,17 @@ def test_what_turns_earned_reaches_the_strategy_at_both_stages(tmp_path):
         assert sorted(live[1].amax(dim=1).tolist()) == sorted(turn_BT.amax(dim=1).tolist())
 
 
-class Hostile(Paid):
-    """Goes wrong in every other conversation, each time in another way."""
-
-    made = 0
-
-    def reset(self, seed: int = 0, **row) -> str:
-        Hostile.made += 1
-        self.kind = Hostile.made % 8
-        if self.kind == 1:
-            raise RuntimeError("no reset today")
-        return super().reset(seed)
-
-    def answer(self, digit: int) -> str:
-        """Answers.
-
-        Args:
-            digit: the digit.
-        """
-        shown = super().answer(digit)
-        if self.kind == 7:
-            raise KeyError(digit)
-        return {3: None, 5: "a\ud800"}.get(self.kind, shown)  # type: ignore[return-value]
-
-
-class Abstains(Hostile):
-    """The same conversations, as one who says himself that he cannot score them."""
-
-    def get_reward(self):
-        return None if notes_of(self).fault else super().get_reward()
-
-
 def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
-    weights = {}
-    for kind in (Hostile, Abstains):
-        Hostile.made = 0
-        made = trainer(tmp_path / kind.__name__, kind, max_steps=2, save_strategy="no")
-        if kind is Abstains:
-            made._without_faults = lambda rewards_BK: rewards_BK  # only what it says itself counts
-        made._fault_limit.share = 1.0
-        made.train()
-        weights[kind] = {name: value.clone() for name, value in made.model.named_parameters()}
-        if kind is Hostile:
-            failed = [row["environments/failed"] for row in made.state.log_history if "environments/failed" in row]
-            assert len(failed) == 2 and all(0.2 < share < 0.8 for share in failed)
-    start = dict(player().named_parameters())
-    for name, value in weights[Hostile].items():
-        assert torch.equal(value, weights[Abstains][name])
-    assert any((value - start[name]).abs().max() > 1e-4 for name, value in weights[Hostile].items())
+    costs_its_rows_and_nothing_else(tmp_path, 24)
     assert "no reset today" in caplog.text
 
 
-def test_an_environment_that_always_goes_wrong_ends_the_run_with_the_reason(tmp_path):
-    class Broken(Paid):
-        def reset(self, **row):
-            raise RuntimeError("server is down")
+@pytest.mark.slow
+def test_on_two_ranks_it_costs_its_rows_too_a_run_goes_on_and_all_stop_together(tmp_path):
+    run_ranks(RANKS / "environments.py", tmp_path)
 
+
+def test_an_environment_that_always_goes_wrong_ends_the_run_with_the_reason(tmp_path):
     with pytest.raises(ValueError, match=r"server is down.*Mend the environment"):
         trainer(
             tmp_path, Broken, max_steps=8, save_strategy="no", per_device_train_batch_size=16, num_generations=4
