@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from compare.report.numbers import count, number, with_interval
 from lab.audit.reading import Found, Pair, Reading
@@ -85,8 +86,9 @@ def _noise(reading: Reading) -> list[str]:
     for place, group in enumerate(reading.groups[:SENTENCES]):
         lead = "Least noise" if place == 0 else "Next"
         said = f"{lead}: {joined(group)}"
-        if (place == 0 and len(reading.order) > 1) or len(group) == 1:
-            said += f", {'from ' if len(group) > 1 else ''}{told(reading.numbers[group[0]]['nsr'])} times the signal"
+        noise = told(replace(reading.numbers[group[0]]["nsr"], note=""))
+        if noise != "n/a" and ((place == 0 and len(reading.order) > 1) or len(group) == 1):
+            said += f", {'from ' if len(group) > 1 else ''}{noise} times the signal"
         if place and (pair := reading.pair(group[0], reading.groups[0][0])) and pair.ratio.known:
             said += f" ({told(pair.ratio)} times the noise of {_called(reading.groups[0][0])})"
         lines.append(f"{said}.{_needed(reading, group)}")
