@@ -74,13 +74,14 @@ def _tables(reading: Reading) -> tuple[list[TitledTable], list[TitledTable]]:
 
 def _short(reading: Reading, letters: Mapping[str, str]) -> tuple[Cells, list[Cells]]:
     rows = []
+    pushes = any(row["length_push"].value for row in reading.numbers.values() if row["length_push"].known)
     for name in reading.order:
         row, group = reading.numbers[name], reading.group_of(name)
         pair = reading.pair(name, reading.reference) if name != reading.reference else None
         against = "reference" if name == reading.reference else words.told(pair.ratio) if pair else ""
         bias = "reference" if name == reading.reference else words.told_percent(row["relative_bias"])
         rows.append([name, *([letters[name]] if letters else []), "" if group is None else str(group + 1), words.told(row["nsr"]),
-                     against, bias, words.told(row["length_push"], sign=True)])  # fmt: skip
+                     against, bias, *([words.told(row["length_push"], sign=True)] if pushes else [])])  # fmt: skip
     return [
         "strategy",
         *(["in pictures"] if letters else []),
@@ -88,7 +89,7 @@ def _short(reading: Reading, letters: Mapping[str, str]) -> tuple[Cells, list[Ce
         "noise over signal",
         f"times that of {reading.reference or 'the reference'}",
         "bias",
-        "push on length",
+        *(["push on length"] if pushes else []),
     ], rows
 
 

@@ -21,6 +21,7 @@ from userio.visible import visible
 TITLES = {"position": "token position", "turn": "turn", "length": "length of the text", "reward": "reward function"}
 _ANGLES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)  # relative biases that get a tick
 FAR, WIDER = 1e3, 30.0  # of a logarithmic axis: values from their median, and ends of intervals from all values
+PANELS = 6  # strategies whose update is shown by position and length
 TEXTS = 10  # columns of a heat map whose cells still hold a number
 
 
@@ -36,6 +37,8 @@ def draw(reading: Reading) -> dict[str, Figure]:
             figures["length_push"] = drawn
         for kind in reading.shares:
             figures[f"where_{kind}"] = _heat(reading, labels, kind)
+        if reading.places:
+            figures["where_place"] = _place_heat(reading, labels)
     return figures
 
 
@@ -49,6 +52,7 @@ def alt(name: str) -> str:
         "noise": "Noise over signal of each strategy with its interval",
         "bias": "Bias against noise",
         "length_push": "Push on length with interval",
+        "where_place": "Share of the update by token position and length of the text",
     }
     return fixed.get(name) or f"Share of the update by {TITLES[name.removeprefix('where_')]}"
 
@@ -213,7 +217,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
 def _push(reading: Reading, labels: Labels) -> Figure | None:
     shown = {name: reading.numbers[name]["length_push"] for name in reading.order}
     values = [found.value for found in shown.values() if found.known]
-    if not values:
+    if not any(values):  # nothing pushes: all texts have one length
         return None
     figure, axes = _rows(len(shown), labels, list(shown))
     low, high = min([*values, 0.0]), max([*values, 0.0])
@@ -254,7 +258,7 @@ def _heat(reading: Reading, labels: Labels, kind: str) -> Figure:
             continue
         unsure = found.low <= 0 <= found.high
         colour = "white" if abs(value) > 0.6 * most else GREY if unsure else INK
-        axes.text(x + 0.5, y + 0.5, f"{100 * value:.0f}".replace("-", "\u2212"), ha="center", va="center", fontsize=size,
+        axes.text(x + 0.5, y + 0.5, f"{round(100 * value):d}".replace("-", "\u2212"), ha="center", va="center", fontsize=size,
                   color=colour, fontstyle="italic" if unsure else "normal")  # fmt: skip
     every = max(1, math.ceil(len(columns) / 12))
     names = [visible(column).replace("\n", " ") for column in columns]
@@ -275,6 +279,50 @@ def _heat(reading: Reading, labels: Labels, kind: str) -> Figure:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}\u00a0%"))
     axes.set_xlabel(TITLES[kind])
     axes.set_title(f"Where the update goes, by {TITLES[kind]} (%)", loc="left")
+    return figure
+
+
+def _place_heat(reading: Reading, labels: Labels) -> Figure:
+    """A panel for each of the first strategies: token position across, length of the text down, one scale for all."""
+    names = [name for name in reading.order if name in reading.places][:PANELS]
+    rows = list(dict.fromkeys(row for name in names for row, _ in reading.places[name]))
+    columns = list(dict.fromkeys(column for name in names for _, column in reading.places[name]))
+    heats = [
+        np.array([[reading.places[name].get((row, column), Found()).value for column in columns] for row in rows])
+        for name in names
+    ]
+    known = [float(np.nanmax(np.abs(heat))) for heat in heats if np.isfinite(heat).any()]
+    most = max(known, default=1.0) or 1.0
+    lines = -(-len(names) // 2)
+    figure, grid = plt.subplots(lines, 2, figsize=(5.3, 1.0 + 1.75 * lines), sharex=True, sharey=True, layout="constrained",
+                                squeeze=False)  # fmt: skip
+    colours = plt.get_cmap("RdBu").with_extremes(bad="#f1f3f5")
+    every = max(1, math.ceil(len(columns) / 5))
+    for axes, name, heat in zip(grid.flat, names, heats, strict=False):
+        drawn = axes.pcolormesh(
+            np.ma.masked_invalid(heat), cmap=colours, norm=TwoSlopeNorm(0.0, -most, most), edgecolors="white"
+        )
+        axes.set_title(
+            labels.whole[name] if len(labels.whole[name]) <= 26 else _cut(labels.whole[name], 26),
+            loc="left",
+            fontsize=8.5,
+        )
+        axes.set_xticks(
+            np.arange(len(columns))[::every] + 0.5, [_cut(column) for column in columns[::every]], fontsize=7
+        )
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [_cut(row) for row in rows], fontsize=7)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}\u00a0%"))
+    bar.ax.tick_params(labelsize=7.5)
+    figure.suptitle(
+        "Where the update goes, by position and length", x=0.01, ha="left", fontsize=10.5, fontweight="bold"
+    )
+    figure.supxlabel("token position", fontsize=8.5)
+    figure.supylabel("length of the text", fontsize=8.5)
     return figure
 
 

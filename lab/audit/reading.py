@@ -71,7 +71,8 @@ class Reading:
         groups: names that cannot be told apart by their noise, the quietest first; what has no noise is in none.
         numbers: name -> measure (`MEASURES`) -> number; a measure that is missing is a `Found()`.
         pairs: (a, b) -> noise of a over b.
-        shares: kind of slice (`SLICES`) -> name -> slices.
+        shares: kind of slice (`SLICES`) -> name -> slices; kinds of a single slice, which has all, are left out.
+        places: name -> (length of the text, token position) -> share.
         completions: rows of one batch; 0 where it is not said.
     """
 
@@ -83,6 +84,7 @@ class Reading:
     numbers: Mapping[str, Mapping[str, Found]]
     pairs: Mapping[tuple[str, str], Pair] = field(default_factory=dict)
     shares: Mapping[str, Mapping[str, tuple[Slice, ...]]] = field(default_factory=dict)
+    places: Mapping[str, Mapping[tuple[str, str], Found]] = field(default_factory=dict)
 
     @property
     def order(self) -> list[str]:
@@ -138,6 +140,7 @@ def reading_of(audit: Mapping[str, Any]) -> Reading:
         numbers=numbers,
         pairs={names: _pair(_mapping(pair)) for names, pair in found.items()},
         shares=_shares(_mapping(audit.get("shares")), numbers),
+        places=_places(_mapping(audit.get("shares")), numbers),
     )
 
 
@@ -197,6 +200,22 @@ def _shares(shares: Mapping[str, Any], names: Any) -> dict[str, dict[str, tuple[
             slices = _slices(_mapping(shares.get(name)).get(kind))
             if slices:
                 found.setdefault(kind, {})[name] = slices
+    return {
+        kind: rows for kind, rows in found.items() if len({one.label for each in rows.values() for one in each}) > 1
+    }
+
+
+def _places(shares: Mapping[str, Any], names: Any) -> dict[str, dict[tuple[str, str], Found]]:
+    found = {}
+    for name in names:
+        cells = {}
+        given = _mapping(shares.get(name)).get("place")
+        for part in map(_mapping, given if isinstance(given, list) else ()):
+            length = part.get("length")
+            if isinstance(length, list) and len(length) == 2 and "from" in part:
+                cells[span_of(*length), span_of(part["from"], part.get("to"))] = _share(part.get("share"))
+        if len({row for row, _ in cells}) > 1 and len({column for _, column in cells}) > 1:
+            found[name] = cells
     return found
 
 
@@ -213,13 +232,17 @@ def _slices(given: Any) -> tuple[Slice, ...]:
 
 
 def _span(part: Mapping[str, Any], place: int) -> str:
-    """`3`, `4-7` (both inside) or `8+`."""
+    """`3`, `4-7` (both inside; `to` stands behind the last) or `8+`."""
     if "from" not in part:
         return str(part.get("label", place))
-    first, last = _number(part["from"]), _number(part.get("to"))
-    if math.isnan(last) or math.isinf(last):
+    return span_of(part["from"], part.get("to"))
+
+
+def span_of(first: Any, behind: Any) -> str:
+    first, last = _number(first), _number(behind) - 1
+    if not math.isfinite(last):
         return f"{first:g}+"
-    return f"{first:g}" if last == first else f"{first:g}\u2013{last:g}"
+    return f"{first:g}" if last <= first else f"{first:g}\u2013{last:g}"
 
 
 def _share(value: Any) -> Found:

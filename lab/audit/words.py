@@ -13,6 +13,7 @@ from lab.measure.metrics import WORST_BIAS
 SENTENCES = 6  # strategies or groups that get a sentence each
 LETTERS = 48  # of a name in a sentence
 NAMED = 6  # names that a sentence lists
+SAME = 1e-4  # a relative bias below it is rounding
 SEEN = 0.005  # a relative bias whose interval lies above it is one that was seen
 
 
@@ -141,11 +142,20 @@ def _bias(reading: Reading) -> list[str]:
     clean = [
         name for name in others if not is_biased(bias[name]) and (bias[name].known or math.isfinite(bias[name].high))
     ]
-    if clean:
-        tops = [bias[name].high for name in clean]
-        most = f"one below {number(100 * max(tops))}\u00a0% would not be seen" if all(map(math.isfinite, tops)) else \
-            "any could be hidden in the noise"  # fmt: skip
-        lines.append(f"No bias was seen in {joined(clean)}; with {reading.batches} batches {most}.")
+    same = [name for name in clean if bias[name].high < SAME]
+    bounded = [name for name in clean if SAME <= bias[name].high < math.inf]
+    hidden = [name for name in clean if name not in (*same, *bounded)]
+    if same:
+        lines.append(f"The update of {joined(same)} has the direction of {reading.reference}'s on these completions.")
+    if bounded:
+        most = number(100 * max(bias[name].high for name in bounded))
+        lines.append(
+            f"No bias was seen in {joined(bounded)}; with {reading.batches} batches one below {most}\u00a0% would not be seen."
+        )
+    if hidden:
+        lines.append(
+            f"No bias was seen in {joined(hidden)}, and with {reading.batches} batches any could be hidden in the noise."
+        )
     return lines
 
 
@@ -238,6 +248,9 @@ def definitions(reading: Reading) -> list[str]:
         "The push on length is the change of the expected length for a unit step along the mean update.",
         f"Intervals: {shown}, over batches. Strategies stand in one group where the interval of their ratio of noise holds 1.",
     ]
+    steps = _float(reading.about.get("training_steps"))
+    if math.isfinite(steps):
+        lines.append(f"The audit took as long as {number(steps)} training steps of the same batch.")
     if isinstance(sketch, dict) and sketch.get("kind") == "count":
         lines.append(
             f"Gradients of {number(_float(sketch.get('parameters')))} parameters were kept as sketches of "

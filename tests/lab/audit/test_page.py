@@ -132,6 +132,28 @@ def test_any_audit_is_read_and_told(audit):
     assert not any(re.search(r"\bnan\b|\binf\b", line) for line in lines)
 
 
+def test_slices_are_called_by_the_tokens_that_are_in_them_and_one_slice_is_none():
+    audit = audit_of({"rloo": 2.0})
+    ends = [(0, 1), (1, 8), (8, None)]
+    position = [{"from": a, "to": b, "share": with_ends(0.3)} for a, b in ends]
+    place = [part | {"length": length} for part in position for length in ([1, 24], [24, 25])]
+    audit["shares"] = {"rloo": {"position": position, "turn": position[:1], "place": place}}
+    reading = reading_of(audit)
+    assert [one.label for one in reading.shares["position"]["rloo"]] == ["0", "1\u20137", "8+"]
+    assert list(reading.shares) == ["position"]
+    assert set(reading.places["rloo"]) == {(row, one) for row in ("1\u201323", "24") for one in ("0", "1\u20137", "8+")}
+
+
+def test_the_same_direction_is_told_from_a_bias_that_was_not_seen_and_from_one_that_could_hide():
+    audit = audit_of(dict.fromkeys(("rloo", "dr_grpo", "opo", "value"), 2.0))
+    audit["strategies"]["dr_grpo"]["relative_bias"] = with_ends(0.0)
+    audit["strategies"]["value"]["relative_bias"] |= {"high": None}
+    text = said(audit)
+    assert "The update of dr_grpo has the direction of rloo's" in text
+    assert re.search(r"No bias was seen in opo; with 32 batches one below 10.%", text)
+    assert "No bias was seen in value, and with 32 batches any could be hidden" in text
+
+
 def test_a_logarithmic_axis_spans_a_width_that_can_be_drawn():
     far = [
         Found(1e-15, 1e-15, 1e-15),
@@ -154,7 +176,7 @@ def hostile(tmp_path_factory):
     audit["strategies"]["wide"]["nsr"] = {"value": float("inf"), "low": 2.0, "high": float("inf")}
     audit["strategies"]["none"] = {"nsr": float("nan"), "relative_bias": "much", "length_push": 1e300}
     audit["shares"] = {bad: {"position": [with_ends(0.5), {"from": 1, "to": None, "share": None}, {"values": [0.2, math.nan, 0.4]}]},
-                       "rloo": {"reward": {"<b>": with_ends(-0.2)}, "turn": "no list"}}  # fmt: skip
+                       "rloo": {"reward": {"<b>": with_ends(-0.2), "b": 1.2}, "turn": "no list"}}  # fmt: skip
     audit["about"]["command"] = "<img src=http://evil/x>"
     folder = tmp_path_factory.mktemp("audit")
     write(audit, folder)
