@@ -26,7 +26,7 @@ def slopes_BT(
         ValueError: the log-probs do not move, or are no numbers, however far the policy is moved.
     """
     size = float(torch.stack([u.double().square().sum() for u in direction]).sum().sqrt())
-    if size == 0.0:
+    if size == 0.0 or not mask_BT.any():
         return torch.zeros(mask_BT.shape, dtype=torch.float64)
     before = [parameter.detach().clone() for parameter in parameters]
     whole = float(torch.stack([p.double().square().sum() for p in before]).sum().sqrt())
