@@ -38,6 +38,7 @@ _MEASURED = re.compile(r"(task|reward)(\..*)?|trainer\.reward_weights|eval_examp
 _EVALUATION = {"trainer.num_generations_eval"}
 _SAMPLING = re.compile(
     r"trainer\.(temperature|top_p|top_k|min_p|repetition_penalty|max_completion_length|generation_kwargs|chat_template_kwargs)"
+    r"|sampling\.refill"
 )
 
 

@@ -38,7 +38,10 @@ def refuse_refill(rounds: Any, has_environment: bool, reads_reference: bool, col
             has_environment,
             f"conversations with an environment, which keeps what happened in a row's own object. {otherwise}",
         ),
-        (images, f"prompts with images (column {', '.join(images)}): they lie in one tensor without rows. {otherwise}"),
+        (
+            images,
+            f"prompts with images (column {', '.join(images)}): TRL puts them together before it samples. {otherwise}",
+        ),
         (
             reads_reference,
             "rows by a reward that is the reference's likelihood: TRL makes that pass later. Such rewards are hardly ever the same "

@@ -203,7 +203,9 @@ def test_short_texts_alone_or_large_batches_alone_do_not_make_a_run_short(tmp_pa
 
 
 def test_other_sampling_is_a_caveat(tmp_path):
-    assert "sampled in other ways (trainer.temperature)" in made(pair(tmp_path, "trainer.temperature=0.7"))[2]
+    for number, setting in enumerate(("trainer.temperature=0.7", "sampling.refill=3")):
+        said = made(pair(tmp_path / str(number), setting))[2]
+        assert f"sampled in other ways ({setting.partition('=')[0]})" in said
 
 
 def test_runs_on_a_task_that_the_reference_never_saw_are_set_apart(tmp_path):
