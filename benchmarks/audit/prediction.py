@@ -37,7 +37,7 @@ from lab.measure.declarations import enumerated
 from lab.measure.scoring import Scorer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WORLDS = ("shares", "all_or_nothing", "filler", "poison", "levels", "delayed_key", "regex_tags", "two_turn")
+WORLDS = ("shares", "all_or_nothing", "filler", "poison", "levels", "delayed_key", "regex_tags")
 STRATEGIES = ("rloo", "uniform", "seq_norm", "opo", "opo_loo", "spans", "otb", "value", "top_entropy", "gtpo", "taco")
 PREDICTORS = ("nsr", "relative_bias", "slowness")
 LENGTHS = (0.15, 0.4, 1.0)
@@ -63,6 +63,8 @@ def main() -> None:
     tasks = json.loads(options.out.read_text(encoding="utf-8"))["worlds"] if options.out.is_file() else {}
     for name in options.worlds:
         tasks[name] = tasks.get(name) or of_world(name, options.seeds)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"worlds": tasks}), encoding="utf-8")
         print(name, json.dumps(tasks[name]["correlations"]), flush=True)
     found = {
         "command": "python benchmarks/audit/prediction.py",
@@ -93,8 +95,8 @@ def of_world(name: str, seeds: int) -> dict:
     for each in STRATEGIES:
         means = {}
         for length in LENGTHS:
-            counts = [completions(start, each, length / sizes[each], target, seed) for seed in range(seeds)]
-            means[length] = counts
+            rate = length / sizes[each] if sizes[each] else 0.0
+            means[length] = [completions(start, each, rate, target, seed) for seed in range(seeds)]
         best[each] = min(means, key=lambda length: statistics.mean(means[length]))
         needed[each] = means[best[each]]
     middles = {each: statistics.mean(counts) for each, counts in needed.items()}
@@ -143,7 +145,7 @@ def completions(start: Exact, name: str, rate: float, target: float, seed: int) 
     tree = start.tree
     group_R = torch.arange(start.prompts).repeat_interleave(SIZE)
     mine_PN = tree.prompt_N == torch.arange(start.prompts)[:, None]
-    for step in range(STEPS):
+    for step in range(STEPS if rate else 0):
         texts_R = torch.multinomial(learner.probs_N * mine_PN, SIZE, replacement=True, generator=generator).flatten()
         _, coefficients_RT = Scorer(strategy, learner, critic="fitted").rows(texts_R, group_R)
         table_NT = torch.zeros(tree.mask_NT.shape, dtype=torch.float64).index_add_(0, texts_R, coefficients_RT)
