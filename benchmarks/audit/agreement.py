@@ -9,13 +9,11 @@ Each strategy of configs/credit/ in each world, with the largest group whose bat
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from kept import keep
 
 from configs.compose import config_choices, named_strategy
 from lab.audit.drawn import drawn
@@ -23,7 +21,6 @@ from lab.audit.estimates import audit_of
 from lab.measure.declarations import EXACT_ONLY, enumerated, largest_enumeration
 from lab.measure.metrics import WORST_BIAS, nothing_learned
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WORLDS = ("tiny", "tiny_turn", "levels", "quarry", "tiny:transformer", "tiny_turn:transformer", "levels:transformer")
 METRICS = ("nsr", "norm", "cosine", "relative_bias", "length_push")
 BATCHES = 32
@@ -40,15 +37,11 @@ def main() -> None:
     audits = [(world, name) for world in WORLDS for name in names]
     rows = [row for i, each in enumerate(audits) for row in compared(*each, options.seed + i)]
     found = {
-        "command": "python benchmarks/audit/agreement.py",
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "versions": {"torch": version("torch"), "scipy": version("scipy")},
         "batches": BATCHES,
         "summary": summary(rows),
         "rows": rows,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    keep(options.out, "python benchmarks/audit/agreement.py", found)
     print(table(found["summary"]))
 
 

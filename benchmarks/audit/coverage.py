@@ -10,14 +10,12 @@ each if its tails were even. About 10 minutes on one core.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from kept import keep
 
 from configs.compose import named_strategy
 from lab.audit.drawn import LENGTH, batch_gradients, collect, length_gradients
@@ -26,7 +24,6 @@ from lab.exact.quantities import Exact
 from lab.measure.declarations import enumerated
 from lab.measure.estimate import measure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WORLDS = ("two_turn", "tiny_turn:transformer", "poison:transformer", "levels", "filler", "coin")
 STRATEGIES = ("rloo", "seq_norm", "opo_loo", "decomposition")
 BATCHES = (8, 16, 32, 64)
@@ -41,15 +38,11 @@ def main() -> None:
     torch.set_num_threads(1)
     cells = [cell for world in WORLDS for cell in of_world(world, options.audits)]
     found = {
-        "command": "python benchmarks/audit/coverage.py",
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "versions": {"torch": version("torch"), "scipy": version("scipy")},
         "audits": options.audits,
         "summary": summary(cells),
         "cells": cells,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    keep(options.out, "python benchmarks/audit/coverage.py", found)
     print(table(found["summary"]))
 
 

@@ -9,13 +9,11 @@ rloo: so its relative bias is known exactly. Caught: the interval of the relativ
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from kept import keep
 
 from configs.compose import named_strategy
 from lab.audit.bias import angle
@@ -24,7 +22,6 @@ from lab.audit.products import products_of
 from lab.measure.declarations import enumerated
 from lab.measure.estimate import measure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WORLDS = ("filler", "tiny_turn:transformer", "regex_tags")
 PARTS = (0.0, 0.5, 1.0, 2.0)
 BATCHES = (8, 16, 32, 64)
@@ -38,14 +35,10 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [row for world in WORLDS for row in of_world(world, options.audits)]
     found = {
-        "command": "python benchmarks/audit/planted.py",
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "versions": {"torch": version("torch"), "scipy": version("scipy")},
         "audits": options.audits,
         "rows": rows,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    keep(options.out, "python benchmarks/audit/planted.py", found)
     print(table(rows))
 
 

@@ -19,13 +19,12 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from kept import ROOT, keep
 from scipy.stats import spearmanr
 
 from compare.statistics import mean_interval
@@ -36,7 +35,6 @@ from lab.exact.quantities import Exact, climb
 from lab.measure.declarations import enumerated
 from lab.measure.scoring import Scorer
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WORLDS = ("shares", "all_or_nothing", "filler", "poison", "levels", "delayed_key", "regex_tags")
 STRATEGIES = ("rloo", "uniform", "seq_norm", "opo", "opo_loo", "spans", "otb", "value", "top_entropy", "gtpo", "taco")
 PREDICTORS = ("nsr", "relative_bias", "slowness")
@@ -67,17 +65,13 @@ def main() -> None:
         options.out.write_text(json.dumps({"worlds": tasks}), encoding="utf-8")
         print(name, json.dumps(tasks[name]["correlations"]), flush=True)
     found = {
-        "command": "python benchmarks/audit/prediction.py",
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "versions": {name: version(name) for name in ("torch", "scipy", "trl")},
         "over_worlds": over(tasks),
         "worlds": tasks,
     }
     if (options.doors_start / "audit.json").is_file():
         found["doors"] = of_doors(options.doors_start, options.doors_middle)
         print("doors", json.dumps(found["doors"]["correlations"]))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    keep(options.out, "python benchmarks/audit/prediction.py", found)
     print(json.dumps(found["over_worlds"], indent=1))
 
 
