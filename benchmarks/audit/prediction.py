@@ -12,7 +12,7 @@ against the completions of docs/results/doors/value_doors_trainer.json.
 Rank correlations (Spearman) of the completions with each of `PREDICTORS`, more meaning later, in every task and stage; over the worlds
 their mean with Student's interval, in doors a bootstrap over strategies.
 
-Shapes: N texts of all prompts, R rows of a batch.
+Shapes: S strategies, P prompts, N texts of all prompts, T tokens, R rows of a batch, D parameters.
 """
 
 from __future__ import annotations
