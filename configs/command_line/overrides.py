@@ -81,12 +81,14 @@ def check_overrides(words: Sequence[str]) -> None:
     """Whether a command that runs once can read its words.
 
     Raises:
-        ValueError: broken grammar, several values, or a setting of Hydra's own.
+        ValueError: broken grammar, several values, a list where one is chosen, or a setting of Hydra's own.
     """
     for word, override in zip(words, parse_overrides(words), strict=True):
         key = override.get_key_element().lstrip("+~")
         if override.is_sweep_override():
             raise ValueError(_several(word, key, words))
+        if "/" in key and key != "credit/signals" and not override.is_delete() and isinstance(override.value(), list):
+            raise ValueError(f"{word}: one is chosen, and of a list all but the last would be passed over. Name one.")
         if not key:
             raise ValueError(f"{word}: settings are written key=value.")
         if key.split(".")[0].split("/")[0] == "hydra":

@@ -79,6 +79,8 @@ def test_a_word_that_is_no_setting_is_told_how_settings_are_written(word):
         ("train_grpo", ["+reward.func=[a.py:f]"], "Did you mean `reward.funcs`"),
         ("train_grpo", ["hydra.run.dir=x"], "run_dir="),
         ("train_grpo", ["hydra/launcher=joblib"], "sweep.py"),
+        ("train_grpo", ["credit/weight=[constant,seq_mean]"], "Name one"),
+        ("train_grpo", ["credit/auxiliary=[nll,sdar]", "credit/teacher=self"], "Name one"),
         ("train_grpo", ["hydra.searchpath=[file://x]"], "--config-dir"),
         ("train_grpo", ["hydra.verbose=true"], "leave it out"),
         ("train_grpo", ["~record"], "cannot be taken away"),
