@@ -5,6 +5,7 @@ Shapes: S tokens of context and completion, V vocabulary.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ Context = str | list | None
 
 
 def context_ids(context: Context, trainer: Any) -> list[int]:
-    """Token ids of a text, of a list of messages by the chat template, or of a list of ids as it is.
+    """Token ids of a text, of a list of messages by the chat template, or of a list of ids as it is. Of a text that a tokenizer
+    without an unknown token (the embedded default's) cannot spell, of what it can write of it.
 
     Raises:
         ValueError: it is none of them, or empty.
@@ -34,10 +36,20 @@ def context_ids(context: Context, trainer: Any) -> list[int]:
     template = dict(getattr(trainer, "chat_template_kwargs", None) or {}) if is_chat else {}
     if is_chat and (own := getattr(trainer, "chat_template", None)) is not None:
         template["chat_template"] = own
-    ids = prompt_ids(context, tokenizer, **template)
+    try:
+        ids = prompt_ids(context, tokenizer, **template)
+    except Exception as error:  # tokenizers raises a bare Exception where a piece has no id
+        if is_chat or "Missing [UNK]" not in str(error):
+            raise
+        ids = prompt_ids(_writable(context, tokenizer), tokenizer)  # type: ignore[arg-type]
     if not ids:
         raise ValueError("a context has no token at all, and a completion cannot stand after nothing.")
     return list(ids)
+
+
+def _writable(text: str, tokenizer: Any) -> str:
+    pieces = sorted(tokenizer.get_vocab(), key=len, reverse=True)
+    return "".join(re.findall("|".join(map(re.escape, pieces)), text))
 
 
 def logps_after(trainer: Any, contexts: Sequence[Context], output: dict, model: Any = None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -11,6 +13,8 @@ from support.exact.fixed import made_rollouts
 from support.exact.replay import replay_trainer
 from support.resumed import goes_on_from_everywhere, grpo
 from support.tiny import tiny_model, tiny_tokenizer
+from trainers.model.embedded import closed_tokenizer
+from trainers.signals.contexts import context_ids
 
 ROLLOUTS = made_rollouts(1)
 LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
@@ -94,3 +98,12 @@ def test_what_a_teacher_cannot_read_is_told_at_the_first_batch(tmp_path, words, 
 def test_another_model_without_a_name_is_refused_before_it_would_be_loaded(tmp_path):
     with pytest.raises(ValueError, match=r"credit\.teacher\.name=<folder or hub id>"):
         trainer_of(tmp_path, "credit=opd")
+
+
+def test_a_closed_vocabulary_reads_what_it_can_write_of_a_context():
+    """As the embedded default's, which has no unknown token; a text of which nothing is left is refused."""
+    told = SimpleNamespace(processing_class=closed_tokenizer(["4", "+", "=", "<think>", "</think>"]))
+    expected = told.processing_class("4+4=<think>4</think>")["input_ids"]
+    assert context_ids("4+4=\nAnswer:\n<think>4</think>\n", told) == expected and len(expected) == 7
+    with pytest.raises(ValueError, match="no token at all"):
+        context_ids("Answer", told)
