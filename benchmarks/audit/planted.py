@@ -90,4 +90,7 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()

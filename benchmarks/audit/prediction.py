@@ -218,4 +218,7 @@ def resampled(audits: Mapping[str, Mapping], needed: Mapping[str, float], predic
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()

@@ -84,4 +84,7 @@ def cell(name: str, seed: int, settings: dict[str, int], options: argparse.Names
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()
