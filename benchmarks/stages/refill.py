@@ -49,10 +49,16 @@ def main() -> None:
         "versions": {name: version(name) for name in ("torch", "transformers", "trl")},
         "threshold": options.threshold,
         "settings": {**arms, "larger": larger},
+        "means": {name: means(cells) for name, cells in found.items()},
         "cells": found,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def means(cells: list[dict]) -> dict[str, float | None]:
+    """Over seeds; None where a seed has not reached the threshold."""
+    return {key: None if None in (given := [one[key] for one in cells]) else mean(given) for key in cells[0]}
 
 
 def cell(name: str, seed: int, settings: dict[str, int], options: argparse.Namespace) -> dict:
