@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks" / "doors"), str(ROOT)]
 
-from paired import Arm, draw, ratio, write_json
+from paired import Arm, draw, gap, ratio, write_json
 from until import SMOOTH, reached, train_until
 
 GAME = ["experiment=agents", "task.count=6", "task.options=3", "task.idle=0.125", "task.keys=0.25"]
@@ -60,7 +60,8 @@ def tuned(arm: str, options: argparse.Namespace) -> dict[float, float]:
 
 
 def report(rates: dict[str, float], tuning: dict, options: argparse.Namespace) -> None:
-    """Markdown; trainer.json and trainer.png to --out."""
+    """Markdown; trainer.json and trainer.png to --out. Ratios of conversations, and gaps of the mean reward of the last ten
+    steps played."""
     arms, table = {}, {}
     for arm, rate in rates.items():
         files = [options.runs / f"{arm}-{rate:g}-{seed}.json" for seed in range(options.seeds)]
@@ -76,6 +77,9 @@ def report(rates: dict[str, float], tuning: dict, options: argparse.Namespace) -
                 first = [Arm(each.completions[:both], each.reward[:both], each.budget) for each in (found, arms[other])]
                 table[f"{arm} / {other}"] = ratio(*first)
                 cells.append(table[f"{arm} / {other}"].line())
+                ends = [[statistics.fmean(curve[-SMOOTH:]) for curve in each.reward] for each in first]
+                table[f"{arm} - {other}, last rewards"] = gap(*ends)
+                cells[-1] += "; " + table[f"{arm} - {other}, last rewards"].line().split(" paired")[0]
         print("| " + " | ".join(cells) + " |")
     settings = {"game": GAME, "steps": STEPS, "target": TARGET, "conversations a step": ROWS, "rates": rates}
     settings |= {"tuning": {arm: {f"{rate:g}": cost for rate, cost in costs.items()} for arm, costs in tuning.items()}}
