@@ -172,7 +172,12 @@ def over(tasks: Mapping[str, dict]) -> dict:
             values = [task["correlations"][stage][each] for task in tasks.values()]
             values = [value for value in values if not math.isnan(value)]
             mean = mean_interval([values])
-            found[stage][each] = {"value": mean.value, "low": mean.low, "high": mean.high, "worlds": len(values)}
+            found[stage][each] = {
+                "value": mean.value,
+                "low": max(mean.low, -1.0),
+                "high": min(mean.high, 1.0),
+                "worlds": len(values),
+            }
     return found
 
 
