@@ -30,7 +30,7 @@ Path(sys.argv[1]).write_text("reached the end")
 COMMANDS = [
     ("train_grpo.py",), ("train_sft.py",), ("train_lhts.py",), ("sample.py",), ("eval_model.py",), ("sweep.py",),
     ("-m", "apportion"),
-    ("-m", "lab.audit"),
+    ("-m", "lab.audit"), ("-m", "lab.audit.compare"),
     *(("-m", name) for name in ("lab.bench", "lab.card", "compare.report.coverage", "compare.report", "compare.view", "rewards.score")),
 ]  # fmt: skip
 

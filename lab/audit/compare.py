@@ -1,0 +1,108 @@
+"""`python -m lab.audit.compare audits/... audits/... [out=...]`: several audits in one figure.
+
+    python -m lab.audit.compare audits/chain/start audits/chain/step200 audits/chain/step400
+    python -m lab.audit.compare audits=audits/chain/start,audits/chain/step200 out=growth
+
+Checkpoints of one run (does the ranking change as the policy improves?) or models. An audit that says the step of its
+checkpoint is ordered by it, where all do; else they stand in the order given. Writes compare.html (self-contained),
+compare.md, compare.csv and a picture into `out` (default: compare_audits). Audits are read as data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compare.untrusted import write_file
+from userio.visible import visible
+from userio.words import check_option, is_path, word_of
+
+OUT = "compare_audits"
+
+
+def words_of(arguments: Sequence[str]) -> tuple[list[Path], Path]:
+    """Folders and `out`.
+
+    Raises:
+        ValueError: an unknown option.
+    """
+    folders, out = [], Path(OUT)
+    for argument in arguments:
+        if "=" not in argument or is_path(argument):
+            folders.append(Path(argument))
+            continue
+        word = word_of(argument)
+        check_option(word.key, ("audits", "out"), "folders of audits")
+        if word.key == "out":
+            out = Path(word.text)
+        else:
+            folders += [Path(one.strip()) for one in word.text.strip("[]").split(",") if one.strip()]
+    return folders, out
+
+
+def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
+    """Writes the page; returns what may be concluded.
+
+    Raises:
+        ValueError: a folder without an audit, fewer than two, or nothing that they share.
+    """
+    from compare.report.plots import save  # matplotlib only when there is something to draw
+    from compare.report.sheet import (
+        html_bullets,
+        html_pictures,
+        html_sheet,
+        html_table,
+        markdown_cell,
+        markdown_list,
+        markdown_table,
+        write_csv,
+    )
+    from lab.audit.over import audits_of, changes, noise_over_audits, side_by_side
+    from lab.audit.reading import read_audit
+
+    audits = audits_of([(folder, read_audit(folder)[0]) for folder in folders])
+    found, tables, figure = changes(audits), side_by_side(audits), noise_over_audits(audits)
+    title = f"{len(audits.readings)} audits: {', '.join(audits.readings)}"
+    title = title if len(title) <= 100 else f"{len(audits.readings)} audits side by side"
+    pictures = {} if figure is None else {"compare": "Noise over signal of each strategy, audit by audit"}
+    if figure is not None:
+        save({"compare": figure}, out)
+    body = [
+        f"<section><h2>What can be concluded</h2>{html_bullets(found)}</section>",
+        html_pictures(pictures, out),
+        *(f"<section><h2>{name}</h2>{html_table(header, rows, 'arms')}</section>" for name, header, rows in tables),
+    ]
+    basis = f"{len(audits.names)} strategies that more than one of them has"
+    write_file(out / "compare.html", html_sheet("Apportion audits", title, found[0], basis, "\n".join(body)))
+    parts = [f"# {markdown_cell(title)}", "## What can be concluded", markdown_list(found)]
+    parts += [f"![{text}]({name}.png)" for name, text in pictures.items()]
+    for name, header, rows in tables:
+        parts += [f"## {name}", markdown_table(header, rows)]
+    write_file(out / "compare.md", "\n\n".join(parts) + "\n")
+    header = ["measure", *tables[0][1]]
+    write_csv(out / "compare.csv", header, [[name, *row] for name, _, rows in tables for row in rows])
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    try:
+        folders, out = words_of(arguments)
+        found = compare_audits(folders, out)
+    except (ValueError, OSError) as error:
+        print(f"lab.audit.compare: {visible(str(error))}", file=sys.stderr)
+        return 2
+    for line in found:
+        print(f"- {visible(line)}")
+    print(f"\n{visible(str(out / 'compare.html'))}")
+    return 0
+
+
+if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
+    raise SystemExit(main(sys.argv[1:]))
