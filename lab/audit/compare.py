@@ -58,7 +58,7 @@ def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
         markdown_table,
         write_csv,
     )
-    from lab.audit.over import audits_of, changes, noise_over_audits, side_by_side
+    from lab.audit.over import audits_of, changes, noise_over_audits, side_by_side, whether_it_holds
     from lab.audit.reading import read_audit
 
     audits = audits_of([(folder, read_audit(folder)[0]) for folder in folders])
@@ -74,7 +74,9 @@ def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
         *(f"<section><h2>{name}</h2>{html_table(header, rows, 'arms')}</section>" for name, header, rows in tables),
     ]
     basis = f"{len(audits.names)} strategies that more than one of them has"
-    write_file(out / "compare.html", html_sheet("Apportion audits", title, found[0], basis, "\n".join(body)))
+    write_file(
+        out / "compare.html", html_sheet("Apportion audits", title, whether_it_holds(audits), basis, "\n".join(body))
+    )
     parts = [f"# {markdown_cell(title)}", "## What can be concluded", markdown_list(found)]
     parts += [f"![{text}]({name}.png)" for name, text in pictures.items()]
     for name, header, rows in tables:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -87,6 +87,19 @@ def order_kept(one: Reading, other: Reading) -> tuple[list[tuple[str, str]], lis
             quieter = (a, b) if before.ratio.value < 1 else (b, a)
             (same if (before.ratio.value < 1) == (after.ratio.value < 1) else turned).append(quieter)
     return same, turned
+
+
+def whether_it_holds(audits: Audits) -> str:
+    """The page's first sentence."""
+    found = [order_kept(one, other) for one, other in combinations(audits.readings.values(), 2)]
+    if any(turned for _, turned in found):
+        return "The order of the strategies by noise changes"
+    seen = any(same for same, _ in found)
+    return (
+        "The order of the strategies by noise holds, where it can be seen"
+        if seen
+        else "Nothing is known of a change of the order"
+    )
 
 
 def changes(audits: Audits) -> list[str]:
@@ -187,7 +200,7 @@ def noise_over_audits(audits: Audits) -> Figure | None:
             )
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
             axes.yaxis.set_minor_formatter(NullFormatter())
-            shown = ["\n".join(wrapped(visible(label), 14)) for label in audits.readings]
+            shown = ["\n".join(wrapped(visible(label), 14 if together else 6)) for label in audits.readings]
             axes.set_xticks(range(len(shown)), shown, fontsize=8 if together else 6.5)
             axes.set_xlim(-0.4, len(shown) - 0.6)
         for axes in list(grid.flat)[len(names) :] if not together else []:
