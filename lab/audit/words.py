@@ -246,7 +246,7 @@ def definitions(reading: Reading) -> list[str]:
         "update across it, over the part along it. The angle between the two has this tangent.",
         "The critical batch is the number of completions at which signal equals noise.",
         "The push on length is the change of the expected length for a unit step along the mean update.",
-        f"Intervals: {shown}, over batches. Strategies stand in one group where the interval of their ratio of noise holds 1.",
+        f"Intervals: {shown}, over batches. Strategies stand in one group where no two of them differ at 5 % after Holm's correction.",
     ]
     steps = _float(reading.about.get("training_steps"))
     if math.isfinite(steps):
