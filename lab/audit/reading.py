@@ -157,7 +157,7 @@ def measured(value: Any) -> Found:
     if not math.isfinite(middle):  # an infinite value is none; its interval says how large it is at least
         middle = math.nan
     note = value.get("note")
-    return Found(middle, low, high, str(note) if note else "")
+    return Found(middle, low, high, note if isinstance(note, str) else "")
 
 
 def _numbers(row: Mapping[str, Any], completions: int) -> dict[str, Found]:
