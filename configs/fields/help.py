@@ -65,8 +65,13 @@ def help_of(name: str, example: str, words: Sequence[str] = (), config_dirs: Seq
     for group in groups:
         for who, settings in blocks(group, list(choices_of(name, group, folders)), folders):
             lines += ["", f"  {group}={'|'.join(who)}", *lines_of(_taken(name, settings), "    ")]
-    ways = [way for way in WAYS if "--dry-run" not in way or name.startswith("train") or name == "audit"]
+    ways = [way for way in WAYS if "--dry-run" not in way or has_dry_run(name)]
     return "\n".join([*lines, "", *ways])
+
+
+def has_dry_run(name: str) -> bool:
+    """Whether the verb takes `--dry-run`."""
+    return name.startswith("train") or name in ("audit", "sample", "eval_model")
 
 
 def help_of_choices(name: str, words: Sequence[str], config_dirs: Sequence[str] = ()) -> str:

@@ -23,7 +23,7 @@ from configs.command_line.unread import complaints
 from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_layers
 from configs.fields.declared import fields_of
 from configs.fields.defaults import script_of
-from configs.fields.help import help_of
+from configs.fields.help import has_dry_run, help_of
 from trainers.command.audit.words import words_apart
 from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
@@ -73,7 +73,7 @@ def run_verb(name: str, run: str, register: str | None = None) -> None:
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     parser.add_argument("--cfg", "-c", choices=["job"], default=None)
     parser.add_argument("--multirun", "-m", action="store_true")
-    if name.startswith("train") or name == "audit":
+    if has_dry_run(name):
         parser.add_argument("--dry-run", action="store_true")
     given, strange = parser.parse_known_intermixed_args()
     try:

@@ -35,16 +35,17 @@ class Plan:
 def show_plan(job: Job) -> None:
     """Prints what the run would do (main process only)."""
     machines = planned_machines(job.command.config)
-    plan = Plan(job, machines, _length(job), forecast_of(job, machines))
+    forecast = forecast_of(job, machines)
+    plan = Plan(job, machines, _length(job, forecast), forecast)
     lines = [line for section in SECTIONS for line in section(plan)]
     PartialState().print("\n".join([*lines, "dry run  nothing was trained or written"]))
 
 
-def _length(job: Job) -> Length:
+def _length(job: Job, forecast: Forecast) -> Length:
     if isinstance(job, GRPOJob):
         return length_of_grpo(job.args, len(job.task.train) if job.has_rows else None)
     assert isinstance(job, LikelihoodJob)
-    return length_of_texts(job.args, len(job.train))
+    return length_of_texts(job.args, len(job.train), forecast.shape.positions if forecast.shape else None)
 
 
 def _credit(plan: Plan) -> list[str]:
@@ -87,6 +88,8 @@ def _steps(plan: Plan) -> list[str]:
 def _tokens(plan: Plan) -> list[str]:
     length = plan.length
     what = "generated" if isinstance(plan.job, GRPOJob) else "read"
+    if not length.tokens_per_row:
+        return ["tokens   of each text all, trainer.max_length=null cuts none"]
     whole = "" if length.tokens is None else f", {length.tokens:,} in all"
     step = length.rows * length.tokens_per_row
     refill = note_of_refill(plan.job.command.config.sampling.refill) if isinstance(plan.job, GRPOJob) else None

@@ -21,6 +21,7 @@ from trainers.model.lengths import check_room
 from trainers.model.precision import coarse_weights
 from trainers.model.pretrained import DTYPES, TOKENIZER_FILES, adapter_config, check_prompts
 from trainers.model.prompts import prompt_ids
+from trainers.plan.length import longest_text
 from trainers.plan.machines import Machines
 from trainers.plan.memory import Load, Memory, memory_of
 from trainers.plan.shape import ModelSizes, shape_of, shape_of_hf
@@ -36,6 +37,7 @@ KNOWN = {
 }
 # Tokens of a prompt where neither data nor tokenizer are there; letters of a token where only the tokenizer is missing.
 PROMPT, LETTERS = 256, 3
+_UNLIMITED = 1024  # tokens of a text, where nothing limits them
 _MOST_PROMPTS = 2000
 
 
@@ -86,6 +88,8 @@ def forecast_of(job: Job, machines: Machines) -> Forecast:
     load = load_of_grpo if isinstance(job, GRPOJob) else load_of_texts
     has_evaluation = bool(job.task.evaluation) or not has_rows
     load = load(job.args, job.command.config, machines, prompt, has_evaluation, job.has_reference)
+    if not isinstance(job, GRPOJob):
+        load = replace(load, completion=longest_text(job.args, shape.positions) or _UNLIMITED)
     memory = memory_of(shape, load)
     if isinstance(job.strategy.critic, SeparateSpec):
         memory.stays["critic"] = 16.0 * shape.parameters  # float32, a gradient and two moments of each
@@ -202,7 +206,7 @@ def load_of_texts(
     """args: a `trl.SFTConfig`. Texts are taken for as long as `max_length` lets them be, prompt included."""
     evaluated = args.per_device_eval_batch_size if has_evaluation else 0
     common = _common(args, config, machines, has_reference)
-    return Load(prompt=0, completion=args.max_length, evaluated=evaluated, **common)
+    return Load(prompt=0, completion=args.max_length or _UNLIMITED, evaluated=evaluated, **common)
 
 
 def _common(args: Any, config: Any, machines: Machines, has_reference: bool) -> dict[str, Any]:

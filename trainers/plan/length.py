@@ -13,7 +13,7 @@ class Length:
     rows: completions, or texts, of an optimiser step on all ranks.
     steps: optimiser steps of the run; None: not to be known without the data.
     epochs: passes over the data that these are; None likewise.
-    tokens_per_row: that a row has at most; prompts of completions are not counted.
+    tokens_per_row: that a row has at most; prompts of completions are not counted. 0: no limit is known.
     """
 
     rows: int
@@ -38,12 +38,17 @@ def length_of_grpo(args: Any, prompts: int | None) -> Length:
     return Length(rows, *_steps(args, micro), tokens_per_row=args.max_completion_length)
 
 
-def length_of_texts(args: Any, texts: int) -> Length:
-    """args: a `trl.SFTConfig`; texts: rows of the table, which packing may make fewer."""
+def length_of_texts(args: Any, texts: int, positions: int | None = None) -> Length:
+    """args: a `trl.SFTConfig`; texts: rows of the table, which packing may make fewer; positions: of the model, None: not known."""
     per_pass = args.per_device_train_batch_size * args.world_size
     micro = texts // per_pass if args.dataloader_drop_last else math.ceil(texts / per_pass)
     rows = per_pass * args.gradient_accumulation_steps
-    return Length(rows, *_steps(args, micro), tokens_per_row=args.max_length)
+    return Length(rows, *_steps(args, micro), tokens_per_row=longest_text(args, positions) or 0)
+
+
+def longest_text(args: Any, positions: int | None) -> int | None:
+    """Tokens of the longest text that is trained on; None: neither `max_length` nor the model says. args: a `trl.SFTConfig`."""
+    return min((limit for limit in (args.max_length, positions) if limit), default=None)
 
 
 def _steps(args: Any, micro: int | None) -> tuple[int | None, float | None]:

@@ -57,6 +57,9 @@ def run_eval_model(command: Command) -> None:
     args = evaluation_args(job)  # starts the processes' group, on the device that it names
     state = PartialState()
     refuse_other_settings(job)
+    if command.dry_run:
+        state.print("\n".join(_planned(job)))
+        return
     state.wait_for_everyone()  # nobody writes before all have looked
     state.print(f"folder   {job.folder}")
     if state.is_main_process:
@@ -71,6 +74,25 @@ def run_eval_model(command: Command) -> None:
         _finish(job, found)
     state.wait_for_everyone()
     state.destroy_process_group()
+
+
+def _planned(job: Evaluation) -> list[str]:
+    """The lines of `--dry-run`."""
+    config = job.command.config
+    each = len(job.rows) * config.n
+    files = [(named.label, job.file(named)) for named in job.models]
+    there = [0 if config.overwrite or not file.exists() else len(read_completions(file)) for _, file in files]
+    return [
+        f"task     {job.command.choices['task']}: {len(job.rows)} prompts of split={config.split}, n={config.n} completions each",
+        f"rewards  {', '.join(job.judges.names)}",
+        *(
+            f"model    {label}: {max(each - found, 0)} completions to come"
+            for (label, _), found in zip(files, there, strict=True)
+        ),
+        f"tokens   at most {job.longest} a completion: {each * job.longest:,} of a model",
+        f"folder   {job.folder}",
+        "dry run  no model was loaded and nothing was written",
+    ]
 
 
 def refuse_other_settings(job: Evaluation) -> None:

@@ -54,6 +54,9 @@ def run_sample(command: Command) -> None:
     prompts = prompts_of(config, task)
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)
+    if command.dry_run:
+        print("\n".join(_planned(command, task, prompts, max_length)))
+        return
     policy = build_policy(config, task)
     model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
@@ -71,6 +74,20 @@ def run_sample(command: Command) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         print(f"\n{out}: {len(rows)} texts")
+
+
+def _planned(command: Command, task: Task, prompts: list, max_length: int) -> list[str]:
+    """The lines of `--dry-run`."""
+    config, choices = command.config, command.choices
+    texts = len(prompts) * config.num_samples
+    return [
+        f"task     {choices['task']}: {len(prompts)} prompts of {config.prompts or task.name}, {config.num_samples} text(s) each",
+        f"sampler  {choices['sampler']} at tau={config.tau}",
+        f"tokens   at most {max_length} a text: {texts * max_length:,} in all",
+        f"model    {config.model.get('name') or choices['model']}",
+        f"out      {config.out or 'printed only'}",
+        "dry run  no model was loaded, nothing was drawn or written",
+    ]
 
 
 def prompts_of(config: DictConfig, task: Task) -> list:

@@ -11,6 +11,8 @@ VERBS = {
     "train_grpo": ("trainers.run.grpo:run_grpo", "trainers.run.grpo:register_schema"),
     "train_sft": ("trainers.run.likelihood:run_sft", "trainers.run.likelihood:register_schema"),
     "train_lhts": ("trainers.run.likelihood:run_lhts", "trainers.run.likelihood:register_schema"),
+    "sample": ("trainers.run.sample:run_sample",),
+    "eval_model": ("trainers.run.eval_model:run_eval_model", "trainers.run.grpo:register_schema"),
 }
 
 
@@ -30,11 +32,22 @@ def dry(monkeypatch, tmp_path, capsys):
     return run
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith("train")])
 def test_every_training_command_says_batch_steps_epochs_and_tokens(verb, dry):
     said = dry(verb)
     for word in ("batch ", "steps ", "epoch(s)", "tokens ", "nothing was trained or written"):
         assert word in said
+
+
+def test_sampling_and_evaluation_say_how_much_they_would_write(dry, capsys):
+    said = dry("sample", "num_samples=3", "limit=2", "max_length=10", "sampler=smc")
+    assert "2 prompts of chain, 3 text(s)" in said and "60 in all" in said and "sampler  smc" in said
+    said = dry("eval_model", "n=4", "limit=8", "seed=1")
+    assert "8 prompts" in said and "32 completions to come" in said and "no model was loaded" in said
+    for verb, word in (("sample", "max_length=0"), ("eval_model", "split=evaluatoin")):
+        with pytest.raises(SystemExit) as ended:
+            dry(verb, word)
+        assert ended.value.code == 2 and word.partition("=")[0] in capsys.readouterr().err
 
 
 def test_the_numbers_are_those_of_the_command(dry):

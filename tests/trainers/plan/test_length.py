@@ -83,3 +83,12 @@ def test_processes_that_do_not_run_are_counted():
     assert args.generation_batch_size == 8
     assert length_of_grpo(args, 100).rows == 8
     assert as_if_on(1, GRPOConfig) is GRPOConfig
+
+
+def test_a_text_is_as_long_as_the_shorter_of_max_length_and_the_models_positions():
+    for max_length, positions, longest in [(1024, 512, 512), (100, 512, 100), (None, 512, 512), (100, None, 100)]:
+        args = SFTConfig("run", max_length=max_length, use_cpu=True, bf16=False, report_to="none")
+        assert length_of_texts(args, 22, positions).tokens_per_row == longest
+    assert length_of_texts(args, 22).tokens_per_row == 100
+    args = SFTConfig("run", max_length=None, use_cpu=True, bf16=False, report_to="none")
+    assert length_of_texts(args, 22).tokens_per_row == 0
