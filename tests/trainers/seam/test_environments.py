@@ -78,7 +78,7 @@ def test_what_turns_earned_reaches_the_strategy_at_both_stages(tmp_path):
 
 
 def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
-    costs_its_rows_and_nothing_else(tmp_path, 24)
+    costs_its_rows_and_nothing_else(tmp_path, 36)
     assert "no reset today" in caplog.text
 
 
