@@ -164,6 +164,7 @@ def costs_its_rows_and_nothing_else(folder: Path, rows: int, **options) -> None:
         made = trainer(
             folder / kind.__name__,
             kind,
+            rows=16,
             max_steps=3,
             save_strategy="no",
             per_device_train_batch_size=rows,
