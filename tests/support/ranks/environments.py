@@ -95,7 +95,7 @@ class Hostile(Paid):
 
     def get_reward(self) -> float | None:
         if self.kind == "leaks":  # of the conversation before
-            self.rewards = [*self.left, 0.25, *self.rewards]
+            self.rewards = [*self.left, *[0.25] * 9, *self.rewards]
         return super().get_reward()
 
 
