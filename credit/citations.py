@@ -76,6 +76,11 @@ PAPERS: dict[str, tuple[str, str, int]] = {
     ),
     "2508.08221": ("Liu, Zihe", "Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning", 2025),
     "2509.13232": ("Xu, Zhongwen", "Single-stream Policy Optimization", 2025),
+    "2606.22995": (
+        "Wang, Yunan",
+        "Group-Graph Policy Optimization for Long-Horizon Agentic Reinforcement Learning",
+        2026,
+    ),
     "2605.15155": ("Lu, Zhengxi", "Self-Distilled Agentic Reinforcement Learning", 2026),
     "2510.14967": (
         "Wang, Guoqing",

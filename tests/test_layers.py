@@ -15,7 +15,7 @@ PACKAGES = ("userio", "credit", "rewards", "tasks", "sampling", "configs", "trai
 MOST_ENTRIES = 18
 # Not rooms but lists: a file for each strategy, a YAML for each command and a folder for each of its choices; and the top,
 # whose names are given.
-LISTS = (".", "configs", "configs/credit", "docs/strategies")
+LISTS = (".", "configs", "configs/credit", "configs/credit/spread", "docs/strategies")
 
 
 def tracked(*patterns: str) -> list[Path]:
