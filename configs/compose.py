@@ -358,7 +358,7 @@ def _verbs_with(group: str, but: str) -> str:
     }
     if group in chosen[but] or group in [field.name for field in fields_of_command(but)]:
         return ""
-    return ", ".join(f"{name}.py" for name in sorted(COMMANDS) if name != "loop" and group in chosen.get(name, ()))
+    return ", ".join(script_of(name) for name in sorted(COMMANDS) if name != "loop" and group in chosen.get(name, ()))
 
 
 def _commands_with(key: str, config: DictConfig | None) -> str:

@@ -88,7 +88,7 @@ def test_a_word_that_is_no_setting_is_told_how_settings_are_written(word):
         ("train_grpo", ["~seed"], "cannot be taken away"),
         ("train_grpo", ["~reward"], "must be chosen"),
         ("train_grpo", ["reward=null"], "must name a choice"),
-        ("train_sft", ["credit=uniform"], "It belongs to train_grpo.py"),
+        ("train_sft", ["credit=uniform"], "It belongs to lab.audit, train_grpo.py"),
         ("train_sft", ["+record.every=1"], "`record` is no setting of train_sft.py"),
         ("train_sft", ["experiment=lora_7b_80gb"], "experiment=lora_7b_80gb sets `trainer.max_completion_length`"),
         ("train_grpo", ["experiment=doors", "fooo.bar=1"], "`fooo` is no setting"),
