@@ -92,7 +92,7 @@ def test_a_word_that_is_no_setting_is_told_how_settings_are_written(word):
         ("train_sft", ["+record.every=1"], "`record` is no setting of train_sft.py"),
         ("train_sft", ["experiment=lora_7b_80gb"], "experiment=lora_7b_80gb sets `trainer.max_completion_length`"),
         ("train_grpo", ["experiment=doors", "fooo.bar=1"], "`fooo` is no setting"),
-        ("sample", ["trainer.beta=1"], "It belongs to train_grpo.py, train_lhts.py, train_sft.py"),
+        ("sample", ["trainer.beta=1"], "It belongs to lab.audit, train_grpo.py, train_lhts.py, train_sft.py"),
     ],
 )
 def test_what_nobody_reads_is_refused_with_the_nearest_right_name(verb, overrides, said):
