@@ -58,6 +58,30 @@ def warn_of_what_is_lost(args, strategy: Strategy) -> None:
         logger.warning(
             "TRL averages the entropy bonus per micro-batch: credit stays exact, the bonus depends on how the batch is cut."
         )
+    if narrowed := _narrowed_sampling(args):
+        logger.warning(
+            "%s: completions are drawn from another distribution than the one whose log-probs are trained, which know nothing of it. "
+            "The update is then not quite the policy gradient, whatever the strategy.",
+            ", ".join(narrowed),
+        )
+
+
+def _narrowed_sampling(args) -> list[str]:
+    """Settings by which some tokens cannot be drawn, or not as often as the policy would."""
+    asked = vars(args) | (args.generation_kwargs or {})
+    plain = {
+        "top_k": (0, None),
+        "top_p": (1.0, None),
+        "min_p": (0.0, None),
+        "typical_p": (1.0, None),
+        "repetition_penalty": (1.0, None),
+        "no_repeat_ngram_size": (0, None),
+        "min_length": (0, None),
+        "min_new_tokens": (0, None),
+        "suppress_tokens": (None,),
+        "bad_words_ids": (None,),
+    }
+    return [f"{name}={asked[name]}" for name, same in plain.items() if name in asked and asked[name] not in same]
 
 
 def _rules(args, strategy: Strategy):
