@@ -188,4 +188,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from userio.terminal import steady_output
+
+    steady_output()
     main()

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from configs.command_line.layers import MEMBERS
 from configs.command_line.overrides import parse_overrides
 from userio.own_files import is_in_file
+from userio.words import word_of
 
 # Groups that most strategies choose nothing from: providers, a live weight, an auxiliary.
 SELDOM_CHOSEN = ("credit/signals=", "credit/live_weight=", "credit/auxiliary=")
@@ -35,7 +36,7 @@ def without_needless_signs(loader: ConfigLoader, name: str, overrides: Sequence[
         return list(overrides)
     rest = [override for override in overrides if not override.startswith(added)]
     chosen = loader.compute_defaults_list(name, rest, RunMode.RUN).overrides.known_choices
-    is_chosen = [override.startswith(added) and override[1:].split("=")[0] in chosen for override in overrides]
+    is_chosen = [override.startswith(added) and word_of(override[1:]).key in chosen for override in overrides]
     return [override[1:] if known else override for override, known in zip(overrides, is_chosen, strict=True)]
 
 

@@ -18,6 +18,7 @@ from sampling.draws import check_counts
 from tasks.base import Row, Task
 from trainers.command.build import build_policy, build_rewards, build_task
 from trainers.command.cli import Command
+from trainers.command.tools import refuse_to_play
 from trainers.evaluation.completions import Judges, passes_by_default
 from trainers.evaluation.measures import ks_for
 from trainers.evaluation.models import Named, model_at, named_models
@@ -89,6 +90,7 @@ def prepare_evaluation(command: Command) -> Evaluation:
     ks = _checked_numbers(config)
     models = _models(command)
     task = build_task(config)
+    refuse_to_play(task, "eval_model.py")
     rows = getattr(task, config.split)[: config.limit]
     if not rows:
         raise ConfigError(

@@ -26,6 +26,7 @@ from sampling.tempering import alpha_of
 from tasks.base import Task
 from trainers.command.build import build_policy, build_sampler, build_task, template_of
 from trainers.command.cli import Command
+from trainers.command.tools import refuse_to_play
 from trainers.command.world_size import world_size
 from trainers.model.adapters import for_sampling
 from trainers.model.lengths import positions_of
@@ -51,6 +52,8 @@ def run_sample(command: Command) -> None:
         sampler.check(config.num_samples)
     device = device_of(config.device)
     task = build_task(config)
+    if config.prompts is None:
+        refuse_to_play(task, "sample.py")
     prompts = prompts_of(config, task)
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)

@@ -160,7 +160,7 @@ def test_a_disk_that_cannot_hold_the_model_is_told_before_training(tmp_path, mon
     ("script", "overrides", "message"),
     [
         ("train_grpo.py", ["task.n_train=1"], "nothing would be trained"),
-        ("train_grpo.py", ["trainer.num_generations_eval=3"], "whole groups of 3"),
+        pytest.param("train_grpo.py", ["trainer.num_generations_eval=3"], "whole groups of 3", marks=pytest.mark.slow),
     ],
 )
 def test_it_is_refused_before_a_folder_is_made(script, overrides, message, tmp_path):

@@ -330,7 +330,7 @@ def test_fewer_processes_than_asked_for_stop_with_the_remedy(monkeypatch):
     ("overrides", "message"),
     [
         (["-m", "credit=uniform"], "sweep.py"),
-        (["trainer.num_generations=7"], "num_generations"),
+        pytest.param(["trainer.num_generations=7"], "num_generations", marks=pytest.mark.slow),
         pytest.param(["trainer.loss_type=bnpo"], "bnpo", marks=pytest.mark.slow),
         (["reward.funcs=[nosuch.py:polite]"], "nosuch.py"),
     ],

@@ -8,6 +8,8 @@ import torch
 from support.critics import CASES, farthest, fit_all
 from support.runs import RANKS, run_ranks
 
+pytestmark = pytest.mark.slow  # .ci/run has them
+
 
 @pytest.fixture(scope="module")
 def on_two_ranks(tmp_path_factory):

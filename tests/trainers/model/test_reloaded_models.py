@@ -16,6 +16,7 @@ from trainers.run import likelihood as run_sft
 
 FIRST = [f"{verb}-{kind}" for verb in ("sft", "lhts", "grpo") for kind in ("full", "lora")]
 STEPS = [*FIRST, "sft-merged", "lhts-merged", "grpo-merged"]
+pytestmark = pytest.mark.slow  # .ci/run has all but the chains
 
 
 @pytest.fixture(autouse=True)

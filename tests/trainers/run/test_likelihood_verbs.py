@@ -157,11 +157,11 @@ def test_prompts_come_from_a_file_or_the_task(tmp_path):
     ("verb", "arguments", "reason"),
     [
         pytest.param(*("sample", ["tau=0"], "positive number"), marks=pytest.mark.slow),
-        ("sample", ["prompts=absent.txt"], "no file"),
+        pytest.param(*("sample", ["prompts=absent.txt"], "no file"), marks=pytest.mark.slow),
         pytest.param(*("sample", ["sampler=smcc"], "smc"), marks=pytest.mark.slow),
         pytest.param(*("train_sft", ["weight=seq_means"], "seq_mean"), marks=pytest.mark.slow),
         pytest.param(*("train_sft", ["trainer.learning_rate=fast"], "learning_rate"), marks=pytest.mark.slow),
-        ("train_sft", ["weight=seq_mean", "trainer.loss_type=dft"], "dft"),
+        pytest.param(*("train_sft", ["weight=seq_mean", "trainer.loss_type=dft"], "dft"), marks=pytest.mark.slow),
         pytest.param(*("train_lhts", ["tau=-1"], "positive number"), marks=pytest.mark.slow),
         ("train_lhts", ["horizon=0"], "horizon"),
     ],
