@@ -199,17 +199,16 @@ def _by_bytes(tokenizer: Any, ids: list[int], decoded: str) -> list[int] | None:
 
 
 def _by_pieces(tokenizer: Any, ids: list[int], decoded: str) -> list[int] | None:
-    """Any tokenizer: what a token adds to the text of the few tokens before it. A text that ends in the replacement
-    character may be a character half written, so nothing counts as complete until it ends otherwise."""
-    pieces, before, read = [], 0, 0
+    """Any tokenizer: what a token adds to the text of the few tokens before it. Replacement characters at its end may be a
+    character half written, so they do not count as complete until the text ends otherwise."""
+    pieces, before, read, given = [], 0, 0, 0
     for token in range(len(ids)):
         known = tokenizer.decode(ids[before:read], skip_special_tokens=True)
         now = tokenizer.decode(ids[before : token + 1], skip_special_tokens=True)
+        pieces.append(now.rstrip("\ufffd")[len(known) + given :])
+        given += len(pieces[-1])
         if len(now) > len(known) and not now.endswith("\ufffd"):
-            pieces.append(now[len(known) :])
-            before, read = read, token + 1
-        else:
-            pieces.append("")
+            before, read, given = read, token + 1, 0
     return _running_ends([*pieces, decoded[sum(map(len, pieces)) :]], decoded)
 
 

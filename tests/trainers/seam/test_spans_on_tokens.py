@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -87,6 +87,7 @@ def bytes_of(text):
         ),
     )
 )
+@example([260, 128])  # "a" and half of what comes after it, in one token
 @settings(deadline=None, max_examples=150)
 def test_the_three_ways_to_count_agree(ids):
     tokenizer = TOKENIZERS["byte level"]
