@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
+from configs.compose import named_strategy
 from credit import Strategy, weight
 from credit.baseline import group_mean
 from support.exact.fixed import distance, gradient, made_rollouts
@@ -16,6 +17,7 @@ from support.exact.replay import FixedRollouts
 from support.tiny import LETTERS, tiny_model, tiny_tokenizer
 from trainers.grpo import CreditGRPOTrainer
 from trainers.seam.checkpoints import COMPLETE_MARK, last_complete_checkpoint
+from trainers.seam.refusals import warn_of_what_is_lost
 from trainers.seam.trl_weight import LUSPO_NEEDS_SEQUENCE_LEVEL
 
 
@@ -213,6 +215,32 @@ def test_what_loses_its_effect_is_said_once(tmp_path, caplog):
         GRPOConfig(str(tmp_path), scale_rewards="none", report_to="none", bf16=False), Strategy(weight.constant)
     )
     assert caplog.text.count("has no effect: the credit strategy's baseline scales") == 1
+
+
+def told_of(caplog, **options) -> str:
+    warn_of_what_is_lost(GRPOConfig("unused", report_to="none", bf16=False, **options), named_strategy("rloo", ()))
+    return caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"top_p": 0.9}, "top_p=0.9"),
+        ({"top_k": 20}, "top_k=20"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty=1.1"),
+        ({"generation_kwargs": {"min_new_tokens": 8}}, "min_new_tokens=8"),
+        ({"generation_kwargs": {"top_k": 5}}, "top_k=5"),
+    ],
+)
+def test_a_sampler_that_is_not_the_policy_is_told(options, name, caplog):
+    assert f"{name}: completions are drawn from another distribution" in told_of(caplog, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.7}, {"generation_kwargs": {"top_p": 1.0, "cache_implementation": None}}]
+)
+def test_the_policy_itself_is_not_talked_about(options, caplog):
+    assert "another distribution" not in told_of(caplog, **options)
 
 
 @pytest.mark.parametrize(
