@@ -19,7 +19,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from compare.statistics import mean_interval
 from lab.length_bias import repeated_pairs
 from sampling.exact import enumerate_texts, total_variation
 from sampling.tabular import TabularModel, prefixes
+from userio.commands import out_folders
 
 TAUS = (0.8, 0.6, 0.4)
 SEEDS, VOCABULARY, LIMIT = 10, 4, 6
@@ -214,12 +214,10 @@ def markdown(rows: list[dict]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    if unknown := [a for a in arguments if not a.startswith("out=")]:
-        raise SystemExit(f"lab.equal_entropy: {unknown[0]}: give out=FOLDER, or nothing.")
+    folders = out_folders("lab.equal_entropy", arguments)
     rows = table()
     print(markdown(rows))
-    for out in (a.removeprefix("out=") for a in arguments):
-        folder = Path(out).expanduser()
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(rounded(rows), separators=(",", ":"))
         (folder / "equal_entropy_worlds.json").write_text(text + "\n", encoding="utf-8")

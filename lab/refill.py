@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -32,6 +31,7 @@ from lab.measure.batches import Block, Items, enumerated_groups, itemise
 from lab.measure.metrics import direction
 from lab.measure.moments import moments
 from lab.measure.scoring import Scorer
+from userio.commands import out_folders
 
 PLACES, ROUNDS = 2, 3
 STRATEGIES = ("dr_grpo", "rloo", "uniform", "seq_norm")
@@ -138,12 +138,10 @@ def markdown(rows: list[dict]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    if unknown := [a for a in arguments if not a.startswith("out=")]:
-        raise SystemExit(f"lab.refill: {unknown[0]}: give out=FOLDER, or nothing.")
+    folders = out_folders("lab.refill", arguments)
     rows = table()
     print(markdown(rows))
-    for out in (a.removeprefix("out=") for a in arguments):
-        folder = Path(out).expanduser()
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"command": "python -m lab.refill", "places": PLACES, "rows": rows}, separators=(",", ":"))
         (folder / "refill.json").write_text(text + "\n", encoding="utf-8")

@@ -29,6 +29,17 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments)
 
 
+def out_folders(command: str, arguments: Sequence[str]) -> list[Path]:
+    """The folders of `out=FOLDER`, all that a command takes that only prints and writes.
+
+    Raises:
+        SystemExit: another word.
+    """
+    if unknown := [word for word in arguments if not word.startswith("out=")]:
+        raise SystemExit(f"{command}: {unknown[0]}: give out=FOLDER, or nothing.")
+    return [Path(word.removeprefix("out=")).expanduser() for word in arguments]
+
+
 def this_command(more: Sequence[str] = (), without: Sequence[str] = ()) -> str:
     """The command that was given to a shell, to give it again: with the launcher that started us, if one did.
 

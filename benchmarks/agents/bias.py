@@ -13,14 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
-import torch
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from configs.compose import named_strategy
-from lab.exact.quantities import exact
-from lab.exact.worlds import world
-from lab.measure.estimate import Budget, measure
+import torch
+from directions import measured, table
+
+from lab.measure.estimate import Budget
 
 GROUPS = {"quarry": 4, "search": 3, "chores": 2}
 YARDSTICK = "rloo"
@@ -37,31 +38,9 @@ STRATEGIES = {
     "dr_grpo": "dr_grpo",
     "seq_norm": "seq_norm",
 }
+BUDGET = Budget(groups=300_000, calls=400, sampled_groups=4096, sampled_calls=64)
 FLOOR = 1e-16
 """Biases below it are drawn at it."""
-
-
-def measured(name: str) -> dict[str, dict]:
-    """Bias and noise of each strategy in one world."""
-    start, found = exact(world(name)), {}
-    for label, words in STRATEGIES.items():
-        budget = Budget(groups=300_000, calls=400, sampled_groups=4096, sampled_calls=64)
-        result = measure(start, named_strategy(words), GROUPS[name], budget=budget)
-        found[label] = {"bias": result["relative_bias"], "nsr": result["nsr"], "exact": result.exact}
-        print(f"{name:<8} {label:<24} {found[label]}", flush=True)
-    for entry in found.values():
-        entry["noise"] = entry["nsr"] / found[YARDSTICK]["nsr"]
-    return found
-
-
-def table(data: dict) -> str:
-    """Rows of the table of docs/credit/turns.md."""
-    lines = []
-    for label in STRATEGIES:
-        entries = [data["worlds"][name][label] for name in GROUPS]
-        biases = [f"{entry['bias']:.3f}" if entry["bias"] >= 1e-9 else "0" for entry in entries]
-        lines.append("| " + " | ".join([label, *biases, *(f"{entry['noise']:.2f}" for entry in entries)]) + " |")
-    return "\n".join(lines)
 
 
 def draw(data: dict, out: Path) -> None:
@@ -104,12 +83,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    data = {"group": GROUPS, "worlds": {name: measured(name) for name in GROUPS}}
+    data = {
+        "group": GROUPS,
+        "worlds": {name: measured(name, STRATEGIES, size, BUDGET, YARDSTICK) for name, size in GROUPS.items()},
+    }
     if not all(math.isfinite(entry["bias"]) for each in data["worlds"].values() for entry in each.values()):
         raise SystemExit("a bias is not finite: a strategy points backwards or nowhere in one of the worlds")
     (options.out / "bias.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
     draw(data, options.out / "bias.png")
-    print(table(data))
+    print(table(data["worlds"], STRATEGIES))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-import torch
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from configs.compose import named_strategy
-from lab.exact.quantities import exact
-from lab.exact.worlds import world
-from lab.measure.estimate import Budget, measure
+import torch
+from directions import measured, table
+
+from lab.measure.estimate import Budget
 
 WORLDS = ("levels", "shares", "poison", "filler")
 LEARNED = "prime credit/signals=reward_model credit.signals.reward_model.learning_rate="
@@ -34,38 +35,15 @@ STRATEGIES = {
 BUDGET = Budget(groups=60_000, calls=1000, sampled_groups=8192, sampled_calls=768)
 
 
-def measured(name: str) -> dict[str, dict]:
-    """Bias and noise of each in one world."""
-    start, found = exact(world(name)), {}
-    for label, words in STRATEGIES.items():
-        result = measure(start, named_strategy(words), 4, budget=BUDGET)
-        error = result.errors.get("relative_bias", 0.0)
-        found[label] = {"bias": result["relative_bias"], "error": error, "nsr": result["nsr"], "exact": result.exact}
-        print(f"{name:<8} {label:<26} {found[label]}", flush=True)
-    for entry in found.values():
-        entry["noise"] = entry["nsr"] / found["the outcome alone"]["nsr"]
-    return found
-
-
-def table(data: dict) -> str:
-    """Rows of the table of docs/credit/reward_model.md."""
-    lines = []
-    for label in STRATEGIES:
-        entries = [data["worlds"][name][label] for name in WORLDS]
-        biases = [f"{entry['bias']:.3f}" if entry["bias"] >= 1e-9 else "0" for entry in entries]
-        lines.append("| " + " | ".join([label, *biases, *(f"{entry['noise']:.2f}" for entry in entries)]) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/credit"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    data = {"group": 4, "worlds": {name: measured(name) for name in WORLDS}}
+    data = {"group": 4, "worlds": {name: measured(name, STRATEGIES, 4, BUDGET, "the outcome alone") for name in WORLDS}}
     (options.out / "reward_model.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
-    print(table(data))
+    print(table(data["worlds"], STRATEGIES))
 
 
 if __name__ == "__main__":
