@@ -23,12 +23,12 @@ from trainers.audit.collected import Collected
 from trainers.audit.gradients import gradients_of
 from trainers.audit.gram import gram_of
 from trainers.audit.parameters import chosen_parameters
-from trainers.audit.shares import kept_rows, shares_as_dict, shares_in_batch
 from trainers.audit.sketch import Sketch, sketch_of
-from trainers.audit.slices import Edges, edges_of
 from trainers.audit.store import Store, get, put
 from trainers.audit.trainer import AuditTrainer, Scored
 from trainers.audit.warmup import load_state, state_of, warm_up
+from trainers.audit.where.shares import kept_rows, shares_as_dict, shares_in_batch
+from trainers.audit.where.slices import Edges, edges_of
 
 logger = logging.getLogger(__name__)
 COARSE = 0.02

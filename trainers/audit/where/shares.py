@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from trainers.audit.sketch import Sketch
-from trainers.audit.slices import Edges, slices_of, sums_by_slice
-from trainers.audit.slopes import slopes_BT
 from trainers.audit.trainer import AuditTrainer
+from trainers.audit.where.slices import Edges, slices_of, sums_by_slice
+from trainers.audit.where.slopes import slopes_BT
 
 LINEAR = 1e-3  # what parts may fall short of the whole, of the whole
 KEPT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask")

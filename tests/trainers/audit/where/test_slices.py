@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainers.audit.slices import edges_of, slices_of, sums_by_slice
-from trainers.audit.slopes import slopes_BT
+from trainers.audit.where.slices import edges_of, slices_of, sums_by_slice
+from trainers.audit.where.slopes import slopes_BT
 
 MASK_BT = torch.tensor(
     [[1, 1, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]]
