@@ -95,7 +95,7 @@ def write_json(file: Path, arms: dict[str, Arm], table: dict, more: dict) -> Non
 
 
 def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, target: float | None = None) -> None:
-    """Mean reward with its pointwise 95 % interval over completions; a run that has arrived keeps its last value."""
+    """Mean reward, from 0 to 1, with its pointwise 95 % interval over completions; a run that has arrived keeps its last value."""
     many = len(arms) > 4  # then the legend stands beside the axes
     figure, axes = plt.subplots(figsize=(8.4 if many else 6.4, 3.6), layout="constrained")
     for i, (name, arm) in enumerate(arms.items()):
@@ -103,7 +103,9 @@ def draw(file: Path, arms: dict[str, Arm], title: str, rows: int, window: int, t
         curves = np.array([np.pad(smoothed(c, window), (0, longest - len(c)), mode="edge") for c in arm.reward])
         x, mean, colour = np.arange(1, longest + 1) * rows, curves.mean(0), COLOURS[i % len(COLOURS)]
         half = np.array([mean_interval([column]).high for column in curves.T]) - mean
-        axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            x, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1), color=colour, alpha=0.15, linewidth=0
+        )
         axes.plot(x, mean, color=colour, linestyle=STYLES[i % len(STYLES)], linewidth=1.8, label=name)
     if target is not None:
         axes.axhline(target, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
