@@ -5,7 +5,8 @@
 Every strategy under the tabular policy of each world at its start, all texts enumerated: the relative bias of the direction
 (`relative_bias` of lab/measure/metrics.py), and the noise-to-signal ratio over that of `rloo`, outcome-only credit without bias.
 Groups of four, three and two, so that batches can be counted; `exact` in the JSON says whether it was, else the noise
-is sampled. `turn_value` has the lab's perfect critic. Prints a table; writes JSON and a picture to --out.
+is sampled. `turn_value` has the lab's perfect critic. Every other bias is computed a second time by the plain loops of loops.py,
+`loops` in the JSON; the run stops where the two part. Prints a table; writes JSON and a picture to --out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch
 from directions import measured, table
+from loops import CREDITS, recounted
 
 from lab.measure.estimate import Budget
 
@@ -41,6 +43,22 @@ STRATEGIES = {
 BUDGET = Budget(groups=300_000, calls=400, sampled_groups=4096, sampled_calls=64)
 FLOOR = 1e-16
 """Biases below it are drawn at it."""
+ROUNDING = 1e-9
+"""The two computations may part by it."""
+
+
+def confirm(data: dict) -> None:
+    """Writes what the loops give beside every bias.
+
+    Raises:
+        SystemExit: a bias that they do not give.
+    """
+    for name, size in GROUPS.items():
+        for label, bias in recounted(name, size, list(CREDITS)).items():
+            entry = data["worlds"][name][label]
+            entry["loops"] = bias
+            if not abs(bias - entry["bias"]) < ROUNDING:
+                raise SystemExit(f"{name}, {label}: the lab says {entry['bias']!r}, plain loops {bias!r}")
 
 
 def draw(data: dict, out: Path) -> None:
@@ -89,6 +107,7 @@ def main() -> None:
     }
     if not all(math.isfinite(entry["bias"]) for each in data["worlds"].values() for entry in each.values()):
         raise SystemExit("a bias is not finite: a strategy points backwards or nowhere in one of the worlds")
+    confirm(data)
     (options.out / "bias.json").write_text(json.dumps(data, separators=(",", ":")) + "\n")
     draw(data, options.out / "bias.png")
     print(table(data["worlds"], STRATEGIES))
