@@ -3,6 +3,8 @@
 The rules of a world are played out by hand (`World.observe`, `World.allowed`), conversations are lists of turns, each credit is
 its formula over Python numbers, and the mean update is a sum over every group with its chance. Only the logits that the policy
 begins with are the lab's. Every turn of these worlds is one token.
+
+Shapes, of the lab: N texts, T tokens, A actions.
 """
 
 from __future__ import annotations
