@@ -227,8 +227,11 @@ class AuditSettings:
     """python -m lab.audit"""
 
     run: str | None = None
-    """A run's folder: its finished model, else its last checkpoint, under its task, rewards, trainer settings and strategy, so far as
-    the command does not say otherwise; null: what model=, task= and the rest say."""
+    """A run's folder: its finished model, else its last checkpoint; or one of its checkpoints. Under the run's task, rewards, trainer
+    settings and strategy, so far as the command does not say otherwise; null: what model=, task= and the rest say."""
+    checkpoints: str | int | list[int] | None = None
+    """Several models of the run, an audit of each, then all side by side: steps that it has kept (0,20,40; 0 is its start), or all;
+    null: the one model that run= stands for."""
     batches: int = 32
     """Generation batches of the policy, which does not move. With more of them the same command goes on."""
     shares: int = 8

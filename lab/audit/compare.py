@@ -3,13 +3,15 @@
     python -m lab.audit.compare audits/chain/start audits/chain/step200 audits/chain/step400
     python -m lab.audit.compare audits=audits/chain/start,audits/chain/step200 out=growth
 
-Checkpoints of one run (does the ranking change as the policy improves?) or models. An audit that says the step of its
-checkpoint is ordered by it, where all do; else they stand in the order given. Writes compare.html (self-contained),
-compare.md, compare.csv and a picture into `out` (default: compare_audits). Audits are read as data.
+Checkpoints of one run (does the ranking change as the policy improves?), of several runs, or models. Audits that all say
+which step of a run they are of stand run by run, by their steps; else in the order given, and the page says so. Writes
+compare.html (self-contained), compare.md, compare.csv, compare.json and pictures into `out` (default: compare_audits).
+Audits are read as data. `python -m lab.audit run=... checkpoints=all` makes the audits of a run and this page at once.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,16 +60,16 @@ def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
         markdown_table,
         write_csv,
     )
-    from lab.audit.over import audits_of, changes, noise_over_audits, side_by_side, whether_it_holds
+    from lab.audit.over import as_record, audits_of, changes, side_by_side, whether_it_holds
+    from lab.audit.over_picture import over_audits
     from lab.audit.reading import read_audit
 
     audits = audits_of([(folder, read_audit(folder)[0]) for folder in folders])
-    found, tables, figure = changes(audits), side_by_side(audits), noise_over_audits(audits)
+    found, tables, figures = changes(audits), side_by_side(audits), over_audits(audits)
     title = f"{len(audits.readings)} audits: {', '.join(audits.readings)}"
     title = title if len(title) <= 100 else f"{len(audits.readings)} audits side by side"
-    pictures = {} if figure is None else {"compare": "Noise over signal of each strategy, audit by audit"}
-    if figure is not None:
-        save({"compare": figure}, out)
+    pictures = {name: text for name, (_, text) in figures.items()}
+    save({name: figure for name, (figure, _) in figures.items()}, out)
     body = [
         f"<section><h2>What can be concluded</h2>{html_bullets(found)}</section>",
         html_pictures(pictures, out),
@@ -84,6 +86,7 @@ def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
     write_file(out / "compare.md", "\n\n".join(parts) + "\n")
     header = ["measure", *tables[0][1]]
     write_csv(out / "compare.csv", header, [[name, *row] for name, _, rows in tables for row in rows])
+    write_file(out / "compare.json", json.dumps(as_record(audits, found), indent=1) + "\n")
     return found
 
 

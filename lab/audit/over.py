@@ -3,61 +3,111 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-from compare.report.drawing import COLOURS, GREY, MOST, STYLE, STYLES, wrapped
 from compare.report.numbers import count, number
 from compare.report.sheet import Cells, TitledTable
-from lab.audit.picture import labels_for, log_window
-from lab.audit.reading import Found, Reading
+from lab.audit.reading import MEASURES, Found, Reading
 from lab.audit.words import joined, told, told_percent
-from userio.visible import visible
 
 PAIRS_NAMED = 4  # pairs of strategies that a sentence lists
+_ABOUT = ("run", "step", "model", "task", "command", "commit", "mean_reward", "mean_length", "flat_groups")
 
 
 @dataclass(frozen=True)
 class Audits:
-    """Readings in order, by what they are called; `names`: strategies that more than one of them has, in the order of the first."""
+    """Several audits.
+
+    Attributes:
+        readings: in order, by what they are called.
+        runs: of which run each is, as many; "": of none that it names.
+        order: by what they are ordered, a sentence.
+    """
 
     readings: Mapping[str, Reading]
+    runs: tuple[str, ...]
+    order: str
 
     @property
     def names(self) -> list[str]:
+        """Strategies that more than one of them has, in the order of the first."""
         seen: dict[str, int] = {}
         for reading in self.readings.values():
             for name in reading.order:
                 seen[name] = seen.get(name, 0) + 1
         return [name for name, often in seen.items() if often > 1]
 
+    @property
+    def noise(self) -> str:
+        """The measure of noise that can be laid side by side: that of a batch only where all batches are of one size."""
+        return "nsr" if len({reading.completions for reading in self.readings.values()}) == 1 else "critical_batch"
+
+    @property
+    def by_run(self) -> list[list[str]]:
+        """Labels of the audits of each run, in order."""
+        found: dict[str, list[str]] = {}
+        for label, run in zip(self.readings, self.runs, strict=True):
+            found.setdefault(run, []).append(label)
+        return list(found.values())
+
 
 def audits_of(readings: Sequence[tuple[Path, Reading]]) -> Audits:
-    """By the step of the checkpoint, where all say one; else by folder, in the order given.
+    """Run by run and by the step of the checkpoint, where all say one; else by folder, in the order given.
 
     Raises:
         ValueError: fewer than two, or no strategy that two share.
     """
     if len(readings) < 2:
         raise ValueError("give at least two audits: python -m lab.audit.compare audits/one audits/other")
-    steps = [reading.about.get("step") for _, reading in readings]
-    if all(isinstance(step, int) for step in steps) and len(set(steps)) == len(steps):
-        ordered = sorted(zip(steps, (reading for _, reading in readings), strict=True), key=lambda pair: pair[0])
-        found = Audits({f"step {step}": reading for step, reading in ordered})
+    steps = [_step(reading) for _, reading in readings]
+    runs = [_run(reading) for _, reading in readings]
+    names = _short_names([path for path, _ in readings])
+    if silent := [name for name, step in zip(names, steps, strict=True) if step is None]:
+        which = "none of them" if len(silent) == len(names) else joined(silent)
+        said = f"In the order given, as {which} {'says' if len(silent) in (1, len(names)) else 'say'} the step of a run"
+        found = _as_given(names, readings, said)
+    elif len(set(zip(runs, steps, strict=True))) < len(steps):
+        found = _as_given(names, readings, "In the order given, as two of them are of one step of one run")
     else:
-        found = Audits(
-            dict(zip(_short_names([path for path, _ in readings]), (reading for _, reading in readings), strict=True))
-        )
+        found = _by_step(readings, runs)
     if not found.names:
         raise ValueError("no two of these audits have a strategy in common, so there is nothing to lay side by side.")
     return found
+
+
+def _as_given(names: Sequence[str], readings: Sequence[tuple[Path, Reading]], order: str) -> Audits:
+    return Audits(dict(zip(names, (reading for _, reading in readings), strict=True)), ("",) * len(names), order)
+
+
+def _by_step(readings: Sequence[tuple[Path, Reading]], runs: Sequence[str]) -> Audits:
+    several = list(dict.fromkeys(runs))
+    short = dict(zip(several, _short_names([Path(run) for run in several]), strict=True))
+    rows = [
+        (several.index(run), _step(reading) or 0, run, reading)
+        for run, (_, reading) in zip(runs, readings, strict=True)
+    ]
+    rows.sort(key=lambda row: row[:2])
+    one = len(several) == 1
+    return Audits(
+        {f"step {step}" if one else f"{short[run] or 'no run'} step {step}": reading for _, step, run, reading in rows},
+        tuple(run for _, _, run, _ in rows),
+        "By the step that each audit says" if one else "Run by run in the order given, and by step within a run",
+    )
+
+
+def _step(reading: Reading) -> int | None:
+    step = reading.about.get("step")
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _run(reading: Reading) -> str:
+    run = reading.about.get("run")
+    return os.path.normpath(run) if isinstance(run, str) and run else ""
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
@@ -103,10 +153,10 @@ def whether_it_holds(audits: Audits) -> str:
 
 
 def changes(audits: Audits) -> list[str]:
-    """Whether the ranking changes, from each audit to the next and from the first to the last; noise and bias that moved."""
-    labels, lines = list(audits.readings), []
-    steps = list(pairwise(labels))
-    for before, after in [*steps, *([(labels[0], labels[-1])] if len(labels) > 2 else [])]:
+    """By what they are ordered; whether the ranking changes, from each audit of a run to the next, from its first to its last, and from
+    run to run; noise and bias that moved."""
+    lines = [f"{audits.order}: {', '.join(audits.readings)}.", *_unlike(audits)]
+    for before, after in _compared(audits):
         same, turned = order_kept(audits.readings[before], audits.readings[after])
         both = len(same) + len(turned)
         if not both:
@@ -120,19 +170,53 @@ def changes(audits: Audits) -> list[str]:
         lines.append(
             f"{said}, {len(turned)} turn round: {', '.join(listed)}{more}." if turned else f"{said}: the ranking holds."
         )
-    first, last = audits.readings[labels[0]], audits.readings[labels[-1]]
-    for word, moved in (("rises", _moved(first, last, 1)), ("falls", _moved(first, last, -1))):
-        if moved:
-            lines.append(
-                f"From {labels[0]} to {labels[-1]} noise over signal {word} beyond its intervals under {joined(moved)}."
-            )
+    for labels in audits.by_run:
+        lines += _moves(audits, labels) if len(labels) > 1 else []
     return lines
 
 
-def _moved(first: Reading, last: Reading, sign: int) -> list[str]:
+def _compared(audits: Audits) -> list[tuple[str, str]]:
+    """Within each run neighbours, and the first with the last; of two runs the audits of one step, else their last ones."""
+    pairs = []
+    for labels in audits.by_run:
+        pairs += [*pairwise(labels), *([(labels[0], labels[-1])] if len(labels) > 2 else [])]
+    for one, other in pairwise(audits.by_run):
+        by_step = [{_step(audits.readings[label]): label for label in labels} for labels in (one, other)]
+        both = [step for step in by_step[0] if step in by_step[1]]
+        pairs += [(by_step[0][step], by_step[1][step]) for step in both] or [(one[-1], other[-1])]
+    return pairs
+
+
+def _unlike(audits: Audits) -> list[str]:
+    """What makes audits hard to compare."""
+    readings, lines = audits.readings.values(), []
+    if audits.noise != "nsr":
+        sizes = joined(sorted({str(reading.completions) for reading in readings}, key=int))
+        lines.append(
+            f"Their batches have {sizes} completions, so noise is told by the critical batch, which does not depend on that."
+        )
+    tasks = sorted({str(reading.about.get("task")) for reading in readings})
+    if len(tasks) > 1:
+        lines.append(f"They are of different tasks ({joined(tasks)}).")
+    return lines
+
+
+def _moves(audits: Audits, labels: Sequence[str]) -> list[str]:
+    first, last = audits.readings[labels[0]], audits.readings[labels[-1]]
+    lines = []
+    for measure, said in ((audits.noise, "noise over signal"), ("relative_bias", "bias")):
+        for word, sign in (("rises", 1), ("falls", -1)):
+            if moved := _moved(first, last, measure, sign):
+                lines.append(
+                    f"From {labels[0]} to {labels[-1]} {said} {word} beyond its intervals under {joined(moved)}."
+                )
+    return lines
+
+
+def _moved(first: Reading, last: Reading, measure: str, sign: int) -> list[str]:
     moved = []
     for name in (name for name in first.order if name in last.numbers):
-        a, b = first.numbers[name]["nsr"], last.numbers[name]["nsr"]
+        a, b = first.numbers[name][measure], last.numbers[name][measure]
         if (b.low > a.high) if sign > 0 else (b.high < a.low):
             moved.append(name)
     return moved
@@ -154,7 +238,7 @@ def side_by_side(audits: Audits) -> list[TitledTable]:
     def bias(reading: Reading, name: str) -> str:
         return "reference" if name == reading.reference else told_percent(reading.numbers[name]["relative_bias"])
 
-    return [
+    tables: list[TitledTable] = [
         ("Noise over signal", header, rows(lambda reading, name: told(reading.numbers[name]["nsr"]))),
         ("Rank by noise", header, rows(rank)),
         ("Bias", header, rows(bias)),
@@ -164,66 +248,45 @@ def side_by_side(audits: Audits) -> list[TitledTable]:
             rows(lambda reading, name: told(reading.numbers[name]["critical_batch"])),
         ),
     ]
+    if facts := _facts(readings.values()):
+        tables.append(("What was audited", ["of the policy", *readings], facts))
+    return tables
 
 
-def noise_over_audits(audits: Audits) -> Figure | None:
-    """Up to eight strategies in one picture, more of them a panel each among the others in grey; None: no number."""
-    names, labels = audits.names, labels_for(audits.names)
-    found = {
-        name: [reading.numbers.get(name, {}).get("nsr", Found()) for reading in audits.readings.values()]
-        for name in names
+def _facts(readings: Iterable[Reading]) -> list[Cells]:
+    """How good the policy is at each, and how long it writes."""
+    readings, found = list(readings), []
+    for key, said in (
+        ("mean_reward", "mean reward"),
+        ("mean_length", "mean length in tokens"),
+        ("flat_groups", "flat groups"),
+    ):
+        values = [reading.about.get(key) for reading in readings]
+        if any(isinstance(value, float) for value in values):
+            found.append([said, *(number(value) if isinstance(value, float) else "" for value in values)])
+    return found
+
+
+def as_record(audits: Audits, found: Sequence[str]) -> dict[str, Any]:
+    """Plain values, for a program: what is concluded, and every number of every strategy with its interval, audit by audit."""
+    return {
+        "order": audits.order,
+        "found": list(found),
+        "audits": {
+            label: {
+                **{key: reading.about.get(key) for key in _ABOUT},
+                "batches": reading.batches,
+                "completions": reading.completions,
+                "ranking": [list(group) for group in reading.groups],
+                "strategies": {
+                    name: {measure: _plain(reading.numbers[name][measure]) for measure in MEASURES}
+                    for name in reading.order
+                },
+            }
+            for label, reading in audits.readings.items()
+        },
     }
-    window = log_window([one for each in found.values() for one in each])
-    if window is None:
-        return None
-    with plt.rc_context(STYLE):
-        together = len(names) <= MOST
-        rows = 1 if together else math.ceil(len(names) / 3)
-        figure, grid = plt.subplots(rows, 1 if together else 3, figsize=(5.3, 4.0 if together else 1.2 + 1.5 * rows), sharex=True,
-                                    sharey=True, squeeze=False, layout="constrained")  # fmt: skip
-        for i, name in enumerate(names):
-            axes = grid.flat[0 if together else i]
-            if not together:
-                for other in names:
-                    axes.plot([one.value for one in found[other]], color="#d5dade", linewidth=0.6, zorder=1)
-                axes.set_title(_one_line(labels.whole[name]), loc="left", fontsize=8)
-            colour = COLOURS[i % len(COLOURS)] if together else COLOURS[0]
-            shift = 0.05 * (i - (len(names) - 1) / 2) if together else 0.0
-            _line(
-                axes, found[name], colour, STYLES[i % len(STYLES)] if together else "-", shift, window, labels.of[name]
-            )
-        for axes in grid.flat:
-            axes.set_yscale("log")
-            axes.set_ylim(*window)
-            axes.yaxis.set_major_locator(
-                LogLocator(base=10, subs=(1.0, 2.0, 5.0) if window[1] / window[0] < 300 else (1.0,), numticks=9)
-            )
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-            shown = ["\n".join(wrapped(visible(label), 14 if together else 6)) for label in audits.readings]
-            axes.set_xticks(range(len(shown)), shown, fontsize=8 if together else 6.5)
-            axes.set_xlim(-0.4, len(shown) - 0.6)
-        for axes in list(grid.flat)[len(names) :] if not together else []:
-            axes.set_visible(False)
-        if together:
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, handlelength=3)
-        figure.supylabel("noise over signal", fontsize=9.5)
-        figure.suptitle("Noise over signal, audit by audit", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-    return figure
 
 
-def _line(
-    axes, each: Sequence[Found], colour: str, style, shift: float, window: tuple[float, float], label: str
-) -> None:
-    """Values joined; intervals as bars that end with the picture."""
-    places = np.arange(len(each)) + shift
-    axes.plot(places, [one.value for one in each], color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=4,
-              label=label.replace("\n", " "), zorder=3)  # fmt: skip
-    for place, one in zip(places, each, strict=True):
-        if not math.isnan(one.low):
-            axes.plot([place, place], [max(one.low, window[0]), min(one.high, window[1])], color=colour if one.known else GREY,
-                      linewidth=1.1, alpha=0.7, zorder=2)  # fmt: skip
-
-
-def _one_line(text: str, most: int = 20) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+def _plain(found: Found) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value := getattr(found, key)) else None for key in ("value", "low", "high")}

@@ -48,15 +48,18 @@ def forecast(job: AuditJob, sketch: Sketch | None = None) -> list[str]:
     ]
 
 
-def show_audit_plan(job: AuditJob) -> None:
-    """Prints what the audit would do (main process only)."""
+def show_audit_plan(jobs: Sequence[AuditJob]) -> None:
+    """Prints what the audits would do (main process only)."""
+    job, several = jobs[0], len(jobs) > 1
+    models = [f"model    {one.model}" for one in jobs]
     lines = [
         f"credit   {', '.join(job.strategies)}",
         f"task     {job.command.choices['task']}: {len(job.task.train)} prompts",
         *job.task.about,
-        f"model    {job.model}",
+        *models,
+        *([f"audits   {len(jobs)}, then all side by side; of each:"] if several else []),
         *forecast(job),
-        f"folder   {job.folder}",
+        f"folder   {job.folder.parent if several else job.folder}",
         "dry run  nothing was measured or written",
     ]
     PartialState().print("\n".join(lines))
@@ -96,6 +99,16 @@ def step_seconds(facts: dict[str, Any]) -> float:
     """About what a training step of this batch takes: its sampling, one way forward and one back. Without the optimiser's own."""
     seconds = facts["seconds"]
     return seconds["sampling alone"] + seconds["forward"] + seconds["one backward"]
+
+
+def sampled(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """For `Collected.about`: how good the policy is that was audited, and how long it writes, means over the batches."""
+    rewards = [one["reward"] for one in facts if one["reward"] is not None]
+    return {
+        "mean_reward": sum(rewards) / len(rewards) if rewards else None,
+        "mean_length": sum(one["length"] for one in facts) / len(facts),
+        "flat_groups": sum(one["flat_groups"] for one in facts) / len(facts),
+    }
 
 
 def cost_of(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from accelerate import PartialState
@@ -16,7 +17,7 @@ from transformers import PrinterCallback, ProgressCallback
 from configs.compose import ConfigError
 from trainers.audit.candidates import LENGTH, REFERENCE, Candidate
 from trainers.audit.collected import Collected
-from trainers.audit.cost import AuditProgress, cost_of, forecast
+from trainers.audit.cost import AuditProgress, cost_of, forecast, sampled
 from trainers.audit.engine import Engine
 from trainers.audit.store import BATCHES, RESULT, SETTINGS, Store
 from trainers.audit.trainer import AuditTrainer
@@ -43,6 +44,8 @@ def collected_by(job: AuditJob) -> Collected:
         ValueError: what can only be known with the model, with the remedy.
     """
     refuse_other_audit(job)
+    if (kept := finished(job)) is not None:
+        return kept
     config, started = job.command.config, time.perf_counter()
     policy = build_policy(to_train(config), job.task, job.args.max_completion_length or 0)
     check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {job.model}")
@@ -55,11 +58,23 @@ def collected_by(job: AuditJob) -> Collected:
     store.begin(job.facts, config.overwrite)
     trainer.accelerator.wait_for_everyone()
     collected = engine.collect(_about(job, trainer))
-    collected.about |= cost_of(collected.facts)
+    collected.about |= sampled(collected.facts) | cost_of(collected.facts)
     if trainer.accelerator.is_main_process:
         collected.save(job.folder / RESULT)
     trainer.accelerator.wait_for_everyone()
     return collected
+
+
+def finished(job: AuditJob) -> Collected | None:
+    """The record, where the same was measured whole before: then no model is loaded."""
+    if job.command.config.overwrite or not (job.folder / RESULT).is_file() or not (job.folder / SETTINGS).is_file():
+        return None
+    try:
+        kept = Collected.load(job.folder / RESULT)
+    except (OSError, RuntimeError, TypeError, EOFError, UnpicklingError):
+        return None  # cut off while it was written; the batches are there
+    same = kept.batches == job.plan.batches and kept.about.get("shares_of") == job.plan.share_batches
+    return kept if same else None
 
 
 def refuse_other_audit(job: AuditJob) -> None:
@@ -167,11 +182,13 @@ def _about(job: AuditJob, trainer: AuditTrainer) -> dict[str, Any]:
     return {
         "command": command_line(),
         "model": str(job.model),
+        **({"run": job.stage.run, "step": job.stage.step} if job.stage is not None else {}),
         "task": str(job.command.choices["task"]),
         "reward": dict(zip(job.rewards.names, map(float, job.args.reward_weights), strict=True)),
         "commit": ours and ours.id,
         "commit_dirty": ours and ours.is_dirty,
         "project": theirs and theirs.id,
+        "shares_of": job.plan.share_batches,
         "processes": trainer.accelerator.num_processes,
         "device": str(trainer.accelerator.device),
         "versions": versions(),

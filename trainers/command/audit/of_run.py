@@ -11,9 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError
+from trainers.command.audit.stages import Stage, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
 from trainers.command.cli import Command
-from trainers.evaluation.models import model_at
 from trainers.run.files import CONFIG
 from userio.words import word_of
 
@@ -22,8 +22,8 @@ _OF_START = ("name", "revision", "peft", "merge_adapter")  # of the model that t
 _OF_FOLDER = ("output_dir", "run_name")
 
 
-def with_run(command: Command) -> Command:
-    """The command with what `run=` brings, where it names one.
+def with_run(command: Command, stage: Stage | None = None) -> Command:
+    """The command with what `run=` brings, where it names one. stage: whose model; None: what `run=` itself stands for.
 
     Raises:
         ConfigError: no run there, or no model in it, or a setting that the run's task, rewards or model have not.
@@ -31,7 +31,7 @@ def with_run(command: Command) -> Command:
     config = command.config
     if config.run is None:
         return command
-    said = _config_of(Path(config.run).expanduser())
+    said = _config_of(Path(run_of(config.run)))
     words = [word_of(word) for word in (*command.overrides, *command.apart)]
     names = [word.name for word in words]
     config, choices = config.copy(), dict(command.choices)
@@ -40,7 +40,8 @@ def with_run(command: Command) -> Command:
             if group not in names and isinstance(said.get(group), DictConfig):
                 config[group], choices[group] = said[group], _called(said[group], group)
         if "model" not in names:
-            config.model, choices["model"] = _model_of(said, model_at(str(config.run)).place), config.run
+            place = (stage or stage_of_run(config.run)).place
+            config.model, choices["model"] = said.model if place is None else _model_of(said, place), config.run
         if "tools" not in names and said.get("tools"):
             config.tools = said.tools
     for key, value in said.get("trainer", {}).items():
@@ -71,7 +72,7 @@ def _config_of(folder: Path) -> DictConfig:
     return said
 
 
-def _model_of(said: DictConfig, place: str | None) -> dict[str, Any]:
+def _model_of(said: DictConfig, place: str) -> dict[str, Any]:
     """The node that loads what the run has made as its own model was loaded."""
     node: Any = OmegaConf.to_container(said.model, resolve=True)
     kept = {key: value for key, value in node.items() if key not in _OF_START} if node.get("_target_") == _HF else {}

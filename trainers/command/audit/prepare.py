@@ -1,4 +1,4 @@
-"""`python -m lab.audit`: from its words to an audit, everything checked that can be without a model."""
+"""`python -m lab.audit`: from its words to audits, everything checked that can be without a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from trainers.audit.engine import AuditPlan
 from trainers.audit.parameters import ADAPTER, ALL, check_pattern
 from trainers.command.audit.args import audit_args
 from trainers.command.audit.of_run import with_run
+from trainers.command.audit.stages import Stage, run_of, stage_at, stages_of
 from trainers.command.before import prompts_left_out
 from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
@@ -32,6 +33,7 @@ from trainers.evaluation.models import Named
 from trainers.seam.reference_reward import reads_reference
 from trainers.seam.refusals import refuse_inexact
 from userio.own_files import loaded_files
+from userio.words import word_of
 
 SHARDED = (
     "an audit reads gradients off whole weights, and FSDP and DeepSpeed deal them out. Launch it on one process, or on several with "
@@ -40,7 +42,8 @@ SHARDED = (
 _HF = "trainers.model.pretrained.hf"
 _FEWEST = 4  # batches that an interval can be made of
 # Settings that change how fast it goes and what is written, and not what a batch gives.
-_NO_FACTS = ("batches", "shares", "audits", "out", "overwrite", "processes")
+_NO_FACTS = ("checkpoints", "batches", "shares", "audits", "out", "overwrite", "processes")
+_OF_MODEL = ("model", "files of the model")  # facts in which the checkpoints of one run differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class AuditJob:
         strategies: those that are compared, by the names they were given; the reference is among them.
         task, rewards: as in training. args: TRL's config of the audit.
         plan: how much is measured.
-        model: what is audited, in words.
+        model: what is audited, in words. stage: where in its training it stands, if that is known.
         folder: of the results.
         facts: all that a batch depends on.
     """
@@ -64,15 +67,34 @@ class AuditJob:
     args: GRPOConfig
     plan: AuditPlan
     model: str
+    stage: Stage | None
     folder: Path
     facts: dict[str, Any]
 
 
-def prepare_audit(command: Command) -> AuditJob:
-    """Raises ConfigError, ValueError: with the remedy."""
+def prepare_audits(command: Command) -> list[AuditJob]:
+    """The audits of a command: one, or that of each checkpoint, in folders beside each other.
+
+    Raises:
+        ConfigError, ValueError: with the remedy.
+    """
+    config = command.config
+    if config.checkpoints is None:
+        return [prepare_audit(command)]
+    if config.run is None:
+        raise ConfigError("checkpoints= are those of a run: run=runs/... checkpoints=all.")
+    if any(re.split(r"[./]", word_of(word).name)[0] == "model" for word in command.overrides):
+        raise ConfigError("checkpoints= says which models of the run are audited; leave out model=.")
+    stages = stages_of(run_of(config.run), config.checkpoints)
+    first = prepare_audit(command, stages[0])
+    return [first, *(_at(command, stage, first) for stage in stages[1:])]
+
+
+def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
+    """stage: one of several checkpoints. Raises ConfigError, ValueError: with the remedy."""
     if sharding_now() and not command.dry_run:
         raise ConfigError(SHARDED)
-    command = with_run(command)
+    command = with_run(command, stage)
     config = command.config
     _check_numbers(config)
     words, strategies = _strategies(command)
@@ -90,9 +112,8 @@ def prepare_audit(command: Command) -> AuditJob:
     refuse_together(strategies)
     prompts_left_out(trained, len(task.train), command.choices["task"])
     facts = _facts(command, words, task)
-    folder = Path(
-        config.out or Path(config.audits) / task.name / f"{_label(command)}-{_digest(facts)[:8]}"
-    ).expanduser()
+    folder = _folder(command, task, facts, stage)
+    stage = stage or _stage(config)
     return AuditJob(
         command=command,
         strategies=strategies,
@@ -107,10 +128,50 @@ def prepare_audit(command: Command) -> AuditJob:
             parameters=config.parameters,
             seed=config.seed,
         ),
-        model=config.run or config.model.get("name") or command.choices["model"],
+        model=_in_words(command, stage),
+        stage=stage,
         folder=folder,
         facts=facts,
     )
+
+
+def _at(command: Command, stage: Stage, other: AuditJob) -> AuditJob:
+    """The same audit of another checkpoint. Strategies are made again, since some of them learn."""
+    command = with_run(command, stage)
+    words, strategies = _strategies(command)
+    facts = _facts(command, words, other.task)
+    trained = grpo_args(command.config, GRPOConfig, Path("unused"), other.rewards, has_evaluation=False)
+    folder = _folder(command, other.task, facts, stage)
+    return replace(
+        other,
+        command=command,
+        strategies=strategies,
+        args=audit_args(command.config, trained, folder),
+        model=_in_words(command, stage),
+        stage=stage,
+        folder=folder,
+        facts=facts,
+    )
+
+
+def _stage(config: Any) -> Stage | None:
+    name = config.model.get("name") if config.model.get("_target_") == _HF else None
+    return stage_at(str(name)) if name else None
+
+
+def _in_words(command: Command, stage: Stage | None) -> str:
+    config = command.config
+    if stage is not None and config.run is not None:
+        return stage.run if stage.step is None else f"{stage.run} at step {stage.step}"
+    return config.run or config.model.get("name") or command.choices["model"]
+
+
+def _folder(command: Command, task: Task, facts: Mapping[str, Any], stage: Stage | None) -> Path:
+    """Of one audit; those of several checkpoints stand in the folder of their comparison."""
+    config, several = command.config, stage is not None
+    same = {key: value for key, value in facts.items() if not (several and key in _OF_MODEL)}
+    place = Path(config.out or Path(config.audits) / task.name / f"{_label(command)}-{_digest(same)[:8]}").expanduser()
+    return place / f"step{stage.step}" if stage is not None else place
 
 
 def _check_numbers(config: Any) -> None:

@@ -9,6 +9,7 @@ from configs.command_line.combinations import is_about_credit
 from userio.words import word_of
 
 OF_RUN = ("task", "reward", "model")
+_LISTS = ("checkpoints",)  # settings whose values may stand with commas between them, as those of credit do
 
 
 def words_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -19,7 +20,7 @@ def words_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
         for word, key in zip(words, keys, strict=True)
     ]
     return (
-        [word for word, stands in zip(words, apart, strict=True) if not stands],
+        [_listed(word) for word, stands in zip(words, apart, strict=True) if not stands],
         [word for word, stands in zip(words, apart, strict=True) if stands],
     )
 
@@ -28,3 +29,9 @@ def _is_inside(key: str, keys: Sequence[str]) -> bool:
     """Whether it is a setting of what the run brings: `task.limit=10` without `task=jsonl`."""
     group, dot, _ = key.partition(".")
     return bool(dot) and group in OF_RUN and group not in keys
+
+
+def _listed(word: str) -> str:
+    """`checkpoints=10,20` as Hydra writes a list."""
+    own = word_of(word)
+    return f"{own.key}=[{own.text}]" if own.name in _LISTS and "," in own.text and own.text[0] not in "[\"'" else word
