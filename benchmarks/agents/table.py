@@ -95,7 +95,8 @@ _strategy = cache(named_strategy)
 
 
 @cache
-def _held_out(settings: Settings) -> Layouts:
+def held_out(settings: Settings) -> Layouts:
+    """Conversations whose expected reward is looked at."""
     return Layouts(list(range(256)), settings)
 
 
@@ -104,12 +105,12 @@ def run(arm: str, rate: float, seed: int, settings: Settings) -> tuple[float | N
     reward before each step."""
     critic = RunningValues(settings.count, settings.words)
     rows, draws = random.Random(f"table {seed}"), torch.Generator().manual_seed(seed)
-    logits_WA = _start(settings)
+    logits_WA = first_logits(settings)
     optimizer = torch.optim.Adam([logits_WA], lr=rate, maximize=True)
     curve = []
     for step in range(STEPS):
         policy_WA = logits_WA.softmax(1)
-        curve.append(_held_out(settings).expected_reward(policy_WA))
+        curve.append(held_out(settings).expected_reward(policy_WA))
         if curve[-1] >= TARGET:
             before = curve[-2] if step else curve[-1]
             return round(ROWS * (step - (curve[-1] - TARGET) / max(curve[-1] - before, 1e-9)), 1), curve
@@ -118,7 +119,8 @@ def run(arm: str, rate: float, seed: int, settings: Settings) -> tuple[float | N
     return None, curve
 
 
-def _start(settings: Settings) -> Tensor:
+def first_logits(settings: Settings) -> Tensor:
+    """(W, A) of the policy before the first step."""
     logits_WA = torch.zeros(settings.cells, settings.options + 1, dtype=torch.float64)
     logits_WA[:, -1] = settings.stop
     return logits_WA
@@ -126,14 +128,25 @@ def _start(settings: Settings) -> Tensor:
 
 def _update(arm: str, policy_WA: Tensor, rows, draws, critic: RunningValues, settings: Settings) -> Tensor:
     """(W, A) the arm's direction from one step's conversations."""
+    return direction(arm, played_of(policy_WA, rows, draws, settings), policy_WA, critic, settings)
+
+
+def played_of(policy_WA: Tensor, rows: random.Random, draws: torch.Generator, settings: Settings) -> Played:
+    """The conversations of one step."""
     seeds = [rows.randrange(2**40) for _ in range(ROWS // GROUP)]
-    played = Layouts([seed for seed in seeds for _ in range(GROUP)], settings).play(policy_WA, draws)
+    return Layouts([seed for seed in seeds for _ in range(GROUP)], settings).play(policy_WA, draws)
+
+
+def direction(
+    arm: str, played: Played, policy_WA: Tensor, critic: RunningValues, settings: Settings, learns: bool = True
+) -> Tensor:
+    """(W, A) where the arm goes after these conversations. learns: whether the critic is fitted to them."""
     if arm == "exact":
         credit_BJ = played.earned_BJ + played.values_BJ[:, 1:] - played.values_BJ[:, :-1]
     elif arm == "myopic":
         credit_BJ = played.earned_BJ - played.mean_own_BJ
     else:
-        credit_BJ = _credited(_strategy(ARMS[arm]), played, critic, arm.endswith("exact V"))
+        credit_BJ = _credited(_strategy(ARMS.get(arm) or arm), played, critic, arm.endswith("exact V"), learns)
     credit_BJ = credit_BJ * played.turns_BJ
     pull_BJA = torch.nn.functional.one_hot(played.calls_BJ, settings.options + 1) - policy_WA[played.cells_BJ]
     pulls_NA = (credit_BJ[..., None] * pull_BJA).flatten(0, 1)
@@ -144,13 +157,13 @@ def noise(arm: str, settings: Settings, steps: int = 1000) -> float:
     """Noise-to-signal ratio of a step's direction under the first policy: trace of the covariance over the squared mean, from
     `steps` steps; the mean's own sampling noise is taken off."""
     rows, draws = random.Random("noise"), torch.Generator().manual_seed(0)
-    critic, policy_WA = RunningValues(settings.count, settings.words), _start(settings).softmax(1)
+    critic, policy_WA = RunningValues(settings.count, settings.words), first_logits(settings).softmax(1)
     updates_NWA = torch.stack([_update(arm, policy_WA, rows, draws, critic, settings) for _ in range(steps)])
     variance = float(updates_NWA.var(0).sum())
     return variance / (float(updates_NWA.mean(0).square().sum()) - variance / steps)
 
 
-def _credited(strategy: Strategy, played: Played, critic: RunningValues, exact_values: bool) -> Tensor:
+def _credited(strategy: Strategy, played: Played, critic: RunningValues, exact_values: bool, learns: bool) -> Tensor:
     """(B, J) weight times credit of each turn, by the strategy as a trainer calls it. The turn that ends a whole conversation
     has no choice in it, but it is a turn of the row."""
     pad, turns = torch.nn.functional.pad, played.calls_BJ.shape[1]
@@ -178,7 +191,8 @@ def _credited(strategy: Strategy, played: Played, critic: RunningValues, exact_v
         values_BJ = played.values_BJ if exact_values else pad(critic(played.words_BJ), (0, 1))
         live = rollout.signals() | {"values_BT": in_tokens(values_BJ, 0.0), "advantages_B": credit.advantages_B}
         advantages_BT = strategy.live_advantages(live)
-        critic.fit(played.words_BJ, played.earned_BJ.flip(1).cumsum(1).flip(1), played.turns_BJ)
+        if learns:
+            critic.fit(played.words_BJ, played.earned_BJ.flip(1).cumsum(1).flip(1), played.turns_BJ)
     return (credit.weights_BT * advantages_BT)[:, 0 : 2 * turns : 2]
 
 

@@ -79,19 +79,23 @@ class Layouts:
     def values(self, policy_WA: Tensor) -> Tensor:
         """(B, J + 1, O) expected rewards still to come before each turn, and after the last."""
         rows, turns = self.digit_BJ.shape
-        values_BJO = torch.zeros(rows, turns + 1, 2, dtype=torch.float64)
+        columns = [torch.zeros(rows, 2, dtype=torch.float64)]
         for turn in reversed(range(turns)):
             chance_BOA = policy_WA[self.cell_BJO[:, turn]]
             right_BO = chance_BOA.gather(2, self.digit_BJ[:, turn, None, None].expand(-1, 2, 1))[..., 0]
             wrong_BO = 1 - right_BO - chance_BOA[..., -1]
-            next_BOR = values_BJO[:, turn + 1].gather(1, self.next_BJOR[:, turn].flatten(1)).view(rows, 2, 2)
+            next_BOR = columns[-1].gather(1, self.next_BJOR[:, turn].flatten(1)).view(rows, 2, 2)
             own_BO = right_BO * self.worth_BJO[:, turn]
-            values_BJO[:, turn] = own_BO + wrong_BO * next_BOR[..., 0] + right_BO * next_BOR[..., 1]
-        return values_BJO
+            columns.append(own_BO + wrong_BO * next_BOR[..., 0] + right_BO * next_BOR[..., 1])
+        return torch.stack(columns[::-1], 1)
 
     def expected_reward(self, policy_WA: Tensor) -> float:
         """Mean over the layouts; every conversation begins in an open section."""
-        return float(self.values(policy_WA)[:, 0, 1].mean())
+        return float(self.expected_reward_of(policy_WA))
+
+    def expected_reward_of(self, policy_WA: Tensor) -> Tensor:
+        """The same with its graph."""
+        return self.values(policy_WA)[:, 0, 1].mean()
 
     def play(self, policy_WA: Tensor, draws: torch.Generator) -> Played:
         """A conversation in each layout."""

@@ -203,14 +203,20 @@ def of_doors(start: Path, middle: Path) -> dict:
     return {"completions": needed, "audits": stages, "correlations": correlations}
 
 
-def resampled(audits: Mapping[str, Mapping], needed: Mapping[str, float], predictor: str) -> dict[str, float]:
-    """With the 95 % interval of a bootstrap over strategies."""
+def resampled(audits: Mapping[str, Mapping], needed: Mapping[str, float], predictor: str) -> dict[str, float | None]:
+    """With the 95 % interval of a bootstrap over strategies; None where the predictor is the same for all, so that it orders nothing."""
     names = [name for name in needed if name in audits]
     pairs = [(audits[name][predictor], needed[name]) for name in names]
+    if len({value for value, _ in pairs}) < 2:
+        return {"value": None, "low": None, "high": None, "strategies": len(names)}
     generator, values = np.random.default_rng(0), []
     for _ in range(2000):
         some = [pairs[i] for i in generator.integers(0, len(pairs), len(pairs))]
-        value = rank_correlation(*zip(*some, strict=True)) if len(set(some)) > 2 else math.nan
+        value = (
+            rank_correlation(*zip(*some, strict=True))
+            if len({value for value, _ in some}) > 1 and len(set(some)) > 2
+            else math.nan
+        )
         if not math.isnan(value):
             values.append(value)
     low, high = np.quantile(values, [0.025, 0.975])

@@ -68,9 +68,9 @@ def audits_of(readings: Sequence[tuple[Path, Reading]]) -> Audits:
     runs = [_run(reading) for _, reading in readings]
     names = _short_names([path for path, _ in readings])
     if silent := [name for name, step in zip(names, steps, strict=True) if step is None]:
-        which = "none of them" if len(silent) == len(names) else joined(silent)
-        said = f"In the order given, as {which} {'says' if len(silent) in (1, len(names)) else 'say'} the step of a run"
-        found = _as_given(names, readings, said)
+        many = "do" if len(silent) > 1 else "does"
+        which = "none of them says" if len(silent) == len(names) else f"{joined(silent)} {many} not say"
+        found = _as_given(names, readings, f"In the order given, as {which} the step of a run")
     elif len(set(zip(runs, steps, strict=True))) < len(steps):
         found = _as_given(names, readings, "In the order given, as two of them are of one step of one run")
     else:

@@ -12,9 +12,9 @@ from lab.audit.reading import reading_of
 from support.reports import audit_of
 
 
-def reading(noise, *groups, step=None):
-    about = {} if step is None else {"step": step}
-    return reading_of(audit_of(noise, *groups) | {"about": about})
+def reading(noise, *groups, step=None, run=None, **more):
+    about = {key: value for key, value in (("step", step), ("run", run)) if value is not None}
+    return reading_of(audit_of(noise, *groups, **more) | {"about": about})
 
 
 def test_only_pairs_that_both_tell_apart_are_counted():
@@ -50,6 +50,49 @@ def test_names_are_the_shortest_ends_of_paths_that_differ(tmp_path):
     ]
 
 
+def test_the_order_is_by_run_and_step_else_as_given_and_it_is_said_which(tmp_path):
+    def found(*abouts):
+        return audits_of([(tmp_path / name, reading({"a": 1.0}, step=step, run=run)) for name, step, run in abouts])
+
+    one = found(("x", 80, "runs/r"), ("y", 5, "runs/r/"), ("z", 20, "./runs/r"))  # one run, however it was typed
+    assert list(one.readings) == ["step 5", "step 20", "step 80"] and one.order.startswith("By the step")
+    two = found(("x", 80, "runs/s"), ("y", 80, "runs/r"), ("z", 5, "runs/s"))
+    assert list(two.readings) == ["s step 5", "s step 80", "r step 80"] and two.order.startswith("Run by run")
+    assert two.by_run == [["s step 5", "s step 80"], ["r step 80"]]
+    silent = found(("x", 80, "runs/r"), ("y", None, "runs/r"), ("z", 5, "runs/r"))
+    assert list(silent.readings) == ["x", "y", "z"]
+    assert silent.order == "In the order given, as y does not say the step of a run"
+    assert found(("x", None, None), ("y", None, None)).order.endswith("none of them says the step of a run")
+    twice = found(("x", 5, "runs/r"), ("y", 5, "runs/r"))
+    assert list(twice.readings) == ["x", "y"] and "one step of one run" in twice.order
+
+
+def test_two_runs_are_laid_beside_each_other_at_the_steps_they_share(tmp_path):
+    rows = [(run, step, noise) for run in "rs" for step, noise in ((0, 1.0), (10, 2.0))]
+    found = audits_of(
+        [(tmp_path / "x", reading({"a": noise, "b": 3.0}, step=step, run=run)) for run, step, noise in rows]
+    )
+    text = "\n".join(changes(found))
+    for pair in ("r step 0 to r step 10", "s step 0 to s step 10", "r step 0 to s step 0", "r step 10 to s step 10"):
+        assert f"From {pair}:" in text
+    assert "From r step 10 to s step 0" not in text
+
+
+def test_noise_of_batches_of_two_sizes_is_told_in_completions(tmp_path):
+    same = [(tmp_path / "x", reading({"a": 1.0}, step=0)), (tmp_path / "y", reading({"a": 1.0}, step=1))]
+    assert audits_of(same).noise == "nsr"
+    other = [same[0], (tmp_path / "y", reading({"a": 1.0}, step=1, completions=128))]
+    assert audits_of(other).noise == "critical_batch" and "64 and 128 completions" in changes(audits_of(other))[1]
+
+
+def test_a_bias_that_grows_is_said(tmp_path):
+    first, last = (
+        reading({"a": 1.0, "b": 1.0}, step=step, bias=bias) for step, bias in ((0, {"a": 0.1}), (9, {"a": 0.9}))
+    )
+    lines = changes(audits_of([(tmp_path / "x", first), (tmp_path / "y", last)]))
+    assert "From step 0 to step 9 bias rises beyond its intervals under a." in lines
+
+
 def test_the_command_writes_a_page_of_few_and_of_many_strategies(tmp_path, capsys):
     for names in (3, 12):
         folders = []
@@ -61,6 +104,9 @@ def test_the_command_writes_a_page_of_few_and_of_many_strategies(tmp_path, capsy
         out = tmp_path / f"out{names}"
         assert main([f"audits={','.join(map(str, folders))}", f"out={out}"]) == 0
         html = (out / "compare.html").read_text()
+        kept = json.loads((out / "compare.json").read_text())
+        assert [list(one["strategies"]) for one in kept["audits"].values()] == [list(noise)] * 2
+        assert kept["audits"][f"{names}_1"]["strategies"]["<s2>"]["nsr"]["value"] == 6.0
         assert "the ranking holds" in html and "<s0>" not in html and "&lt;s0&gt;" in html and "data:image/png" in html
     assert "the ranking holds" in capsys.readouterr().out
 
