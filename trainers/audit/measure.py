@@ -44,7 +44,7 @@ def collected_by(job: AuditJob) -> Collected:
         ValueError: what can only be known with the model, with the remedy.
     """
     refuse_other_audit(job)
-    if (kept := finished(job)) is not None:
+    if (kept := whole_record(job)) is not None:
         return kept
     config, started = job.command.config, time.perf_counter()
     policy = build_policy(to_train(config), job.task, job.args.max_completion_length or 0)
@@ -65,7 +65,7 @@ def collected_by(job: AuditJob) -> Collected:
     return collected
 
 
-def finished(job: AuditJob) -> Collected | None:
+def whole_record(job: AuditJob) -> Collected | None:
     """The record, where the same was measured whole before: then no model is loaded."""
     if job.command.config.overwrite or not (job.folder / RESULT).is_file() or not (job.folder / SETTINGS).is_file():
         return None
