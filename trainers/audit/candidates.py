@@ -45,10 +45,14 @@ class Candidate:
 
 
 def learns(strategy: Strategy) -> bool:
-    """Whether it has a critic, or something that remembers. What only follows the policy (an average of it) does not count: an
-    audit does not move it."""
+    """Whether it has a critic, something that remembers, or a model that learns. What only follows the policy (an average of it)
+    does not count: an audit does not move it."""
     kept = keepers_of(strategy).values()
-    return strategy.critic is not None or not all(getattr(one, "stands_still_in_evaluation", False) for one in kept)
+    return strategy.critic is not None or not all(map(_only_follows, kept))
+
+
+def _only_follows(keeper: Any) -> bool:
+    return getattr(keeper, "stands_still_in_evaluation", False) and not getattr(keeper, "learns", False)
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from trainers.audit.collected import Collected
 from trainers.audit.cost import AuditProgress, cost_of, forecast, sampled
 from trainers.audit.engine import Engine
 from trainers.audit.store import BATCHES, RESULT, SETTINGS, Store
+from trainers.audit.taken_over import call_by_start, take_over
 from trainers.audit.trainer import AuditTrainer
 from trainers.command.audit.prepare import SHARDED, AuditJob
 from trainers.command.build import build_policy, to_train
 from trainers.command.reward_tags import check_special_tokens, opening_notes
 from trainers.command.rows import as_dataset
-from trainers.critic.base import FOLDER
 from trainers.model.policy import Policy, parameters_in_words
 from trainers.run.folder import check_place
 from trainers.run.start import reference_options
@@ -47,14 +47,11 @@ def collected_by(job: AuditJob) -> Collected:
     if (kept := whole_record(job)) is not None:
         return kept
     config, started = job.command.config, time.perf_counter()
-    policy = build_policy(to_train(config), job.task, job.args.max_completion_length or 0)
-    check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {job.model}")
-    trainer = _trainer(job, policy)
-    taught = take_critics(trainer, Path(str(config.model.get("name")))) if config.run else []
+    trainer, policy, told = audited_trainer(job)
     store = Store(job.folder, trainer.accelerator.is_main_process)
     progress = AuditProgress(job.plan.batches, started)
     engine = Engine(trainer, job.plan, store, job.rewards.names, progress)
-    _announce(job, trainer, engine, policy, taught)
+    _announce(job, trainer, engine, policy, told)
     store.begin(job.facts, config.overwrite)
     trainer.accelerator.wait_for_everyone()
     collected = engine.collect(_about(job, trainer))
@@ -101,14 +98,44 @@ def refuse_other_audit(job: AuditJob) -> None:
         )
 
 
+def audited_trainer(job: AuditJob) -> tuple[AuditTrainer, Policy, list[str]]:
+    """The trainer on the audited policy, the policy as it was built, and what a run has handed over, in words.
+
+    Raises:
+        ValueError: what can only be known with the model, with the remedy.
+    """
+    policy = _policy(job)
+    check_special_tokens(job.rewards.funcs, policy.tokenizer, f"the tokenizer of {job.model}")
+    trainer = _trainer(job, policy)
+    return trainer, policy, take_over(trainer, job.handed_over, job.nodes)
+
+
+def _policy(job: AuditJob) -> Policy:
+    try:
+        return build_policy(to_train(job.policy_config), job.task, job.args.max_completion_length or 0)
+    except ConfigError as error:
+        origin = job.handed_over.origin
+        if not job.handed_over.from_start or origin is None:
+            raise
+        instead = f"model=hf model.name={origin.place}"
+        raise ConfigError(
+            f"what run={origin.run} began with is asked for (a KL term, or a signal that reads the start), and cannot be had: {error} "
+            f"Audit without it: trainer.beta=0 and strategies that read none, or {instead}, which is then its own start."
+        ) from None
+
+
 def _trainer(job: AuditJob, policy: Policy) -> AuditTrainer:
-    if job.args.beta and policy.unsaved:
+    origin = job.handed_over.origin if job.handed_over.from_start else None
+    if origin is not None:
+        call_by_start(policy, origin)
+    elif job.args.beta and policy.unsaved:
         raise ConfigError(
             "trainer.beta needs the policy under a name, and an adapter was merged into this one. Save it merged first."
         )
     if job.args.beta and not job.args.model_init_kwargs:
         job.args.model_init_kwargs = reference_options(policy)
-    set_seed(job.args.seed)  # an adapter's first weights are random
+    # An adapter's first weights are random.
+    set_seed(origin.seed if origin else job.args.seed)
     given = {"tools": job.task.tools, "environment_factory": job.task.environment}
     trainer = AuditTrainer(
         model=policy.model,
@@ -138,20 +165,7 @@ def candidates_of(job: AuditJob) -> list[Candidate]:
     return [Candidate(REFERENCE, reference), *others, Candidate(LENGTH, reference, of_length=True)]
 
 
-def take_critics(trainer: AuditTrainer, model: Path) -> list[str]:
-    """Gives the critic that stands beside a run's model to the candidates that have one of the same kind; their names."""
-    taught = []
-    for candidate in trainer.candidates if (model / FOLDER).is_dir() else ():
-        if candidate.critic is not None:
-            try:
-                candidate.critic.load_weights(model)
-            except ValueError:
-                continue  # another kind
-            taught.append(candidate.name)
-    return taught
-
-
-def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy, taught: Sequence[str]) -> None:
+def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy, told: Sequence[str]) -> None:
     config, state = job.command.config, PartialState()
     names = [name for name in job.strategies if name != REFERENCE]
     chosen = sum(parameter.numel() for parameter in engine.parameters)
@@ -168,9 +182,8 @@ def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Poli
             job.args.chat_template_kwargs,
         ),
     ]
-    if taught:
-        lines.append(f"critic   of {', '.join(taught)}: the run's, which learns on in the warm-up")
-    if job.args.beta:
+    lines += told
+    if job.args.beta and not job.handed_over.from_start:
         lines.append(
             "note     the reference of the KL term is the audited policy itself, so that the term has no gradient here"
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +72,10 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
                 self._prepare_providers()
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         self.model.train()
+
+    def put_policy(self, folder: Path) -> None:
+        """The policy's weights, from where a run has saved them; what was made of the policy before stays as it is."""
+        self._load_from_checkpoint(str(folder), self.accelerator.unwrap_model(self.model))
 
     # ---- one generation batch
 
@@ -143,7 +148,7 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
 
     def _keeping(self, candidate: Candidate):
         """Around a turn of a candidate: whether it remembers it afterwards."""
-        return nullcontext() if self._learning else still(candidate)
+        return nullcontext() if self._learning and candidate.learns else still(candidate)
 
     # ---- passes of the policy while a batch is scored: one for all who ask for the same
 

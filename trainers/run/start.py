@@ -76,7 +76,7 @@ def keep_start(policy: Policy, folder: RunFolder, state: PartialState, *, with_r
     else:
         return _line(adapted, policy, name)
     state.wait_for_everyone()
-    _rename(policy, str(kept.absolute()))
+    name_start(policy, str(kept.absolute()))
     return _line(adapted, policy, str(kept))
 
 
@@ -116,7 +116,8 @@ def _may_go(name: str) -> bool:
     return path.is_dir() and (path.name == BASE or cache_folder().resolve() in path.resolve().parents)
 
 
-def _rename(policy: Policy, name: str) -> None:
+def name_start(policy: Policy, name: str) -> None:
+    """From now on the model that the run starts from is found under this name."""
     base = policy.model.get_base_model() if is_adapted(policy.model) else policy.model
     base.name_or_path = base.config._name_or_path = name
     if is_adapted(policy.model):

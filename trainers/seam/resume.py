@@ -61,7 +61,7 @@ class ResumesExactly:
         torch.save(self._run_state(), Path(output_dir) / FILE.format(rank=self.args.process_index))
         if self.members is not None:
             self.members.save(Path(output_dir), gather_object, self.args.should_save)
-        if self._reference_moves and not self._is_sharded and self.args.should_save:
+        if self.moves_reference and not self._is_sharded and self.args.should_save:
             torch.save(self.accelerator.unwrap_model(self.ref_model).state_dict(), Path(output_dir) / REFERENCE)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
@@ -70,8 +70,8 @@ class ResumesExactly:
             return
         if self.members is not None:
             self.members.load(Path(checkpoint), self.accelerator.device)
-        if self._reference_moves:
-            self._load_reference(Path(checkpoint) / REFERENCE)
+        if self.moves_reference:
+            self.put_reference(Path(checkpoint) / REFERENCE)
         path = Path(checkpoint) / FILE.format(rank=self.args.process_index)
         if path.is_file():
             self._resumed = torch.load(path, weights_only=True, map_location="cpu")
@@ -83,7 +83,7 @@ class ResumesExactly:
             )
 
     @property
-    def _reference_moves(self) -> bool:
+    def moves_reference(self) -> bool:
         """Under TRL's sync_ref_model the reference is a state of the run; else it is the model the run began with."""
         return getattr(self.args, "sync_ref_model", False) and getattr(self, "ref_model", None) is not None
 
@@ -91,7 +91,8 @@ class ResumesExactly:
     def _is_sharded(self) -> bool:
         return self.is_fsdp_enabled or self.is_deepspeed_enabled
 
-    def _load_reference(self, path: Path) -> None:
+    def put_reference(self, path: Path) -> None:
+        """Raises ValueError: the file is not there, or weights are dealt out."""
         if self._is_sharded or not path.is_file():
             raise ValueError(
                 f"{path.parent} does not hold the reference model that trainer.sync_ref_model=true has moved (under FSDP and "

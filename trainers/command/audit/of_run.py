@@ -1,8 +1,10 @@
-"""The settings of the run that an audit names: its task, rewards, trainer and strategy, and the model it made."""
+"""The settings of the run that an audit names: its task, rewards, trainer and strategy, the model it made, and what that began
+with."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,41 @@ from trainers.command.audit.stages import Stage, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
 from trainers.command.cli import Command
 from trainers.run.files import CONFIG
-from userio.words import word_of
+from userio.words import Word, word_of
 
 _HF = "trainers.model.pretrained.hf"
 _OF_START = ("name", "revision", "peft", "merge_adapter")  # of the model that the run began with
 _OF_FOLDER = ("output_dir", "run_name")
 
 
-def with_run(command: Command, stage: Stage | None = None) -> Command:
-    """The command with what `run=` brings, where it names one. stage: whose model; None: what `run=` itself stands for.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the policy of an audited run comes from.
+
+    Args:
+        run: its folder. seed: of the run.
+        model: the node of the model that it began with; None where that is audited itself, or a model that is not the run's.
+        place: folder of the policy's weights; None: it is what the run began with.
+        credit: the node of its strategy.
+    """
+
+    run: Path
+    seed: int
+    model: DictConfig | None
+    place: Path | None
+    credit: dict[str, Any] = field(default_factory=dict)
+
+
+def with_run(command: Command, stage: Stage | None = None) -> tuple[Command, Origin | None]:
+    """The command with what `run=` brings, where it names one, and where the run's policy comes from. stage: whose model; None: what
+    `run=` itself stands for.
 
     Raises:
         ConfigError: no run there, or no model in it, or a setting that the run's task, rewards or model have not.
     """
     config = command.config
     if config.run is None:
-        return command
+        return command, None
     said = _config_of(Path(run_of(config.run)))
     words = [word_of(word) for word in (*command.overrides, *command.apart)]
     names = [word.name for word in words]
@@ -50,7 +71,19 @@ def with_run(command: Command, stage: Stage | None = None) -> Command:
     for word in command.apart:
         if word_of(word).name.partition(".")[0] in OF_RUN:
             _put(config, word)
-    return replace(command, config=config, choices=choices)
+    return replace(command, config=config, choices=choices), _origin(config, said, words)
+
+
+def _origin(config: DictConfig, said: DictConfig, words: Sequence[Word]) -> Origin:
+    run, own = Path(run_of(config.run)), [word.name for word in words if word.name.startswith("model")]
+    place = Path(str(config.model.name)).expanduser() if config.model.get("_target_") == _HF else None
+    is_its_own = "model" not in own and place is not None and run.resolve() in place.resolve().parents
+    begun = said.model.copy() if is_its_own else None
+    for name in own if begun is not None else ():
+        if name != "model.name" and OmegaConf.select(begun, name.partition(".")[2]) is not None:
+            OmegaConf.update(begun, name.partition(".")[2], OmegaConf.select(config, name), merge=False)
+    credit: Any = OmegaConf.to_container(said.credit, resolve=True)
+    return Origin(run=run, seed=int(said.get("seed", 0)), model=begun, place=place, credit=credit)
 
 
 def _config_of(folder: Path) -> DictConfig:

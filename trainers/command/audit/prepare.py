@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from trl import GRPOConfig
 
 from configs.command_line.combinations import combinations_of, is_about_credit
-from configs.compose import ConfigError, compose_strategy, make_strategy
+from configs.compose import ConfigError, compose_config, compose_strategy, make_strategy
 from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Task
 from trainers.audit.candidates import LENGTH, REFERENCE, refuse_together
 from trainers.audit.engine import AuditPlan
 from trainers.audit.parameters import ADAPTER, ALL, check_pattern
+from trainers.audit.taken_over import HandedOver, memory_of, reads_start
 from trainers.command.audit.args import audit_args
-from trainers.command.audit.of_run import with_run
+from trainers.command.audit.of_run import Origin, with_run
 from trainers.command.audit.stages import Stage, run_of, stage_at, stages_of
 from trainers.command.before import prompts_left_out
 from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
@@ -30,7 +31,7 @@ from trainers.command.cli import Command
 from trainers.command.tools import build_tools, check_tools
 from trainers.command.world_size import sharding_now, world_size
 from trainers.evaluation.models import Named
-from trainers.seam.reference_reward import reads_reference
+from trainers.seam.reference_reward import reads_reference, refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
 from userio.own_files import loaded_files
 from userio.words import word_of
@@ -43,7 +44,7 @@ _HF = "trainers.model.pretrained.hf"
 _FEWEST = 4  # batches that an interval can be made of
 # Settings that change how fast it goes and what is written, and not what a batch gives.
 _NO_FACTS = ("checkpoints", "batches", "shares", "audits", "out", "overwrite", "processes")
-_OF_MODEL = ("model", "files of the model")  # facts in which the checkpoints of one run differ
+_OF_MODEL = ("model", "files of the model", "start", "memory")  # facts in which the checkpoints of one run differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class AuditJob:
         model: what is audited, in words. stage: where in its training it stands, if that is known.
         folder: of the results.
         facts: all that a batch depends on.
+        nodes: of each strategy the node that it was made of.
+        handed_over: what the run that is audited hands over.
     """
 
     command: Command
@@ -70,6 +73,18 @@ class AuditJob:
     stage: Stage | None
     folder: Path
     facts: dict[str, Any]
+    nodes: dict[str, dict[str, Any]]
+    handed_over: HandedOver
+
+    @property
+    def policy_config(self) -> DictConfig:
+        """The configuration with the model that is built first."""
+        config = self.command.config
+        if not self.handed_over.from_start:
+            return config
+        config = config.copy()
+        config.model = self.handed_over.origin.model
+        return config
 
 
 def prepare_audits(command: Command) -> list[AuditJob]:
@@ -94,24 +109,27 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
     """stage: one of several checkpoints. Raises ConfigError, ValueError: with the remedy."""
     if sharding_now() and not command.dry_run:
         raise ConfigError(SHARDED)
-    command = with_run(command, stage)
+    command, origin = with_run(command, stage)
     config = command.config
     _check_numbers(config)
-    words, strategies = _strategies(command)
+    words, strategies, nodes = _strategies(command)
     task = build_task(config)
     task.tools = [*task.tools, *build_tools(config.tools)]
     rewards = build_rewards(config, task)
-    if asking := [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]:
-        raise ConfigError(
-            f"the reward {asking[0]!r} is the likelihood under a run's start, and nothing is trained here."
-        )
     trained = grpo_args(config, GRPOConfig, Path("unused"), rewards, has_evaluation=False)
+    asking = [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]
+    if asking and origin is None:
+        raise ConfigError(
+            f"the reward {asking[0]!r} is the likelihood under a run's start, and nothing is trained here. Name the run: run=..."
+        )
+    refuse_without_reference(rewards.funcs, trained)
     check_tools(task, trained)
     for strategy in strategies.values():
         refuse_inexact(trained, strategy)
     refuse_together(strategies)
     prompts_left_out(trained, len(task.train), command.choices["task"])
-    facts = _facts(command, words, task)
+    handed_over = _handed_over(origin, trained, strategies)
+    facts = _facts(command, words, task, handed_over)
     folder = _folder(command, task, facts, stage)
     stage = stage or _stage(config)
     return AuditJob(
@@ -132,15 +150,18 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
         stage=stage,
         folder=folder,
         facts=facts,
+        nodes=nodes,
+        handed_over=handed_over,
     )
 
 
 def _at(command: Command, stage: Stage, other: AuditJob) -> AuditJob:
     """The same audit of another checkpoint. Strategies are made again, since some of them learn."""
-    command = with_run(command, stage)
-    words, strategies = _strategies(command)
-    facts = _facts(command, words, other.task)
+    command, origin = with_run(command, stage)
+    words, strategies, nodes = _strategies(command)
     trained = grpo_args(command.config, GRPOConfig, Path("unused"), other.rewards, has_evaluation=False)
+    handed_over = _handed_over(origin, trained, strategies)
+    facts = _facts(command, words, other.task, handed_over)
     folder = _folder(command, other.task, facts, stage)
     return replace(
         other,
@@ -151,7 +172,17 @@ def _at(command: Command, stage: Stage, other: AuditJob) -> AuditJob:
         stage=stage,
         folder=folder,
         facts=facts,
+        nodes=nodes,
+        handed_over=handed_over,
     )
+
+
+def _handed_over(origin: Origin | None, trained: GRPOConfig, strategies: Mapping[str, Strategy]) -> HandedOver:
+    if origin is None:
+        return HandedOver()
+    members = list(strategies.values())
+    from_start = origin.model is not None and reads_start(trained, members)
+    return HandedOver(origin, from_start, memory_of(origin, trained, members))
 
 
 def _stage(config: Any) -> Stage | None:
@@ -190,8 +221,8 @@ def _check_numbers(config: Any) -> None:
         )
 
 
-def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, Strategy]]:
-    """(words, strategies) by name; the reference last where it was not asked for."""
+def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, Strategy], dict[str, dict[str, Any]]]:
+    """(words, strategies, nodes they were made of) by name; the reference last where it was not asked for."""
     given = [word for word in command.apart if is_about_credit(word)]
     if given and not any(word.startswith("credit=") for word in given):
         given = [f"credit={command.choices['credit']}", *given]
@@ -199,11 +230,15 @@ def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, S
     words: dict[str, Sequence[str]] = dict(found) if given else {}
     if len(words) < len(found) * bool(given):
         raise ConfigError(f"credit: a strategy is named twice ({', '.join(name for name, _ in found)}).")
-    strategies = {name: compose_strategy(own, command.config_dirs) for name, own in words.items()}
+    composed: dict[str, DictConfig] = {
+        name: compose_config("strategy", own, command.config_dirs).credit for name, own in words.items()
+    }
+    strategies = {name: make_strategy(node) for name, node in composed.items()}
+    nodes: dict[str, Any] = {name: OmegaConf.to_container(node, resolve=True) for name, node in composed.items()}
     if not given:
         own = make_strategy(command.config.credit)
-        node: Any = OmegaConf.to_container(command.config.credit, resolve=True)
-        words, strategies = {own.name: [json.dumps(node, sort_keys=True, default=str)]}, {own.name: own}
+        nodes = {own.name: OmegaConf.to_container(command.config.credit, resolve=True)}
+        words, strategies = {own.name: [json.dumps(nodes[own.name], sort_keys=True, default=str)]}, {own.name: own}
     if LENGTH in strategies:
         raise ConfigError(
             f"a strategy cannot be called {LENGTH!r} here: that is the push on length. Give its YAML another name."
@@ -211,10 +246,10 @@ def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, S
     if REFERENCE not in strategies:
         words[REFERENCE] = (f"credit={REFERENCE}",)
         strategies[REFERENCE] = compose_strategy(words[REFERENCE])
-    return words, strategies
+    return words, strategies, nodes
 
 
-def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task) -> dict[str, Any]:
+def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task, given: HandedOver) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(command.config, resolve=True)
     name = plain["model"].get("name") if plain["model"].get("_target_") == _HF else None
     code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
@@ -228,6 +263,8 @@ def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task) -> 
         "files of the model": Named(str(name), str(Path(name).expanduser())).fingerprint() if name else None,
         "own code": _digest(sorted(code.values())),
         "processes of the audit": world_size(),
+        **({"start": OmegaConf.to_container(given.origin.model, resolve=True)} if given.from_start else {}),
+        **({"memory": str(given.memory)} if given.memory else {}),
     }
 
 
