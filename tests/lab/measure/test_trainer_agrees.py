@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("trl")
 
 from configs.compose import compose_strategy
+from lab.exact.of_model import OfModel
 from lab.exact.quantities import Exact
 from lab.exact.tree import grow
 from lab.exact.world import END, World
@@ -33,32 +34,10 @@ def game() -> World:
     )
 
 
-class OfModel:
-    """A transformers model as a policy of the lab: parameters in order of their names, in double precision."""
-
-    def __init__(self, tree, model):
-        self.model = model.double()
-        self.shapes = {name: parameter.shape for name, parameter in sorted(model.named_parameters())}
-        self.initial = torch.cat([parameter.detach().flatten() for _, parameter in sorted(model.named_parameters())])
-        self.tree = tree
-
-    def logits(self, theta):
-        parts = theta.split([shape.numel() for shape in self.shapes.values()])
-        named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
-        tree, found = self.tree, []
-        for prompt, name in enumerate(tree.world.prompts):
-            ids_NT = tree.token_ids_NT[tree.prompt_N == prompt]
-            start = torch.tensor(PROMPT_IDS[name]).expand(len(ids_NT), -1)
-            inputs = {"input_ids": torch.cat([start, ids_NT], dim=1)}
-            logits = torch.func.functional_call(self.model, named, kwargs=inputs, tie_weights=False).logits
-            found.append(logits[:, start.shape[1] - 1 : -1])
-        return torch.cat(found)
-
-
 @pytest.fixture(scope="module")
 def learner() -> Exact:
     tree = grow(game())
-    return Exact(tree, OfModel(tree, tiny_model(tie_word_embeddings=False)))
+    return Exact(tree, OfModel(tree, tiny_model(tie_word_embeddings=False), PROMPT_IDS))
 
 
 def draw(learner: Exact, batches: int, seed: int) -> torch.Tensor:
