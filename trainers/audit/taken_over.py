@@ -53,7 +53,7 @@ def reads_start(args: Any, strategies: Sequence[Strategy]) -> bool:
     return bool(args.beta) or any(callable(getattr(provider, "prepare", None)) for provider in makers)
 
 
-def memory_of(origin: Origin, args: Any, strategies: Sequence[Strategy]) -> Path | None:
+def checkpoint_that_remembers(origin: Origin, args: Any, strategies: Sequence[Strategy]) -> Path | None:
     """The checkpoint in which members remember what they did with the audited weights; None where there is none, or nobody asks."""
     if not (getattr(args, "sync_ref_model", False) or any(keepers_of(strategy) for strategy in strategies)):
         return None

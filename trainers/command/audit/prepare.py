@@ -21,7 +21,7 @@ from tasks.base import Task
 from trainers.audit.candidates import LENGTH, REFERENCE, refuse_together
 from trainers.audit.engine import AuditPlan
 from trainers.audit.parameters import ADAPTER, ALL, check_pattern
-from trainers.audit.taken_over import HandedOver, memory_of, reads_start
+from trainers.audit.taken_over import HandedOver, checkpoint_that_remembers, reads_start
 from trainers.command.audit.args import audit_args
 from trainers.command.audit.of_run import Origin, with_run
 from trainers.command.audit.stages import Stage, run_of, stage_at, stages_of
@@ -182,7 +182,7 @@ def _handed_over(origin: Origin | None, trained: GRPOConfig, strategies: Mapping
         return HandedOver()
     members = list(strategies.values())
     from_start = origin.model is not None and reads_start(trained, members)
-    return HandedOver(origin, from_start, memory_of(origin, trained, members))
+    return HandedOver(origin, from_start, checkpoint_that_remembers(origin, trained, members))
 
 
 def _stage(config: Any) -> Stage | None:
