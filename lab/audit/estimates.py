@@ -189,7 +189,10 @@ def _parts(values: Sequence[Sequence[float]]) -> list[Bracket]:
         ]
     numbers = [_means(own_B) for own_B in values_PB]
     total_X = torch.stack(numbers).sum(dim=0)
-    return [ratio(number_X, total_X) for number_X in numbers]
+    found = [ratio(number_X, total_X) for number_X in numbers]
+    if all(math.isinf(part.low) and math.isinf(part.high) for part in found):  # parts of a whole that may be nothing
+        return [replace(part, value=None) for part in found]
+    return found
 
 
 def _means(values_B: Tensor) -> Tensor:

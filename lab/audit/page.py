@@ -79,9 +79,9 @@ def _short(reading: Reading, letters: Mapping[str, str]) -> tuple[Cells, list[Ce
         row, group = reading.numbers[name], reading.group_of(name)
         pair = reading.pair(name, reading.reference) if name != reading.reference else None
         against = "reference" if name == reading.reference else words.told(pair.ratio) if pair else ""
-        bias = "reference" if name == reading.reference else words.told_percent(row["relative_bias"])
-        rows.append([name, *([letters[name]] if letters else []), "" if group is None else str(group + 1), words.told(row["nsr"]),
-                     against, bias, *([words.told(row["length_push"], sign=True)] if pushes else [])])  # fmt: skip
+        bias = "reference" if name == reading.reference else words.bias_in_cell(row["relative_bias"])
+        rows.append([name, *([letters[name]] if letters else []), "" if group is None else str(group + 1), words.in_cell(row["nsr"]),
+                     against, bias, *([words.in_cell(row["length_push"], sign=True)] if pushes else [])])  # fmt: skip
     return [
         "strategy",
         *(["in pictures"] if letters else []),
@@ -99,7 +99,7 @@ def _costs(reading: Reading) -> tuple[Cells, list[Cells]]:
     for name in reading.order:
         nsr, critical = reading.numbers[name]["nsr"], reading.numbers[name]["critical_batch"]
         share = number(1 / nsr.value) if nsr.value > 0 else "n/a"
-        rows.append([name, share, words.told(critical), words.told(critical.times(2.0)), words.told(nsr.times(2.0))])
+        rows.append([name, share, *map(words.in_cell, (critical, critical.times(2.0), nsr.times(2.0)))])
     return [
         "strategy",
         f"signal over noise in a batch of {reading.completions}",
@@ -111,7 +111,7 @@ def _costs(reading: Reading) -> tuple[Cells, list[Cells]]:
 
 def _directions(reading: Reading) -> tuple[Cells, list[Cells]]:
     rows = [
-        [name, words.told(row["norm"]), words.told(row["cosine"])] for name, row in
+        [name, words.in_cell(row["norm"]), words.in_cell(row["cosine"])] for name, row in
         ((name, reading.numbers[name]) for name in reading.order)
     ]  # fmt: skip
     return ["strategy", "norm of the mean update", f"cosine with {reading.reference or 'the reference'}"], rows

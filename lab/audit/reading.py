@@ -71,8 +71,10 @@ class Reading:
         groups: names that cannot be told apart by their noise, the quietest first; what has no noise is in none.
         numbers: name -> measure (`MEASURES`) -> number; a measure that is missing is a `Found()`.
         pairs: (a, b) -> noise of a over b.
-        shares: kind of slice (`SLICES`) -> name -> slices; kinds of a single slice, which has all, are left out.
-        places: name -> (length of the text, token position) -> share.
+        shares: kind of slice (`SLICES`) -> name -> slices; kinds of a single slice, which has all, are left out, and those of which no
+            share is known.
+        places: name -> (length of the text, token position) -> share, where one is known.
+        unseen: names of which shares were asked for and none is known.
         completions: rows of one batch; 0 where it is not said.
     """
 
@@ -85,6 +87,7 @@ class Reading:
     pairs: Mapping[tuple[str, str], Pair] = field(default_factory=dict)
     shares: Mapping[str, Mapping[str, tuple[Slice, ...]]] = field(default_factory=dict)
     places: Mapping[str, Mapping[tuple[str, str], Found]] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     @property
     def order(self) -> list[str]:
@@ -129,7 +132,8 @@ def reading_of(audit: Mapping[str, Any]) -> Reading:
         raise ValueError("no strategy was audited: `strategies` is empty or no mapping.")
     completions = _whole(audit.get("completions"))
     numbers = {str(name): _numbers(_mapping(row), completions) for name, row in rows.items()}
-    pairs = _mapping(audit.get("pairs"))
+    pairs, shares = _mapping(audit.get("pairs")), _mapping(audit.get("shares"))
+    slices = _shares(shares, numbers)
     found = {(a, b): pairs[f"{a}|{b}"] for a in numbers for b in numbers if f"{a}|{b}" in pairs}
     return Reading(
         about=_mapping(audit.get("about")),
@@ -139,8 +143,13 @@ def reading_of(audit: Mapping[str, Any]) -> Reading:
         groups=_groups(audit.get("ranking"), numbers),
         numbers=numbers,
         pairs={names: _pair(_mapping(pair)) for names, pair in found.items()},
-        shares=_shares(_mapping(audit.get("shares")), numbers),
-        places=_places(_mapping(audit.get("shares")), numbers),
+        shares={kind: rows for kind, rows in slices.items() if any(_is_seen(own) for own in rows.values())},
+        places=_places(shares, numbers),
+        unseen=tuple(
+            name
+            for name in numbers
+            if (own := [rows[name] for rows in slices.values() if name in rows]) and not any(map(_is_seen, own))
+        ),
     )
 
 
@@ -205,6 +214,10 @@ def _shares(shares: Mapping[str, Any], names: Any) -> dict[str, dict[str, tuple[
     }
 
 
+def _is_seen(slices: Sequence[Slice]) -> bool:
+    return any(one.share.known for one in slices)
+
+
 def _places(shares: Mapping[str, Any], names: Any) -> dict[str, dict[tuple[str, str], Found]]:
     found = {}
     for name in names:
@@ -214,7 +227,8 @@ def _places(shares: Mapping[str, Any], names: Any) -> dict[str, dict[tuple[str, 
             length = part.get("length")
             if isinstance(length, list) and len(length) == 2 and "from" in part:
                 cells[span_of(*length), span_of(part["from"], part.get("to"))] = _share(part.get("share"))
-        if len({row for row, _ in cells}) > 1 and len({column for _, column in cells}) > 1:
+        is_known = any(found.known for found in cells.values())
+        if is_known and len({row for row, _ in cells}) > 1 and len({column for _, column in cells}) > 1:
             found[name] = cells
     return found
 

@@ -41,6 +41,16 @@ def told_percent(found: Found) -> str:
     return text if text in ("n/a", found.note) else f"{text}\u00a0%"
 
 
+def in_cell(found: Found, sign: bool = False) -> str:
+    """As `told`; why there is no number stands in `reservations`."""
+    return told(replace(found, note=""), sign=sign)
+
+
+def bias_in_cell(found: Found) -> str:
+    """As `told_percent`; an update that goes against the reference has no number and is called so."""
+    return "backwards" if found.note.startswith("points backwards") else told_percent(replace(found, note=""))
+
+
 def joined(names: Sequence[str]) -> str:
     """`a, b and c`, or the first of many and how many more."""
     names = [_called(name) for name in names]
@@ -202,11 +212,21 @@ def _length(reading: Reading) -> list[str]:
     return lines
 
 
+def _unseen(reading: Reading) -> list[str]:
+    """Why strategies that are ranked have no bias to show."""
+    of: dict[str, list[str]] = {}
+    for name in reading.order:
+        bias = reading.numbers[name]["relative_bias"]
+        if reading.group_of(name) is not None and bias_in_cell(bias) == "n/a" and bias.note:
+            of.setdefault(bias.note, []).append(name)
+    return [f"The bias of {joined(names)} has no number: {note}." for note, names in of.items()]
+
+
 def reservations(reading: Reading) -> list[str]:
     """What the numbers do not say."""
     lines = [
         "These are numbers of one policy on one task: they change as it learns. Audit later checkpoints too, and lay them side by "
-        "side (`python -m lab.audit.compare`).",
+        "side (`checkpoints=`, `python -m lab.audit.compare`).",
         "Little noise is no merit of an update that goes elsewhere: read noise and bias together.",
     ]
     unranked = [name for name in reading.order if reading.group_of(name) is None]
@@ -222,6 +242,12 @@ def reservations(reading: Reading) -> list[str]:
         lines.append(
             f"Of {joined([name for name in wide if name not in unranked])} the signal may be zero: their noise over signal has no "
             "upper bound. More batches give one."
+        )
+    lines += _unseen(reading)
+    if reading.unseen:
+        lines.append(
+            f"Where the update of {joined(reading.unseen)} goes is not shown: in the batches that were looked at, it is not told from "
+            "nothing, which has no parts."
         )
     if 0 < reading.batches < 8:
         lines.append(

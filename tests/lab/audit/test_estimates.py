@@ -195,3 +195,19 @@ def test_a_reference_that_was_not_audited_is_named():
     plain = drawn(enumerated("tiny"), {}, 8)
     with pytest.raises(ValueError, match="'lost' is not among rloo"):
         audit_of(replace(plain, reference="lost"))
+
+
+def test_a_whole_that_may_be_nothing_has_no_parts(gradients):
+    """Two halves of an update whose signs cancel over the batches: their ratio would be noise over noise."""
+    signs = [1.0, -1.0] * 4
+    shares = {"seq_norm": {"position": [{"from": 0, "to": 1, "values": [3 * s for s in signs[:-1]] + [1.0]},
+                                        {"from": 1, "to": 2, "values": [-2 * s for s in signs[:-1]] + [1.0]}]}}  # fmt: skip
+    found = audit_of(replace(of_batches(gradients, 0, 8), shares=shares)).as_json()["shares"]["seq_norm"]["position"]
+    assert [part["share"]["value"] for part in found] == [None, None]
+    steady = {
+        "seq_norm": {
+            "position": [{"from": 0, "to": 1, "values": [3.0, 3.1] * 4}, {"from": 1, "to": 2, "values": [1.0] * 8}]
+        }
+    }
+    found = audit_of(replace(of_batches(gradients, 0, 8), shares=steady)).as_json()["shares"]["seq_norm"]["position"]
+    assert [part["share"]["value"] for part in found] == pytest.approx([0.753, 0.247], abs=1e-3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab.audit.page import write
 from lab.audit.picture import log_window
 from lab.audit.reading import Found, measured, read_audit, reading_of
-from lab.audit.words import definitions, findings, first_sentence, reservations, told, told_percent
+from lab.audit.words import bias_in_cell, definitions, findings, first_sentence, reservations, told, told_percent
 from support.reports import audit_of, with_ends
 
 NUMBERS = st.one_of(
@@ -143,6 +143,28 @@ def test_slices_are_called_by_the_tokens_that_are_in_them_and_one_slice_is_none(
     assert [one.label for one in reading.shares["position"]["rloo"]] == ["0", "1\u20137", "8+"]
     assert list(reading.shares) == ["position"]
     assert set(reading.places["rloo"]) == {(row, one) for row in ("1\u201323", "24") for one in ("0", "1\u20137", "8+")}
+
+
+def test_what_is_not_seen_is_said_in_words_once_and_its_parts_are_not_drawn():
+    audit = audit_of({"rloo": 2.0, "opo": 2.1})
+    unseen = "its direction is not seen with 8 batches, so there is no upper end"
+    audit["strategies"]["opo"]["relative_bias"] = {"value": None, "low": 0.0, "high": None, "note": unseen}
+    share = {"value": None, "low": None, "high": None, "note": None}
+    known = {"value": 0.5, "low": 0.4, "high": 0.6, "note": None}
+    kinds = {"opo": share, "rloo": known}
+    audit["shares"] = {
+        name: {"turn": [{"from": turn, "to": turn + 1, "share": each} for turn in (0, 1)]}
+        for name, each in kinds.items()
+    }
+    reading = reading_of(audit)
+    assert reading.unseen == ("opo",) and set(reading.shares["turn"]) == {"rloo", "opo"}
+    lines = "\n".join(reservations(reading))
+    assert f"The bias of opo has no number: {unseen}." in lines and "update of opo goes is not shown" in lines
+    assert bias_in_cell(reading.numbers["opo"]["relative_bias"]) == "n/a"
+    backwards = "points backwards: its mean update lowers the reward"
+    assert bias_in_cell(Found(low=math.inf, high=math.inf, note=backwards)) == "backwards"
+    audit["shares"] = {"opo": {"turn": [{"from": turn, "to": turn + 1, "share": share} for turn in (0, 1)]}}
+    assert reading_of(audit).shares == {}
 
 
 def test_the_same_direction_is_told_from_a_bias_that_was_not_seen_and_from_one_that_could_hide():

@@ -69,7 +69,12 @@ def write_start(path: Path, facts: Mapping[str, Any], step: int) -> None:
 def command_line() -> str:
     """The command of this process as a shell takes it, without what is secret."""
     words = [without_secret(word) for word in sys.argv]
-    return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
+    if not words:
+        return ""
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if Path(words[0]).name == "__main__.py" and module is not None:
+        return shlex.join(["python", "-m", module.name.removesuffix(".__main__"), *words[1:]])
+    return shlex.join([Path(words[0]).name, *words[1:]])
 
 
 def _last(part: Mapping[str, Any]) -> str:
