@@ -109,19 +109,26 @@ def errand_word(kind: str, digit: int) -> str:
     return f"{kind}{digit}"
 
 
+def digit_shown(word: str) -> int:
+    """The digit of an errand that was shown."""
+    return int(word[-1])
+
+
 def errands(
     count: int = 8,
     options: int = 4,
     idle: float = 0.25,
     keys: float = 0.0,
     lures: float = 0.0,
+    habit: float = 0.0,
     n_train: int = 1024,
     n_eval: int = 64,
     seed: int = 0,
 ) -> Task:
     """`count` errands with `options` digits to answer each; a share `idle` of them earns nothing.
 
-    The demonstrations are conversations of random calls: they teach how to call, not what.
+    The demonstrations are conversations of random calls: they teach how to call, not what. With `habit` above 0 they also teach
+    to look at the errand, and the wrong answer to it.
 
     Args:
         count: turns of a whole conversation, besides the last, which ends it; set trainer.max_tool_calling_iterations and
@@ -130,6 +137,8 @@ def errands(
         idle: share of errands that do not matter, in [0, 1).
         keys: share that earns nothing and opens or shuts what follows, in [0, 1).
         lures: share that earns a little and shuts what follows, in [0, 1); where nothing follows it is an errand to be done.
+        habit: share of demonstrated calls that have the digit after the errand's own (after the last: 0), in [0, 1]; the others
+            are random.
         n_train, n_eval: conversations to train and to evaluate on.
         seed: of the data.
 
@@ -143,6 +152,8 @@ def errands(
             f"that sum to less than 1, got count={count}, options={options}, idle={idle}, keys={keys}, lures={lures}, "
             f"n_train={n_train}, n_eval={n_eval}."
         )
+    if not 0 <= habit <= 1:
+        raise ValueError(f"task=errands needs a habit from 0 to 1, got {habit}.")
     dialogue = Dialogue("answer", "digit", tuple(range(options)))
     kinds = (DO, IDLE, *([KEY] if keys else []), *([LURE] if lures else []))
     words = [errand_word(kind, digit) for kind in kinds for digit in range(options)]
@@ -158,7 +169,7 @@ def errands(
 
     def demonstrations(number: int, seed: int) -> list[Row]:
         rng = random.Random(f"errands demonstrations {seed}")
-        return [_random_talk(rng, dialogue, game()) for _ in range(number)]
+        return [_random_talk(rng, dialogue, game(), habit) for _ in range(number)]
 
     return Task(
         name="errands",
@@ -174,9 +185,13 @@ def errands(
     )
 
 
-def _random_talk(rng: random.Random, dialogue: Dialogue, game: Errands) -> Row:
-    shown, text = game.reset(seed=rng.randrange(2**40)), ""
+def _random_talk(rng: random.Random, dialogue: Dialogue, game: Errands, habit: float) -> Row:
+    first = shown = game.reset(seed=rng.randrange(2**40))
+    text = ""
     for _ in range(game.count):
         digit = rng.randrange(game.options)
-        text += f"{dialogue.call(digit)}{TOOL}{game.answer(digit)}{GO}"
-    return {"prompt": f"{_START}{shown}{GO}", "completion": text}
+        if habit and rng.random() < habit:
+            digit = (digit_shown(shown) + 1) % game.options
+        shown = game.answer(digit)
+        text += f"{dialogue.call(digit)}{TOOL}{shown}{GO}"
+    return {"prompt": f"{_START}{first}{GO}", "completion": text}

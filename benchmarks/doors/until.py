@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SMOOTH = 10  # optimiser steps the reward is averaged over
 
 
-def train_until(overrides: list[str], steps: int, target: float) -> list[dict]:
-    """The run's rows of metrics.jsonl, one for each optimiser step, up to `steps` or a little beyond the target.
+def train_until(overrides: list[str], steps: int, target: float, smooth: int = SMOOTH) -> list[dict]:
+    """The run's rows of metrics.jsonl, one for each optimiser step, up to `steps` or a little beyond the target, which the mean
+    reward of `smooth` steps has to reach.
 
     Raises:
         RuntimeError: the run wrote no row; with the end of its output.
@@ -30,8 +31,8 @@ def train_until(overrides: list[str], steps: int, target: float) -> list[dict]:
             )
             try:
                 while process.poll() is None:
-                    time.sleep(2)
-                    if reached([row["reward"] for row in rows_of(file)], target) is not None:
+                    time.sleep(1)
+                    if reached([row["reward"] for row in rows_of(file)], target, smooth) is not None:
                         process.terminate()
                         break
             except BaseException:
@@ -45,12 +46,10 @@ def train_until(overrides: list[str], steps: int, target: float) -> list[dict]:
         return rows
 
 
-def reached(rewards: list[float], target: float) -> int | None:
-    """First step (from 0) at which the mean of the last SMOOTH rewards is at least `target`."""
-    return next(
-        (n for n in range(SMOOTH - 1, len(rewards)) if statistics.fmean(rewards[n - SMOOTH + 1 : n + 1]) >= target),
-        None,
-    )
+def reached(rewards: list[float], target: float, smooth: int = SMOOTH) -> int | None:
+    """First step (from 0) at which the mean of the last `smooth` rewards is at least `target`."""
+    ends = range(smooth, len(rewards) + 1)
+    return next((end - 1 for end in ends if statistics.fmean(rewards[end - smooth : end]) >= target), None)
 
 
 def rows_of(file: Path) -> list[dict]:

@@ -15,6 +15,8 @@ sys.path.insert(0, str(DOCS.parent / "benchmarks" / "agents"))
 
 from tabular import KINDS, Layouts, Settings
 
+from benchmarks.agents.oracle.exact import Best
+
 SMALL = Settings(count=4, options=2, idle=0.2, keys=0.3, lures=0.3)
 SHARES = (0.2, 0.3, 0.3)
 
@@ -68,3 +70,41 @@ def test_the_expected_reward_is_the_sum_over_all_that_can_be_called(by_turn):
             total += chance * sum(game.rewards)
     expected = Layouts(list(seeds), settings).expected_reward(policy_WA)
     assert expected == pytest.approx(total / len(seeds), abs=1e-12) and expected > 0.05
+
+
+class Told:
+    """Rows of conversations that `Layouts.play` made: a turn is one token, a tool's text, masked, one more."""
+
+    def __init__(self, played, policy_WA, seeds):
+        live_BJ = torch.cat([played.turns_BJ, played.whole_B[:, None]], 1)  # the turn after the last errand, too
+        self.mask_BT = torch.stack([live_BJ, torch.zeros_like(live_BJ)], 2).flatten(1)
+        self.rewards_B, self.columns = played.earned_BJ.sum(1), {"seed": seeds}
+        calls_BJ = torch.nn.functional.pad(played.calls_BJ, (0, 1), value=policy_WA.shape[1] - 1)
+        self.texts = [
+            [
+                text
+                for call in row
+                for text in ("" if call == policy_WA.shape[1] - 1 else f"<call>{call}</call>", "shown")
+            ]
+            for row in calls_BJ.tolist()
+        ]
+        self.chances_BJA = policy_WA[torch.nn.functional.pad(played.cells_BJ, (0, 1))]
+
+    def token_texts(self):
+        return self.texts
+
+    def answer_logps(self, cuts, answers):
+        assert [cut // 2 for row in cuts for cut in row] == [j for row in cuts for j in range(len(row))]
+        return self.chances_BJA[:, :, int(answers[0][6])].log(), None
+
+
+def test_the_oracle_credits_what_the_values_before_and_after_a_turn_say():
+    """Of a policy that looks at the word only its Q is exact, and Q - V is what was earned plus what the value changed."""
+    seeds = list(range(200))
+    policy_WA = some_policy(SMALL)
+    played = Layouts(seeds, SMALL).play(policy_WA, torch.Generator().manual_seed(1))
+    rows = Told(played, policy_WA, seeds)
+    found_BT = Best(4, 2, *SHARES)(rows)["best_BT"]
+    exact_BJ = (played.earned_BJ + played.values_BJ[:, 1:] - played.values_BJ[:, :-1]) * played.turns_BJ
+    assert (found_BT[:, 0:-2:2] - exact_BJ).abs().max() < 1e-12
+    assert not found_BT[:, 1::2].any() and not found_BT[:, -2].any() and exact_BJ.abs().sum() > 10

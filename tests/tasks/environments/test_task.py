@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import pytest
 
@@ -234,3 +235,19 @@ def test_errands_of_training_and_evaluation_differ_and_demonstrations_know_nothi
         calls = [piece[0] for piece in text.split("<call>")[1:]]
         right += [errand[-1] == call for errand, call in zip(shown, calls, strict=True)]
     assert 0.45 < sum(right) / len(right) < 0.55 and len(words) == len(set(words))
+
+
+def test_a_habit_is_the_next_digit_and_random_calls_stay_as_they_were():
+    def of(habit):
+        """(the errand's digit, the demonstrated call) of all turns."""
+        texts = [row["prompt"] + row["completion"] for row in errands(keys=0.25, habit=habit).demonstrations(300, 0)]
+        turns = [turn for text in texts for turn in text.split("<tool>") if "<call>" in turn]
+        return [(int(turn.split("<go>")[0][-1]), int(turn.split("<call>")[1][0])) for turn in turns]
+
+    assert all(call == (digit + 1) % 4 for digit, call in of(1.0))
+    turns = of(0.4)
+    shares = [statistics.fmean((call - digit) % 4 == after for digit, call in turns) for after in range(4)]
+    assert shares == pytest.approx([0.15, 0.55, 0.15, 0.15], abs=0.03) and len(turns) == 2400
+    for habit in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="habit from 0 to 1"):
+            errands(habit=habit)
