@@ -9,7 +9,8 @@ had at this turn, whatever they depend on.
 
 Only a game that is known allows it. It costs reading every turn of the batch once for each digit.
 
-Shapes: B conversations, J errands, O states of a section (shut, open), W words, A digits and `stop`.
+Shapes: B conversations, T tokens, J turns, O states of a section (shut, open), W words, A digits and `stop`, R call (wrong,
+right).
 """
 
 from __future__ import annotations
