@@ -19,7 +19,8 @@ from configs.fields.defaults import fields_of_command, script_of, wrong_names, w
 _MOST_SEED = 2**32 - 1
 # What people look for on the command line and give in another place.
 _ELSEWHERE = {
-    "tools": "only train_grpo.py has a policy that calls tools: tools=[my_tools.py:search]",
+    "tools": "a policy calls tools in train_grpo.py, eval_model.py and sample.py: tools=[my_tools.py:search]",
+    "run": "a run's model is named as any other: model=hf model.name=runs/..., models=[runs/...] of eval_model.py",
     "environment_factory": "write task=environment task.environment=my_env.py:Game",
     "rollout_func": "rollouts of your own are given in Python: CreditGRPOTrainer(..., rollout_func=...)",
     "callbacks": "callbacks are given in Python: CreditGRPOTrainer(..., callbacks=[...])",

@@ -129,6 +129,8 @@ class TrainLhts(Likelihood):
 class Sample:
     """sample.py"""
 
+    run: str | None = None
+    """A run's folder: the model that it has made, on its task unless another is given; null: what model= says."""
     tau: float = 0.7
     """Below 1 sharpens, above 1 flattens."""
     prompts: str | None = None
@@ -142,6 +144,10 @@ class Sample:
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template (chat_template_kwargs.enable_thinking=false), as trainer.chat_template_kwargs of
     train_grpo.py."""
+    tools: list[str] = field(default_factory=list)
+    """Functions that the policy may call, as in train_grpo.py."""
+    max_tool_calling_iterations: int | None = None
+    """At most so many turns that call tools; null: as many as the length has room for."""
     seed: int = 0
     """Of the texts."""
     out: str | None = None
@@ -170,6 +176,8 @@ class GenerationSettings:
     """Above 1, tokens that have stood before become less likely."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the chat template, as in training."""
+    max_tool_calling_iterations: int | None = None
+    """At most so many turns that call tools; null: as many as the length has room for."""
     use_vllm: bool = False
     """Generate with vLLM, which draws by itself: numbers then depend on the batch."""
     vllm_mode: str = "colocate"
@@ -204,6 +212,8 @@ class EvalModel:
     """Which prompts of the task: evaluation (held out) or train."""
     limit: int | None = None
     """At most so many prompts; null: all."""
+    tools: list[str] = field(default_factory=list)
+    """Functions that the policy may call, as in train_grpo.py."""
     level: float = 0.95
     """Of the intervals."""
     seed: int = 0

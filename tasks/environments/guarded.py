@@ -20,7 +20,7 @@ import inspect
 import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -337,7 +337,8 @@ def _note_state(self: Any, seconds: float | None) -> None:
 
 def _within(self: Any, seconds: float | None, call: Callable[[], Any]) -> Any:
     """`call()` within the time, the environment's own calls of its methods left alone."""
-    with _inside(self):
+    numbers = notes_of(self).numbers
+    with _inside(self), nullcontext() if numbers is None else numbers.used():
         return run_within(seconds, call)
 
 

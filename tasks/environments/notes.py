@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from tasks.environments.numbers import Numbers
 
 _log = logging.getLogger("rewards")
 _told: set[tuple[str, str]] = set()
@@ -25,6 +28,8 @@ class Notes:
         fault: (kind, detail) of what went wrong in the environment, None while nothing did. Such a row is not scored.
         told: (number of calls made by then, what `turn_rewards()` said); None before it was asked.
         loop: the event loop on which async tools ran, in this rollout or one before: what they opened belongs to it.
+        deals: gives each rollout random numbers of its own; None: it draws from the global ones.
+        numbers: those of this rollout.
     """
 
     calls: list[tuple[str, bool]] = field(default_factory=list)
@@ -32,6 +37,8 @@ class Notes:
     fault: tuple[str, str] | None = None
     told: tuple[int, Any] | None = None
     loop: Any = None
+    deals: Callable[[], Numbers] | None = None
+    numbers: Numbers | None = None
 
 
 def notes_of(environment: Any) -> Notes:
@@ -42,7 +49,10 @@ def notes_of(environment: Any) -> Notes:
 def fresh_notes(environment: Any) -> Notes:
     """Begins a rollout."""
     before = _known(environment)
-    notes = Notes(loop=None if before is None else before.loop)
+    notes = Notes()
+    if before is not None:
+        notes.loop, notes.deals = before.loop, before.deals
+    notes.numbers = notes.deals() if notes.deals is not None else None
     try:
         object.__setattr__(environment, _ATTRIBUTE, notes)
     except AttributeError:

@@ -26,6 +26,8 @@ from configs.fields.defaults import script_of
 from configs.fields.help import has_dry_run, help_of
 from trainers.command.audit.words import words_apart
 from trainers.command.fields import checked_fields
+from trainers.command.runs.named import runs_named
+from trainers.command.runs.words import words_of_runs
 from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
 from userio.commands import as_installed, this_command
 from userio.terminal import steady_output
@@ -54,7 +56,9 @@ class Command:
     overrides: tuple[str, ...]
     said: tuple[str, ...] = ()  # what the user should know about his settings, one sentence each
     config_dirs: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()  # words of an audit that are composed by themselves (trainers/command/audit/words.py)
+    apart: tuple[
+        str, ...
+    ] = ()  # words that are read later: of an audit, of runs (trainers/command/{audit,runs}/words.py)
     dry_run: bool = False  # says what it would do, and stops
 
 
@@ -150,11 +154,13 @@ def compose_command(
     Raises:
         ConfigError: as `compose_config`; also for a comma list, which only the sweep takes, and for what nobody reads.
     """
-    given, apart = overrides, ()
-    if name == "audit":
-        overrides, apart = words_apart(overrides)
+    given = overrides
+    overrides, apart = words_apart(overrides) if name == "audit" else words_of_runs(name, overrides)
     try:
         config, choices, layers = compose_layers(name, overrides, config_dirs)
+        if apart and name != "audit" and not runs_named(config):
+            overrides, apart = given, ()
+            config, choices, layers = compose_layers(name, overrides, config_dirs)
     except ConfigError as error:
         raise (ConfigError(said) if (said := bare(overrides, vocabulary(name, config_dirs))) else error) from None
     said: list[str] = []

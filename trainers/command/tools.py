@@ -48,13 +48,3 @@ def check_tools(task: Task, args: Any) -> None:
     ):
         if wanted and not trl_takes(argument):
             raise ConfigError(f"{what} needs a TRL whose GRPOTrainer has `{argument}` (1.16 does): pip install -U trl.")
-
-
-def refuse_to_play(task: Task, script: str) -> None:
-    """Raises ConfigError where a task is a conversation with tools, and the command writes one text for each prompt."""
-    if task.environment is not None or task.tools:
-        raise ConfigError(
-            f"{script} writes one text for each prompt and plays no environment, so task {task.name} cannot be had here. train_grpo.py "
-            "measures it on held-out prompts before and after training, its records hold the conversations, "
-            "and python -m compare.view shows them."
-        )

@@ -16,6 +16,7 @@ from rewards.guard.clock import run_within
 from rewards.text.completions import completion_text
 from rewards.text.opened import text_with_opening
 from tasks.base import Row, prompt_key
+from trainers.evaluation.talks import talks_of
 from trainers.seam.ends import ends_of
 from trainers.seam.visit import Scoring
 
@@ -26,13 +27,16 @@ _SECONDS = 10.0  # for finding the answer in one text
 class Completion:
     """Args:
     prompt, sample: its place among the prompts, and among the completions of that prompt.
-    text: without special tokens.
-    tokens: how many, the end token included.
-    ended: whether it ended by itself; else it was cut off at the limit.
+    text: without special tokens; of a conversation, what the last turn says.
+    tokens: how many the model wrote, the end tokens included.
+    ended: whether it ended by itself; else it was cut off, by its length or by the number of its turns.
     scores: what each reward function gave; None where it gave no number.
     failed: functions that failed on it, and how (rewards/guard/failures.py).
     reward: the weighted sum of the scores there are; None: there is none.
     answer: what the function that compares answers reads in it; None: nothing, or there is no such function.
+    messages: of a conversation with tools, from the prompt as the policy read it; None: a plain text.
+    earned: what each of its turns earned, where a reward function says it.
+    fault: kind and words of what went wrong in its environment; such a conversation has no scores.
     """
 
     prompt: int
@@ -44,6 +48,9 @@ class Completion:
     failed: dict[str, str] = field(default_factory=dict)
     reward: float | None = None
     answer: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    earned: list[float] | None = None
+    fault: tuple[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -136,16 +143,18 @@ class Collector:
         numbers = scoring.rewards_BK[rank * count : (rank + 1) * count].tolist()
         places = [_key(row) for row in scoring.rows] if self._places is None else self._places()
         failures = {name: guard_of(func) for name, func in zip(judges.names, judges.funcs, strict=True)}
-        ends, noted = ends_of(trainer), []
+        ends, noted, talks = ends_of(trainer), [], talks_of(trainer, scoring)
         for row, (place, ids) in enumerate(zip(places, scoring.completion_ids, strict=True)):
             # TRL holds scores as float32: 0.2 and not 0.20000000298
             pairs = zip(judges.names, numbers[row], strict=True)
             scores = {name: None if value != value else float(f"{value:.7g}") for name, value in pairs}
             text = completion_text(scoring.completions[row])
+            talk = dict(talks[row])
+            tokens, answered = talk.pop("tokens", len(ids)), talk.pop("answered", True)
             one = {
                 "text": text,
-                "tokens": len(ids),
-                "ended": bool(ids) and ids[-1] in ends,
+                "tokens": tokens,
+                "ended": bool(ids) and ids[-1] in ends and answered,
                 "scores": scores,
                 "failed": {
                     name: guard.last_failed[row]
@@ -154,6 +163,7 @@ class Collector:
                 },
                 "reward": judges.total(scores),
                 "answer": self._answer(scoring.openings[row], text) if self._reads else None,
+                **talk,
             }
             noted.append((place, one))
         return noted

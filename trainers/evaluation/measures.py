@@ -20,6 +20,8 @@ from trainers.evaluation.completions import Completion, Judges
 from trainers.evaluation.estimates import Interval, mean_over_prompts, paired, pass_at
 from trainers.evaluation.majority import majority
 
+ENVIRONMENTS = "(the environment itself)"  # beside the names of reward functions
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -61,12 +63,17 @@ def measures_of(
 
 
 def counts_of(completions: Sequence[Completion], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """For each reward function how many completions it gave no number: by abstaining, and by failing, of which kinds."""
+    """For each reward function how many completions it gave no number: by abstaining, and by failing, of which kinds. The same of
+    the environments, whose faults count against no function."""
     found = {}
+    scorable = [one for one in completions if one.fault is None]
     for name in names:
-        failed = Counter(one.failed[name] for one in completions if name in one.failed)
-        none = sum(one.scores[name] is None and name not in one.failed for one in completions)
+        failed = Counter(one.failed[name] for one in scorable if name in one.failed)
+        none = sum(one.scores[name] is None and name not in one.failed for one in scorable)
         found[name] = {"abstained": none, "failed": sum(failed.values()), "kinds": dict(sorted(failed.items()))}
+    faults = Counter(one.fault[0] for one in completions if one.fault is not None)
+    if faults:
+        found[ENVIRONMENTS] = {"abstained": 0, "failed": sum(faults.values()), "kinds": dict(sorted(faults.items()))}
     return found
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trainers.evaluation.talks import lines_of_talk
 from userio.visible import visible
 
 _PLACES = {"length": 1}  # behind the point; three for all that has none here
@@ -99,8 +100,11 @@ def markdown_of(evaluation: Mapping[str, Any], command: str) -> str:
             parts.append(f"## Completions of {model['letter']}")
         for sample in model["samples"]:
             scores = ", ".join(f"{name} {_score(value)}" for name, value in sample["scores"].items())
-            parts.append(f"{_plain(scores)}, {sample['tokens']} tokens" + ("" if sample["ended"] else ", cut off"))
-            parts.append(_block(f"{sample['asked']}\n---\n{sample['text']}"))
+            fault = f", the environment went wrong: {sample['fault'][1]}" if sample.get("fault") else ""
+            parts.append(
+                f"{_plain(scores + fault)}, {sample['tokens']} tokens" + ("" if sample["ended"] else ", cut off")
+            )
+            parts.append(_block("\n".join(_lines(sample))))
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,9 +113,18 @@ def show_samples(evaluation: Mapping[str, Any]) -> None:
     for model in evaluation["models"]:
         for sample in model["samples"]:
             scores = ", ".join(f"{name} {_score(value)}" for name, value in sample["scores"].items())
-            console.print(f"\n{escape(model['letter'])}  [bold]{escape(visible(sample['asked']))}[/bold]")
-            console.print(f"   {escape(visible(sample['text']))}")
+            first, *others = _lines(sample)
+            console.print(f"\n{escape(model['letter'])}  [bold]{escape(visible(first))}[/bold]")
+            for line in others if sample.get("messages") else others[1:]:
+                console.print(f"   {escape(visible(line))}")
             console.print(f"   [dim]{escape(visible(scores))}[/dim]")
+
+
+def _lines(sample: Mapping[str, Any]) -> list[str]:
+    """What was asked and answered; of a conversation every turn."""
+    if sample.get("messages"):
+        return lines_of_talk(sample["messages"], sample.get("earned"))
+    return [sample["asked"], "---", sample["text"]]
 
 
 def _failures(counts: Mapping[str, Any]) -> str:

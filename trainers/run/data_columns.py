@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,12 @@ def prompt_messages(row: Mapping[str, Any]) -> str | None:
     prompt = row.get("prompt")
     if not isinstance(prompt, list) or not all(isinstance(message, Mapping) for message in prompt):
         return None
-    return json.dumps(_short([dict(message) for message in prompt], LONGEST_MESSAGE), ensure_ascii=False)
+    return json.dumps(plain_messages(prompt), ensure_ascii=False)
+
+
+def plain_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as plain JSON, within the same bounds."""
+    return _short([dict(message) for message in messages], LONGEST_MESSAGE)
 
 
 def other_columns(row: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from trl import GRPOConfig
 from configs.compose import ConfigError
 from trainers.command.build import build_args
 from trainers.command.cli import Command
-from trainers.command.evaluation import Evaluation, prepare_evaluation
 from trainers.command.reward_tags import check_special_tokens, opening_notes
+from trainers.command.runs.evaluation import Evaluation, prepare_evaluation
 from trainers.evaluation.completions import Completion
 from trainers.evaluation.measures import Measure, counts_of, differences, measures_of
 from trainers.evaluation.models import Named
@@ -145,10 +146,13 @@ def _made(
         model=policy.model,
         tokenizer=policy.tokenizer,
         args=args,
+        task=job.task,
         rows=job.rows,
         places=missing,
         judges=job.judges,
-        seed=None if config.trainer.temperature == 0 else config.seed,
+        seed=config.seed,
+        greedy=config.trainer.temperature == 0,
+        failed_share=config.reward.guard.max_failed_share,
     )
     if state.is_main_process:
         trainer.scoring_observers.append(_Noting(trainer, file, len(missing)))
@@ -215,8 +219,9 @@ def read_completions(file: Path) -> list[Completion]:
     if not file.is_file():
         return []
     rows = metric_rows(file.read_text(encoding="utf-8"))
-    names = set(Completion.__dataclass_fields__)
-    return [Completion(**row) for row in rows if set(row) == names]
+    fields = Completion.__dataclass_fields__
+    needed = {name for name, each in fields.items() if each.default is MISSING and each.default_factory is MISSING}
+    return [Completion(**row) for row in rows if needed <= set(row) <= set(fields)]
 
 
 def _finish(job: Evaluation, found: Sequence[list[Completion]]) -> None:

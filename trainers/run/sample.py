@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from sampling.tempering import alpha_of
 from tasks.base import Task
 from trainers.command.build import build_policy, build_sampler, build_task, template_of
 from trainers.command.cli import Command
-from trainers.command.tools import refuse_to_play
+from trainers.command.runs.agreed import SAMPLED, with_model_of, with_runs
+from trainers.command.tools import build_tools, check_tools
 from trainers.command.world_size import world_size
+from trainers.evaluation.sampled import conversations, record_of, refuse_whole_texts, show_conversations
 from trainers.model.adapters import for_sampling
 from trainers.model.lengths import positions_of
 from trainers.model.prompts import prompt_ids, spoken
@@ -42,6 +45,7 @@ def run_sample(command: Command) -> None:
     Raises:
         ValueError: with the remedy.
     """
+    command = with_runs(with_model_of(command), SAMPLED)
     config = command.config
     if world_size() > 1:
         raise ConfigError("sample.py runs in one process: `python sample.py ...`, without accelerate launch.")
@@ -52,17 +56,22 @@ def run_sample(command: Command) -> None:
         sampler.check(config.num_samples)
     device = device_of(config.device)
     task = build_task(config)
-    if config.prompts is None:
-        refuse_to_play(task, "sample.py")
+    task.tools = [*task.tools, *build_tools(config.tools)]
+    plays = plays_with_tools(config, task)
+    if plays:
+        check_tools(task, config)
+        refuse_whole_texts(sampler, command.choices["sampler"], task)
     prompts = prompts_of(config, task)
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)
     if command.dry_run:
         print("\n".join(_planned(command, task, prompts, max_length)))
         return
-    policy = build_policy(config, task)
+    policy = build_policy(config, task, max_length if plays else 0)
     model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
+    if plays:
+        return write(played(config, task, model, policy.tokenizer, tau, max_length, command.choices["sampler"]), config)
     lm = CausalLM(model, policy.tokenizer)
     ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
     check_fits(prompts, ids, max_length, policy.model.config)
@@ -72,6 +81,11 @@ def run_sample(command: Command) -> None:
     seconds = time.perf_counter() - started
     rows = records(prompts, draws, policy.tokenizer, command.choices["sampler"], config)
     show(rows, draws, prompts, command.choices["sampler"], config, seconds)
+    write(rows, config)
+
+
+def write(rows: list[dict[str, Any]], config: DictConfig) -> None:
+    """Puts the texts where `out` says."""
     if config.out:
         out = Path(config.out).expanduser()
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +93,43 @@ def run_sample(command: Command) -> None:
         print(f"\n{out}: {len(rows)} texts")
 
 
+def plays_with_tools(config: DictConfig, task: Task) -> bool:
+    """Whether conversations are to be had; prompts of one's own are answered once."""
+    return config.prompts is None and (task.environment is not None or bool(task.tools))
+
+
+def played(
+    config: DictConfig, task: Task, model: Any, tokenizer: Any, tau: float, max_length: int, sampler: str
+) -> list[dict[str, Any]]:
+    """Conversations with the task's environment and tools, shown and as rows for `out`."""
+    rows = (task.evaluation or task.train)[: config.limit]
+    if task.environment is None:
+        rows = list({json.dumps(row["prompt"]): row for row in rows}.values())
+    with tempfile.TemporaryDirectory() as folder:
+        found = conversations(
+            model,
+            tokenizer,
+            task,
+            rows,
+            samples=config.num_samples,
+            tau=tau,
+            max_length=max_length,
+            rounds=config.max_tool_calling_iterations,
+            template=template_of(config),
+            seed=config.seed,
+            folder=folder,
+        )
+    show_conversations(found)
+    return [record_of(one, rows[one.made.prompt], sampler, config.tau) for one in found]
+
+
 def _planned(command: Command, task: Task, prompts: list, max_length: int) -> list[str]:
     """The lines of `--dry-run`."""
     config, choices = command.config, command.choices
+    what = "conversation" if plays_with_tools(config, task) else "text"
     texts = len(prompts) * config.num_samples
     return [
-        f"task     {choices['task']}: {len(prompts)} prompts of {config.prompts or task.name}, {config.num_samples} text(s) each",
+        f"task     {choices['task']}: {len(prompts)} prompts of {config.prompts or task.name}, {config.num_samples} {what}(s) each",
         f"sampler  {choices['sampler']} at tau={config.tau}",
         f"tokens   at most {max_length} a text: {texts * max_length:,} in all",
         f"model    {config.model.get('name') or choices['model']}",

@@ -15,14 +15,13 @@ from rewards.guard import guarded
 from support.models_saved import save_model
 from support.runs import ROOT, environment
 from trainers.command.cli import compose_command
-from trainers.command.evaluation import prepare_evaluation
+from trainers.command.runs.evaluation import prepare_evaluation
 from trainers.evaluation.completions import Collector, Completion, Judges
 from trainers.evaluation.history import EvaluationHistory, before_after
 from trainers.evaluation.measures import counts_of, measures_of
 from trainers.evaluation.models import model_at, named_models
 from trainers.model.embedded import byte_tokenizer
 from trainers.run.eval_model import read_completions, refuse_other_settings, run_eval_model
-from trainers.run.sample import run_sample
 from trainers.seam.visit import Scoring
 
 REWARD = """
@@ -170,14 +169,6 @@ def test_bad_words_are_refused_before_a_model_is_loaded(place, more, message, mo
     monkeypatch.chdir(place)
     with pytest.raises(ValueError, match=f"(?s){message}"):
         prepare_evaluation(compose_command("eval_model", words(place, *more)))
-
-
-@pytest.mark.parametrize("verb", ["eval_model", "sample"])
-def test_a_task_that_is_played_with_tools_is_refused(verb, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    prepared = {"eval_model": prepare_evaluation, "sample": run_sample}[verb]
-    with pytest.raises(ValueError, match=f"{verb}.py writes one text.*plays no environment.*before and after"):
-        prepared(compose_command(verb, ["task=errands"]))
 
 
 def test_a_folder_with_another_evaluation_is_not_mixed_into(place, done):

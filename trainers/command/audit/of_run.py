@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from configs.command_line.unread import did_you_mean
 from configs.compose import ConfigError
 from trainers.command.audit.stages import Stage, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
 from trainers.command.cli import Command
+from trainers.command.runs.brings import called, config_of, loading, put_words
 from trainers.run.files import CONFIG
 from userio.words import Word, word_of
 
 _HF = "trainers.model.pretrained.hf"
-_OF_START = ("name", "revision", "peft", "merge_adapter")  # of the model that the run began with
 _OF_FOLDER = ("output_dir", "run_name")
 
 
@@ -59,18 +57,19 @@ def with_run(command: Command, stage: Stage | None = None) -> tuple[Command, Ori
     with open_dict(config):
         for group in ("task", "reward", "credit"):
             if group not in names and isinstance(said.get(group), DictConfig):
-                config[group], choices[group] = said[group], _called(said[group], group)
+                config[group], choices[group] = said[group], called(said[group], group)
         if "model" not in names:
             place = (stage or stage_of_run(config.run)).place
-            config.model, choices["model"] = said.model if place is None else _model_of(said, place), config.run
+            config.model, choices["model"] = (
+                said.model if place is None else {**loading(said), "name": place},
+                config.run,
+            )
         if "tools" not in names and said.get("tools"):
             config.tools = said.tools
     for key, value in said.get("trainer", {}).items():
         if key in config.trainer and key not in _OF_FOLDER and f"trainer.{key}" not in names:
             config.trainer[key] = value
-    for word in command.apart:
-        if word_of(word).name.partition(".")[0] in OF_RUN:
-            _put(config, word)
+    put_words(config, command.apart, OF_RUN)
     return replace(command, config=config, choices=choices), _origin(config, said, words)
 
 
@@ -93,36 +92,9 @@ def _config_of(folder: Path) -> DictConfig:
             f"run={folder} holds no {CONFIG}: it is no folder of a run of train_grpo.py (looked in {Path.cwd()}). Of another model: "
             "model=hf model.name=... task=..."
         )
-    try:
-        said = OmegaConf.load(file)
-        OmegaConf.resolve(said)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(f"run={folder}: {CONFIG} cannot be read ({str(error).splitlines()[0]}).") from None
-    if not isinstance(said, DictConfig) or not {"task", "reward", "trainer", "credit"} <= set(said):
+    said = config_of(folder, f"run={folder}")
+    if not {"task", "reward", "trainer", "credit"} <= set(said):
         raise ConfigError(
             f"run={folder}: {CONFIG} is not that of a run of train_grpo.py, which alone has rewards and credit."
         )
     return said
-
-
-def _model_of(said: DictConfig, place: str) -> dict[str, Any]:
-    """The node that loads what the run has made as its own model was loaded."""
-    node: Any = OmegaConf.to_container(said.model, resolve=True)
-    kept = {key: value for key, value in node.items() if key not in _OF_START} if node.get("_target_") == _HF else {}
-    return {"dtype": None, **kept, "_target_": _HF, "name": place}
-
-
-def _called(node: DictConfig, group: str) -> str:
-    """What the run chose, as its file tells it."""
-    return str(node.get("name") if group == "credit" else node.get("_target_", "its own")).rpartition(".")[2]
-
-
-def _put(config: DictConfig, word: str) -> None:
-    key = word_of(word).name
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent)
-    known = [str(one) for one in node] if isinstance(node, DictConfig) else []
-    if name not in known:
-        raise ConfigError(f"`{key}` is no setting of the run's {parent}.{did_you_mean(name, known, parent)}")
-    (value,) = [OmegaConf.select(OmegaConf.from_dotlist([f"x={word_of(word).text}"]), "x")]
-    OmegaConf.update(config, key, value, merge=False)

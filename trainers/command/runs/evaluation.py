@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import re
@@ -16,9 +17,12 @@ from omegaconf import OmegaConf
 from configs.compose import ConfigError, build_node
 from sampling.draws import check_counts
 from tasks.base import Row, Task
-from trainers.command.build import build_policy, build_rewards, build_task
+from tasks.environments.earned import EnvironmentReward
+from trainers.command.build import Rewards, build_policy, build_rewards, build_task
 from trainers.command.cli import Command
-from trainers.command.tools import refuse_to_play
+from trainers.command.runs.agreed import EVALUATED, with_runs
+from trainers.command.runs.brings import OF_START
+from trainers.command.tools import build_tools, check_tools
 from trainers.evaluation.completions import Judges, passes_by_default
 from trainers.evaluation.measures import ks_for
 from trainers.evaluation.models import Named, model_at, named_models
@@ -26,6 +30,7 @@ from trainers.model.policy import Policy
 from trainers.seam.reference_reward import reads_reference
 from userio.own_files import loaded_files
 from userio.read import nearest
+from userio.words import word_of
 
 _LEAST, _LONGEST = 64, 512  # the first as train_grpo.py has it
 _SPLITS = {"evaluation": "held-out", "train": "training"}
@@ -77,20 +82,23 @@ class Evaluation:
         node: Any = OmegaConf.to_container(self.command.config.model, resolve=True)
         if named.place is None:
             return node
-        return (
-            {key: value for key, value in node.items() if key != "name"}
-            if node["_target_"] == _HF
-            else {"_target_": _HF}
-        )
+        if node["_target_"] != _HF:
+            return {"_target_": _HF}
+        is_of_runs = not any(word_of(word).name == "model" for word in self.command.overrides)
+        is_start = node.get("name") is not None and named == self.models[0]
+        others = OF_START if is_of_runs and not is_start else ("name",)
+        return {key: value for key, value in node.items() if key not in others}
 
 
 def prepare_evaluation(command: Command) -> Evaluation:
     """Raises ConfigError: with the remedy."""
+    command = with_runs(command, EVALUATED)
     config = command.config
     ks = _checked_numbers(config)
     models = _models(command)
     task = build_task(config)
-    refuse_to_play(task, "eval_model.py")
+    task.tools = [*task.tools, *build_tools(config.tools)]
+    check_tools(task, config.trainer)
     rows = getattr(task, config.split)[: config.limit]
     if not rows:
         raise ConfigError(
@@ -99,7 +107,7 @@ def prepare_evaluation(command: Command) -> Evaluation:
         )
     if not any("max_failed_share" in word for word in command.overrides):
         config.reward.guard["max_failed_share"] = 1.0  # nothing is lost by going on: failures are counted
-    rewards = build_rewards(config, task)
+    rewards = _with_pay(build_rewards(config, task), task)
     if asking := [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]:
         raise ConfigError(f"the reward {asking[0]!r} is the likelihood under a run's start, and there is no run here.")
     names = rewards.names
@@ -117,13 +125,27 @@ def prepare_evaluation(command: Command) -> Evaluation:
     )  # fmt: skip
 
 
+def _with_pay(rewards: Rewards, task: Task) -> Rewards:
+    """With what an environment pays by itself where no reward function asks it: TRL adds its `get_reward` in training, too."""
+    if task.environment is None:
+        return rewards
+    kind = type(task.environment())
+    if "get_reward" not in [name for name, _ in inspect.getmembers(kind, predicate=inspect.isfunction)]:
+        return rewards
+    return Rewards([*rewards.funcs, EnvironmentReward(name=kind.__name__)], [*rewards.weights, 1.0])
+
+
 def _checked_numbers(config: Any) -> list[int]:
     """The k of pass@k."""
     settings = config.trainer
     if config.split not in _SPLITS:
         raise ConfigError(f"split={config.split}: choose one of {', '.join(_SPLITS)}.{nearest(config.split, _SPLITS)}")
     counts = {"n": config.n, "trainer.per_device_eval_batch_size": settings.per_device_eval_batch_size}
-    optional = {"limit": config.limit, "trainer.max_completion_length": settings.max_completion_length}
+    optional = {
+        "limit": config.limit,
+        "trainer.max_completion_length": settings.max_completion_length,
+        "trainer.max_tool_calling_iterations": settings.max_tool_calling_iterations,
+    }
     check_counts(**counts, **{name: value for name, value in optional.items() if value is not None})
     check_counts(0, show=config.show, **{"trainer.top_k": settings.top_k})
     if not 0 < config.level < 1:
@@ -156,8 +178,8 @@ def _checked_numbers(config: Any) -> list[int]:
 
 def _models(command: Command) -> list[Named]:
     config, choice = command.config, command.choices["model"]
-    name = config.model.get("name") if config.model.get("_target_") == _HF else None
-    first = model_at(name) if name else Named(choice)
+    is_named = config.model.get("_target_") == _HF
+    first = model_at(config.model.name) if is_named and config.model.get("name") else None if is_named else Named(choice)
     others = config.models
     found = named_models(first, [others] if isinstance(others, str) else [str(one) for one in others or ()])
     if config.trainer.use_vllm and len(found) > 1:
@@ -176,8 +198,15 @@ def _facts(command: Command, task: Task, passes: str) -> dict[str, Any]:
         suggested = task.max_completion_length
         generation["max_completion_length"] = max(_LEAST, suggested) if suggested else _LONGEST
     code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
+    played: dict[str, Any] = {}
+    if task.environment is not None or task.tools:  # what its turns are made of does not stand in its rows
+        node = {key: value for key, value in plain["task"].items() if not key.startswith("n_")}
+        played = {"environment": node if task.environment is not None else None, "tools": plain["tools"]}
+    else:
+        del generation["max_tool_calling_iterations"]
     return {
         "task": task.name,
+        **played,
         "split": config.split,
         "rows": _digest(getattr(task, config.split)),
         "rewards": {key: plain["reward"][key] for key in ("funcs", "weights")},
