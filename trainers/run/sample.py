@@ -71,7 +71,7 @@ def run_sample(command: Command) -> None:
     model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     if plays:
-        return write(played(config, task, model, policy.tokenizer, tau, max_length, command.choices["sampler"]), config)
+        return write_texts(played(config, task, model, policy.tokenizer, tau, max_length, command.choices["sampler"]), config)
     lm = CausalLM(model, policy.tokenizer)
     ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
     check_fits(prompts, ids, max_length, policy.model.config)
@@ -81,10 +81,10 @@ def run_sample(command: Command) -> None:
     seconds = time.perf_counter() - started
     rows = records(prompts, draws, policy.tokenizer, command.choices["sampler"], config)
     show(rows, draws, prompts, command.choices["sampler"], config, seconds)
-    write(rows, config)
+    write_texts(rows, config)
 
 
-def write(rows: list[dict[str, Any]], config: DictConfig) -> None:
+def write_texts(rows: list[dict[str, Any]], config: DictConfig) -> None:
     """Puts the texts where `out` says."""
     if config.out:
         out = Path(config.out).expanduser()
