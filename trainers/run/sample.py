@@ -71,7 +71,9 @@ def run_sample(command: Command) -> None:
     model = for_sampling(policy.model).to(device)
     tau = temperature_for(model, getattr(model, "name_or_path", ""), sampler, config.tau)
     if plays:
-        return write_texts(played(config, task, model, policy.tokenizer, tau, max_length, command.choices["sampler"]), config)
+        return write_texts(
+            played(config, task, model, policy.tokenizer, tau, max_length, command.choices["sampler"]), config
+        )
     lm = CausalLM(model, policy.tokenizer)
     ids = [encoded(prompt, policy.tokenizer, template_of(config)) for prompt in prompts]
     check_fits(prompts, ids, max_length, policy.model.config)
