@@ -4,6 +4,7 @@
     python -m compare.view runs/chain/uniform/seed0 credit=seq_norm,dr_grpo steps=last out=credit.html
     python -m compare.view runs/chain/uniform/seed0 runs/chain/value/seed0    # two runs, on the prompts that both saw
     python -m compare.view runs/chain/uniform/seed0 --terminal rows=8
+    python -m compare.view evals/errands/seed0-1a2b3c4d    # what eval_model.py has left: conversations, model beside model
 
 Options (key=value):
     credit   strategies computed on the same completions, next to the recorded one (default: uniform, seq_norm, dr_grpo,
@@ -31,6 +32,7 @@ from omegaconf import OmegaConf
 
 from compare.untrusted import read_object, write_file
 from compare.view.data import RecordRow, find_records, read_record
+from compare.view.evaluation import evaluated_files, view_of_evaluation
 from compare.view.page import page
 from compare.view.run import run_curves, run_facts
 from compare.view.steps import view_of_step
@@ -94,8 +96,21 @@ def build_view(request: Request) -> dict[str, Any]:
     Raises:
         ValueError: no records, no such step, or no such strategy.
     """
-    view, *others = [_view_of_run(run, request) for run in (request.run, request.other) if run is not None]
+    places = [
+        place for run in (request.run, request.other) if run is not None for place in evaluated_files(run) or [run]
+    ]
+    view, *others = [_view_of(place, request) for place in places[:2]]
     return view | {"other": others[0] if others else None}
+
+
+def _view_of(place: Path, request: Request) -> dict[str, Any]:
+    if place.suffix != ".jsonl":
+        return _view_of_run(place, request)
+    if request.credit is not None or request.steps not in ("some", "last", "all"):
+        raise ValueError(
+            f"{place} is of an evaluation, which has no credit and no steps. Leave credit= and steps= out."
+        )
+    return view_of_evaluation(place)
 
 
 def _view_of_run(run: Path, request: Request) -> dict[str, Any]:
@@ -194,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
 
             print_view(view, Console(), request.rows)
             return 0
-        out = request.out or request.run / "credit.html"
+        out = request.out or (request.run if request.run.is_dir() else request.run.parent) / "credit.html"
         write_file(out, page(view))
     except (ValueError, OSError) as error:
         print(f"compare.view: {visible(str(error))}", file=sys.stderr)

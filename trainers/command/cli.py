@@ -25,9 +25,9 @@ from configs.fields.declared import fields_of
 from configs.fields.defaults import script_of
 from configs.fields.help import has_dry_run, help_of
 from trainers.command.audit.words import words_apart
+from trainers.command.behind.named import runs_named
+from trainers.command.behind.words import words_of_runs
 from trainers.command.fields import checked_fields
-from trainers.command.runs.named import runs_named
-from trainers.command.runs.words import words_of_runs
 from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
 from userio.commands import as_installed, this_command
 from userio.terminal import steady_output
@@ -58,7 +58,7 @@ class Command:
     config_dirs: tuple[str, ...] = ()
     apart: tuple[
         str, ...
-    ] = ()  # words that are read later: of an audit, of runs (trainers/command/{audit,runs}/words.py)
+    ] = ()  # words that are read later: of an audit, of runs (trainers/command/{audit,behind}/words.py)
     dry_run: bool = False  # says what it would do, and stops
 
 

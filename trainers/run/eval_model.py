@@ -28,10 +28,10 @@ from tqdm import tqdm
 from trl import GRPOConfig
 
 from configs.compose import ConfigError
+from trainers.command.behind.evaluation import Evaluation, prepare_evaluation
 from trainers.command.build import build_args
 from trainers.command.cli import Command
 from trainers.command.reward_tags import check_special_tokens, opening_notes
-from trainers.command.runs.evaluation import Evaluation, prepare_evaluation
 from trainers.evaluation.completions import Completion
 from trainers.evaluation.measures import Measure, counts_of, differences, measures_of
 from trainers.evaluation.models import Named
@@ -243,6 +243,7 @@ def evaluation_of(job: Evaluation, found: Sequence[list[Completion]]) -> dict[st
         {
             "letter": letter,
             "name": named.label,
+            "file": job.file(named).name,
             "measures": _as_dicts(measured, level),
             "unscored": counts_of(completions, judges.names),
             "samples": _samples(job, completions),

