@@ -1,6 +1,7 @@
 """Configuration in, objects out, for the parts every command shares: composing YAML and making credit strategies.
 
-Light on purpose (Hydra and `credit` only), so that the lab can load strategies without importing TRL.
+Light on purpose: Hydra, so that a sweep or a help text is there at once; and `credit`, which imports torch, where a
+strategy is made, so that the lab can load one without importing TRL.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -25,12 +27,14 @@ from configs.command_line.of_model import put_model_defaults
 from configs.command_line.overrides import check_overrides, searched_in, with_paths
 from configs.command_line.own import by_file, located, with_located
 from configs.command_line.schema import type_in_words
-from configs.command_line.unread import as_choice, did_you_mean, remedy
-from configs.fields.defaults import COMMANDS, fields_of_command, fill, is_declared, names_at, script_of
-from credit.strategy import Strategy
+from configs.command_line.unread import as_choice, commands_choosing, commands_having, did_you_mean, remedy
+from configs.fields.defaults import fields_of_command, fill, is_declared, names_at, script_of
 from userio.namesakes import taken_by
 from userio.own_files import is_in_file
 from userio.words import word_of
+
+if TYPE_CHECKING:
+    from credit.strategy import Strategy
 
 CONFIG_DIR = Path(__file__).resolve().parent
 
@@ -54,6 +58,12 @@ def compose_config(
     """
     config, choices, _ = compose_layers(name, overrides, config_dirs)
     return (config, choices) if with_choices else config
+
+
+@lru_cache(maxsize=64)
+def config_of_choices(name: str, choices: tuple[str, ...] = ()) -> DictConfig:
+    """As `compose_config` of shipped choices, once a process: messages ask for it again and again. Not to be written into."""
+    return compose_config(name, choices)
 
 
 def compose_layers(
@@ -168,6 +178,8 @@ def make_strategy(node: DictConfig | None) -> Strategy:
     Raises:
         ConfigError: a `_target_` cannot be imported, or the pieces do not fit together.
     """
+    from credit.strategy import Strategy
+
     whole = None if node is None else OmegaConf.to_container(node, resolve=True)
     if not isinstance(whole, dict) or "_target_" not in whole:
         raise ConfigError(
@@ -329,7 +341,9 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     recipe = next((o for o in overrides if o.startswith("experiment=")), None)
     if recipe and not any(word_of(o).key.startswith(where) for o in overrides):
         return f"{recipe} sets `{where}`, which is no setting of {script_of(name)}: it is a recipe of another command."
-    if owner := _verbs_with(first, but=name) or (first not in (whole or ()) and _commands_with(first, whole)):
+    if owner := commands_choosing(first, name, CONFIG_DIR) or (
+        first not in (whole or ()) and commands_having(first, whole)
+    ):
         return f"`{where}` is no setting of {script_of(name)}. It belongs to {owner}."
     if not parent and whole is not None:
         return f"`{where}` is no setting. {remedy(where, whole, list(whole))}"
@@ -348,40 +362,20 @@ def _no_setting(where: str, name: str, overrides: Sequence[str], folders: Sequen
     return f"`{where}` is no setting.{having}{known}"
 
 
-def _verbs_with(group: str, but: str) -> str:
-    """Other commands that choose from a config group, where `but` does not."""
-    files = {path.stem: OmegaConf.load(path) for path in CONFIG_DIR.glob("*.yaml")}
-    chosen = {
-        name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
-        for name, file in files.items()
-        if isinstance(file, DictConfig)
-    }
-    if group in chosen[but] or group in [field.name for field in fields_of_command(but)]:
-        return ""
-    return ", ".join(script_of(name) for name in sorted(COMMANDS) if name != "loop" and group in chosen.get(name, ()))
-
-
-def _commands_with(key: str, config: DictConfig | None) -> str:
-    """Commands that have a setting of this name, where nothing in the configuration has."""
-    nodes = [config[group] for group in config if not OmegaConf.is_missing(config, group)] if config is not None else []
-    if any(isinstance(node, DictConfig) and key in node for node in nodes):
-        return ""
-    having = [name for name in sorted(COMMANDS) if any(field.name == key for field in fields_of_command(name))]
-    return ", ".join(f"{name}.py" for name in having if name != "loop")
-
-
 def _chosen(name: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig | None:
     """The configuration with the group choices alone; None if they are what failed."""
-    keys = {o: word_of(o).key for o in overrides}
-    groups = [
-        o for o, key in keys.items() if key.endswith("._target_") or ("." not in key and (CONFIG_DIR / key).is_dir())
-    ]
+    groups = [o for o in overrides if (key := word_of(o).key).endswith("._target_") or _is_group(key)]
     if groups == list(overrides):
         return None
+    is_shipped = not folders and all(re.fullmatch(r"[\w/]+=\w+", word) for word in groups)
     try:
-        return compose_config(name, groups, folders)
+        return config_of_choices(name, tuple(groups)) if is_shipped else compose_config(name, groups, folders)
     except ConfigError:
         return None
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and (CONFIG_DIR / key).is_dir()
 
 
 def _keys_at(whole: DictConfig | None, parent: str) -> list[str]:

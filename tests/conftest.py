@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -19,6 +20,7 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 import pytest
 import torch
+from accelerate.utils import imports as imports_of_accelerate
 from hypothesis import settings
 
 settings.register_profile("house", max_examples=30, deadline=None)
@@ -26,6 +28,9 @@ settings.load_profile("house")
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers: `from support.tiny import ...`
 torch.set_num_threads(1)
+# Every training asks the disk a dozen times whether peft is installed: a sixth of a small one.
+if ask := getattr(imports_of_accelerate, "_is_package_available", None):
+    imports_of_accelerate._is_package_available = cache(ask)
 
 
 def pytest_addoption(parser):
@@ -45,6 +50,15 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Runs commands in processes of their own, without the seconds in which each would import the libraries."""
+    from support.killing import ForkServer
+
+    with ForkServer() as server:
+        yield server
 
 
 def pytest_collection_finish(session):

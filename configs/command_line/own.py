@@ -23,8 +23,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from configs.command_line.layers import MEMBERS
 from configs.command_line.overrides import parse_overrides, quoted
-from credit.signals import SIGNALS, is_signal_name
-from credit.strategy import Strategy
 from userio.own_files import importable, is_in_file
 
 PARENT = "dr_grpo"  # whose other members a function of one's own gets
@@ -113,6 +111,8 @@ def _reward(own: Own, group: str, spec: str) -> None:
 
 
 def _strategy(own: Own, group: str, spec: str) -> None:
+    from credit.strategy import Strategy  # torch, which a command without a file of one's own does not need here
+
     thing, name = get_object(importable(spec)), _name(spec)
     own.names[group] = name
     is_subclass = inspect.isclass(thing) and issubclass(thing, Strategy)
@@ -129,6 +129,8 @@ def _strategy(own: Own, group: str, spec: str) -> None:
 
 def _signals(thing: Any) -> list[str]:
     """The signals that a member asks for; of a class, those of its `__call__`."""
+    from credit.signals import SIGNALS, is_signal_name
+
     is_called = inspect.isclass(thing) and any("__call__" in vars(base) for base in thing.__mro__)
     call = thing.__call__ if is_called else thing
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from configs.command_line.layers import Layers
-from configs.fields.defaults import fields_of_command, script_of, wrong_names, wrong_types
+from configs.fields.defaults import COMMANDS, fields_of_command, script_of, wrong_names, wrong_types
 
 _MOST_SEED = 2**32 - 1
 # What people look for on the command line and give in another place.
@@ -66,6 +66,28 @@ def as_choice(hint: str, folder: Path) -> str:
     """A hint at `credit.weight` as one at `credit/weight`, where that is a group of choices below the folder."""
     slashed = re.sub(r"`([\w.]+)`", lambda found: f"`{found[1].replace('.', '/')}`", hint)
     return slashed if (folder / slashed.split("`")[1]).is_dir() else hint
+
+
+def commands_choosing(group: str, but: str, folder: Path) -> str:
+    """The other commands of a folder that choose from a config group, where `but` does not."""
+    files = {path.stem: OmegaConf.load(path) for path in folder.glob("*.yaml")}
+    chosen = {
+        name: [str(key) for entry in file.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+        for name, file in files.items()
+        if isinstance(file, DictConfig)
+    }
+    if group in chosen[but] or group in [field.name for field in fields_of_command(but)]:
+        return ""
+    return ", ".join(script_of(name) for name in sorted(COMMANDS) if name != "loop" and group in chosen.get(name, ()))
+
+
+def commands_having(key: str, config: DictConfig | None) -> str:
+    """Commands that have a setting of this name, where nothing in the configuration has."""
+    nodes = [config[group] for group in config if not OmegaConf.is_missing(config, group)] if config is not None else []
+    if any(isinstance(node, DictConfig) and key in node for node in nodes):
+        return ""
+    found = [name for name in sorted(COMMANDS) if any(field.name == key for field in fields_of_command(name))]
+    return ", ".join(script_of(name) for name in found if name != "loop")
 
 
 def _near(word: str, known: Iterable[str]) -> str:

@@ -18,7 +18,6 @@ from configs.command_line.layers import MEMBERS, Layers
 from configs.command_line.members import ROW_FUNCTIONS
 from configs.command_line.overrides import as_one_text
 from configs.fields.declared import Field, fields_of, is_ours
-from credit.signals import SIGNALS, is_signal_name
 
 COMMANDS = {
     "train_grpo": "TrainGrpo",
@@ -71,6 +70,8 @@ def fields_of_place(place: str, target: str | None) -> tuple[Field, ...] | None:
     if key in ROW_FUNCTIONS and (above == "credit.teacher" or above.startswith("credit.signals.")):
         fields = tuple(field for field in fields if field.name not in ROW_FUNCTIONS[key])
     if place in MEMBERS:
+        from credit.signals import SIGNALS, is_signal_name  # torch, without which a sweep starts
+
         fields = tuple(field for field in fields if field.name not in SIGNALS and not is_signal_name(field.name))
     return tuple(field for field in fields if f"{place}.{field.name}" not in MEMBERS)
 

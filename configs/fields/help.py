@@ -19,7 +19,6 @@ from configs.fields.listing import (
     shown,
     yaml_of,
 )
-from credit.signals import SIGNALS
 from userio.words import word_of
 
 WIDTH = 120
@@ -174,6 +173,8 @@ def _of_one(name: str, group: str, choice: str, folders: Sequence[Path]) -> str:
 
 def _of_signals() -> list[str]:
     """name (where)  meaning, wrapped."""
+    from credit.signals import SIGNALS  # torch, without which a sweep starts
+
     width = max(map(len, SIGNALS)) + len("  scoring")
     lines = []
     for name, signal in SIGNALS.items():

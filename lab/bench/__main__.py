@@ -73,7 +73,6 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
         ValueError: bad input, before any measurement.
     """
     settings, overrides = split_arguments(overrides)
-    specs = specs_of(overrides, config_dirs, settings.get("critic", ""))
     worlds = settings["worlds"].split(",") if settings.get("worlds") else FULL_WORLDS if full else DEFAULT_WORLDS
     for name in worlds:
         world(name.partition(":")[0])
@@ -85,13 +84,15 @@ def bench(overrides: Sequence[str], config_dirs: Sequence[str] = (), full: bool 
         "surrogate": settings.get("surrogate", "clip"),
         "seed": _number(settings, "seed", 0, least=0),
     }
+    workers = _number(settings, "jobs", 2, least=1)
+    specs = specs_of(overrides, config_dirs, settings.get("critic", ""))  # last: composing all of them takes seconds
     # The yardstick is needed even if the user did not ask for it.
     known = {spec.label for spec in specs}
     extra = [] if YARDSTICK in known else [Spec(YARDSTICK, (f"credit={YARDSTICK}",))]
     lags = [lag, FULL_LAG] if full and not lag else [lag]
     jobs = [BenchJob(spec, name, lag=k, **common) for k in lags for name in worlds for spec in [*extra, *specs]]
     started = time.perf_counter()
-    records = _run_with_progress(jobs, _number(settings, "jobs", 2, least=1))
+    records = _run_with_progress(jobs, workers)
     seconds = time.perf_counter() - started
     out = Path(settings.get("out", "lab_out"))
     out.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,16 @@
-"""Commands that are killed by SIGKILL, many of them.
+"""Commands that run often, and may be killed by SIGKILL.
 
 Most of a small run is imports, so a server imports them once and forks: each child runs the verb's own script as
 `python train_grpo.py ...` does, in a process of its own, and dies of a SIGKILL like any other.
 
-    python tests/support/killing.py       reads {"argv": [script, *overrides], "log": path} a line, answers the child's pid at once
-                                  and its exit status when it is gone
+    python tests/support/killing.py   reads {"argv": [script, *overrides], "out": path, "err": path, "cwd": path, "env": {}} a line,
+                                      answers the child's pid at once and its exit status when it is gone
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -17,9 +18,12 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])] if __name__ == "__main__" else []
 
 import psutil
 
@@ -47,13 +51,25 @@ class ForkServer:
         self._process.stdin.close()
         self._process.wait()
 
+    def train(
+        self, *overrides: str, script: str = "train_grpo.py", cwd: Path | None = None, check: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """As `support.runs.train` on one process, with `env` in its environment."""
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            status = self._live(script, list(overrides), out, err, cwd=cwd, env=env)
+            done = subprocess.CompletedProcess(overrides, status, *(path.read_text() for path in (out, err)))
+        assert not check or done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+        return done
+
     def live(self, script: str, overrides: list[str], log: Path, doom: Callable[[], bool] | None = None) -> int:
         """One life. `doom`: asked all the time, and kills when it says so. Returns the exit status, -9 of a killed one."""
-        print(
-            json.dumps({"argv": [str(ROOT / script), *overrides], "log": str(log)}),
-            file=self._process.stdin,
-            flush=True,
-        )
+        return self._live(script, overrides, log, log, doom)
+
+    def _live(self, script, overrides, out, err, doom=None, cwd=None, env=None) -> int:
+        asked = {"argv": [str(ROOT / script), *overrides], "out": str(out), "err": str(err)}
+        asked |= {"cwd": str(cwd or ROOT), "env": env or {}}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
         pid, started = int(self._answer()), time.monotonic()
         while doom is not None and not _is_over(pid):
             if doom():
@@ -148,22 +164,25 @@ def _serve() -> None:
     import trainers.run.grpo
     import trainers.run.likelihood  # noqa: F401
 
+    gc.freeze()  # what is imported is no garbage; every training looks
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()
         if not pid:
-            _run(asked["argv"], asked["log"])
+            _run(**asked)
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def _run(argv: list[str], log: str) -> None:
+def _run(argv: list[str], out: str, err: str, cwd: str, env: dict[str, str]) -> None:
     status = 1
     try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.chdir(cwd)
+        os.environ.update(env)
+        said, told = (os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for path in (out, err))
         null = os.open(os.devnull, os.O_RDONLY)
-        for at, to in ((null, 0), (out, 1), (out, 2)):
+        for at, to in ((null, 0), (said, 1), (told, 2)):
             os.dup2(at, to)
         sys.argv[:] = argv
         runpy.run_path(argv[0], run_name="__main__")

@@ -20,7 +20,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from configs.command_line.habits import Vocabulary, bare, dashed
 from configs.command_line.unread import complaints
-from configs.compose import CONFIG_DIR, ConfigError, compose_config, compose_layers
+from configs.compose import CONFIG_DIR, ConfigError, compose_layers, config_of_choices
 from configs.fields.declared import fields_of
 from configs.fields.defaults import script_of
 from configs.fields.help import has_dry_run, help_of
@@ -185,7 +185,7 @@ def help_text(name: str, config_dirs: Sequence[str] = (), words: Sequence[str] =
 def vocabulary(name: str, config_dirs: Sequence[str] = ()) -> Vocabulary:
     """What a command knows, for words that it does not."""
     folders = [CONFIG_DIR, *(Path(folder).expanduser() for folder in config_dirs)]
-    config = compose_config(name)
+    config = config_of_choices(name)
     return Vocabulary(
         own=[*map(str, config), *_groups_of(name)],
         trainer=[str(key) for key in config.get("trainer") or ()],

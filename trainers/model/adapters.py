@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainers.model.foreign_code import UNSAFE_WEIGHTS, check_adapter, unsafe
 from trainers.model.quantized import is_quantized
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What an adapter by train_lhts.py was trained for; whole models have it in their config.
 LHTS_FILE = "lhts.json"

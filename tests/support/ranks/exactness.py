@@ -5,6 +5,7 @@ different places: it is written down, and ends the launch."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     reference()
     teacher()
+    gc.freeze()  # every training collects garbage first, which takes longer than the training where it walks the libraries
     first = int(os.environ["RANK"]) == 0
     for job in torch.load(folder / "jobs.pt"):
         error = folder / f"{job['number']}.error"

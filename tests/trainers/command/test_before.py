@@ -10,7 +10,7 @@ import torch
 from trl import GRPOConfig
 
 from configs.compose import ConfigError
-from support.runs import SMALL, train
+from support.runs import SMALL
 from trainers.command.before import (
     check_disk,
     check_evaluation,
@@ -163,8 +163,8 @@ def test_a_disk_that_cannot_hold_the_model_is_told_before_training(tmp_path, mon
         pytest.param("train_grpo.py", ["trainer.num_generations_eval=3"], "whole groups of 3", marks=pytest.mark.slow),
     ],
 )
-def test_it_is_refused_before_a_folder_is_made(script, overrides, message, tmp_path):
-    done = train(*SMALL, *overrides, f"run_dir={tmp_path / 'run'}", script=script, check=False)
+def test_it_is_refused_before_a_folder_is_made(script, overrides, message, server, tmp_path):
+    done = server.train(*SMALL, *overrides, f"run_dir={tmp_path / 'run'}", script=script, check=False)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -335,8 +335,8 @@ def test_fewer_processes_than_asked_for_stop_with_the_remedy(monkeypatch):
         (["reward.funcs=[nosuch.py:polite]"], "nosuch.py"),
     ],
 )
-def test_bad_input_stops_the_command_before_anything_is_written(overrides, message, tmp_path):
-    done = train(*SMALL, *overrides, f"run_dir={tmp_path / 'run'}", check=False)
+def test_bad_input_stops_the_command_before_anything_is_written(overrides, message, server, tmp_path):
+    done = server.train(*SMALL, *overrides, f"run_dir={tmp_path / 'run'}", check=False)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,7 @@ from trl import GRPOConfig, SFTConfig
 from configs.command_line.layers import Layers
 from configs.command_line.schema import schema_of
 from configs.compose import ConfigError
-from support.runs import ROOT, SMALL, train
+from support.runs import ROOT, SMALL
 from trainers.command.build import Rewards, build_args, grpo_args
 from trainers.command.cli import compose_command
 from trainers.command.field_table import RULES
@@ -282,8 +282,8 @@ def test_of_steps_and_epochs_the_one_that_is_said_later_counts(tmp_path):
         limits("trainer=both", configs=[tmp_path])
 
 
-def test_a_run_by_epochs_ends_after_them(tmp_path):
-    done = train(
+def test_a_run_by_epochs_ends_after_them(server, tmp_path):
+    done = server.train(
         *SMALL,
         "task.n_train=6",
         "trainer.num_train_epochs=2",

@@ -32,9 +32,8 @@ def mine(tmp_path):
     return [*SMALL, "credit=mine", "trainer.max_steps=2", "--config-dir", "configs", "run_dir=run"]
 
 
-def test_an_error_in_training_shows_the_users_frames_and_keeps_the_whole(mine, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK_THAT_FAILS", "all")
-    done = train(*mine, cwd=tmp_path, check=False)
+def test_an_error_in_training_shows_the_users_frames_and_keeps_the_whole(mine, server, tmp_path):
+    done = server.train(*mine, cwd=tmp_path, check=False, RANK_THAT_FAILS="all")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "train_grpo.py: ValueError: boom" in done.stderr and "my_credit.py" in done.stderr
     assert 'raise ValueError("boom")' in done.stderr and "run/error.log" in done.stderr
@@ -43,10 +42,9 @@ def test_an_error_in_training_shows_the_users_frames_and_keeps_the_whole(mine, t
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_an_exit_in_a_users_code_is_an_error_and_no_end_of_the_run(mine, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK_THAT_FAILS", "all")
+def test_an_exit_in_a_users_code_is_an_error_and_no_end_of_the_run(mine, server, tmp_path):
     (tmp_path / "my_credit.py").write_text(CODE.replace('ValueError("boom")', "SystemExit(0)"))
-    done = train(*mine, cwd=tmp_path, check=False)
+    done = server.train(*mine, cwd=tmp_path, check=False, RANK_THAT_FAILS="all")
     assert done.returncode == 1 and "SystemExit: 0" in done.stderr and "my_credit.py" in done.stderr
     assert "SystemExit" in (tmp_path / "run" / "error.log").read_text()
 

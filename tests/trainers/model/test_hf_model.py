@@ -1,8 +1,6 @@
 """Models from a folder or the hub: what is loaded, and what is said when it cannot be."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -227,15 +225,14 @@ def test_the_command_line_takes_lora_as_a_word_a_group_or_fields(schema, overrid
 
 
 @pytest.mark.parametrize("peft", ["lora", pytest.param("null", marks=pytest.mark.slow)])
-def test_a_folder_and_a_file_train_by_the_default_command(folder, tmp_path, peft):
+def test_a_folder_and_a_file_train_by_the_default_command(folder, server, tmp_path, peft):
     rows = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(20)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [sys.executable, "train_grpo.py", "model=hf", f"model.name={folder}", f"model.peft={peft}"]
+    command = ["model=hf", f"model.name={folder}", f"model.peft={peft}"]
     command += ["task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.prompt_column=question", "task.chat=true"]
     command += ["trainer.max_steps=1", "trainer.per_device_train_batch_size=4", "trainer.num_generations=2"]
     command += ["trainer.max_completion_length=4", f"run_dir={tmp_path / 'run'}", "record.every=0"]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-3000:]
+    server.train(*command)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["tokens"] > 0
     kept = {file.name for file in (tmp_path / "run" / "model").iterdir()}
     assert ("adapter_model.safetensors" if peft == "lora" else "model.safetensors") in kept

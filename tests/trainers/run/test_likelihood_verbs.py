@@ -1,8 +1,6 @@
 """train_sft.py, train_lhts.py and sample.py from the command line: every choice composes, a run ends, mistakes are told."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -166,10 +164,8 @@ def test_prompts_come_from_a_file_or_the_task(tmp_path):
         ("train_lhts", ["horizon=0"], "horizon"),
     ],
 )
-def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason):
-    done = subprocess.run(
-        [sys.executable, f"{verb}.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+def test_mistakes_end_with_a_line_that_names_the_remedy(verb, arguments, reason, server):
+    done = server.train(*arguments, script=f"{verb}.py", check=False)
     assert done.returncode == 2 and reason in done.stderr
     assert "Traceback" not in done.stderr
 
