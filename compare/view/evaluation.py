@@ -64,7 +64,12 @@ def _facts(file: Path) -> tuple[str, list[list[str]]]:
         said = {}
     names = ("task", "split", "prompts", "n", "seed", "passes", "threshold", "command")
     facts = [[name, visible(str(said[name]))] for name in names if name in said]
-    models = [one for one in said.get("models") or () if isinstance(one, dict) and one.get("file") == file.name]
+    listed = said.get("models")
+    models = (
+        [one for one in listed if isinstance(one, dict) and one.get("file") == file.name]
+        if isinstance(listed, list)
+        else []
+    )
     if not models:
         return file.stem, facts
     name = str(models[0].get("name"))
