@@ -340,14 +340,20 @@ def _finite(point: dict) -> dict:
 
 def _of_model(overrides, taus, samplers, given, seed) -> tuple[str, list[Point]]:
     from sampling.causal_lm import CausalLM
+    from trainers.command.behind.agreed import SAMPLED, with_model_of, with_runs
     from trainers.command.build import build_policy, build_task, template_of
     from trainers.command.cli import compose_command
     from trainers.model.adapters import for_sampling
     from trainers.model.prompts import prompt_ids
-    from trainers.run.sample import prompts_of
+    from trainers.run.sample import plays_with_tools, prompts_of
 
-    command = compose_command("sample", [*overrides, f"limit={given.get('prompts', 8)}"])
+    words = compose_command("sample", [*overrides, f"limit={given.get('prompts', 8)}"])
+    command = with_runs(with_model_of(words), SAMPLED)
     task = build_task(command.config)
+    if command.config.tools or plays_with_tools(command.config, task):
+        raise ValueError(
+            f"task {task.name} is played with tools, and texts are compared here. Conversations: sample.py sampler=token."
+        )
     prompts = prompts_of(command.config, task)
     limit = int(given.get("max_length", task.max_completion_length or 64))
     samples = int(given.get("samples", 32))

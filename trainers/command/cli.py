@@ -25,7 +25,7 @@ from configs.fields.declared import fields_of
 from configs.fields.defaults import script_of
 from configs.fields.help import has_dry_run, help_of
 from trainers.command.audit.words import words_apart
-from trainers.command.behind.named import runs_named
+from trainers.command.behind.named import runs_named, trained_for_another
 from trainers.command.behind.words import words_of_runs
 from trainers.command.fields import checked_fields
 from trainers.command.world_size import check_launch, check_sharding, is_main_process, world_size
@@ -171,6 +171,7 @@ def compose_command(
             said = checked_fields(_TRAINER_OF.get(name, name), config, layers, is_elsewhere)
     except InterpolationResolutionError as error:
         raise ConfigError(f"{error}".splitlines()[0]) from None
+    said = [*said, *trained_for_another(name, config, choices, given)]
     missing = [str(key) for key in OmegaConf.missing_keys(config)]
     if missing:
         raise ConfigError(f"`{missing[0]}` must be given: {missing[0]}=...")

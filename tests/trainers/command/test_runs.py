@@ -150,3 +150,12 @@ def test_a_run_that_is_none_and_two_models_are_refused(runs, tmp_path):
         sampled(f"run={tmp_path}")
     with pytest.raises(ValueError, match="each name a model"):
         sampled(f"run={runs / 'a'}", "model=embedded")
+
+
+def test_a_training_that_begins_at_a_run_and_names_no_task_is_told_of_the_runs(runs):
+    words = ["model=hf", f"model.name={runs / 'a'}"]
+    [said] = compose_command("train_grpo", words).said
+    assert "was trained on task=errands; this one trains on task=chain" in said
+    for more in (["task=errands"], ["task=chain"]):
+        assert not compose_command("train_grpo", [*words, *more]).said
+    assert not compose_command("train_grpo", ["model=hf", f"model.name={runs / 'weighted'}"]).said
