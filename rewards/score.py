@@ -4,7 +4,7 @@
     python -m rewards.score reward.funcs=[my_rewards.py:polite] --file completions.jsonl --column answer=4
     python -m rewards.score task=gsm8k --file completions.parquet completion_column=response
 
-What is scored is here, of rewards alone. The command itself stands in trainers/command/score.py, since it knows tasks and
+What is scored is here, of rewards alone. The command itself stands in trainers/command/recorded/score.py, since it knows tasks and
 how settings are composed; `main` finds it by its name.
 """
 
@@ -33,7 +33,7 @@ _PART_SECONDS = 10.0  # for the parts of one row
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with the reason on standard error."""
-    return resolve_name("trainers.command.score:score_command")(arguments)
+    return resolve_name("trainers.command.recorded.score:score_command")(arguments)
 
 
 @dataclass(frozen=True)

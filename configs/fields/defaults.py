@@ -1,7 +1,7 @@
 """Defaults beneath what the YAMLs and the command line say, and what is wrong with what they say.
 
 A YAML says departures only. After Hydra has composed them, every setting that nobody has spoken of gets the default that
-stands where it is declared: in the source of its `_target_` (declared.py), or in commands.py.
+stands where it is declared: in the source of its `_target_` (declared.py), or in commands.py and audits.py.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from configs.command_line.overrides import as_one_text
 from configs.fields.declared import Field, fields_of, is_ours
 
 COMMANDS = {
-    "train_grpo": "TrainGrpo",
-    "train_sft": "TrainSft",
-    "train_lhts": "TrainLhts",
-    "sample": "Sample",
-    "eval_model": "EvalModel",
-    "audit": "AuditSettings",
-    "score": "ScoreSettings",
-    "loop": "LoopSettings",
-    "sweep": "SweepSettings",
+    "train_grpo": "commands.TrainGrpo",
+    "train_sft": "commands.TrainSft",
+    "train_lhts": "commands.TrainLhts",
+    "sample": "commands.Sample",
+    "eval_model": "commands.EvalModel",
+    "audit": "audits.AuditSettings",
+    "score": "commands.ScoreSettings",
+    "loop": "commands.LoopSettings",
+    "sweep": "commands.SweepSettings",
 }
 _NO_SCRIPT = {"audit": "lab.audit"}
 # Nodes without a `_target_`, and what declares their settings.
@@ -49,7 +49,7 @@ _CONTAINER_WORDS = {ListConfig: "a list", DictConfig: "a mapping"}
 
 def fields_of_command(name: str) -> tuple[Field, ...]:
     """Its own settings; () for a configuration that is no command's (configs/strategy.yaml)."""
-    found = fields_of(f"configs.fields.commands.{COMMANDS[name]}") if name in COMMANDS else ()
+    found = fields_of(f"configs.fields.{COMMANDS[name]}") if name in COMMANDS else ()
     assert found is not None
     return found
 

@@ -11,6 +11,7 @@ from accelerate.utils import release_memory
 from lab.audit.compare import compare_audits
 from lab.audit.estimates import audit_of
 from lab.audit.page import write
+from lab.audit.recorded import of_recorded
 from lab.audit.table import show_audit
 from trainers.audit.cost import show_audit_plan
 from trainers.audit.measure import collected_by, refuse_other_audit
@@ -47,6 +48,7 @@ def _audit(job: AuditJob, state: PartialState) -> None:
         audit = audit_of(collected).as_json()
         found = write(audit, job.folder)
         show_audit(audit)
+        found += of_recorded(audit["about"].get("recorded"))
         print("\n".join(["", *found, "", f"{job.folder}: audit.html, audit.md, audit.json, strategies.csv, pictures"]))
     state.wait_for_everyone()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from compare.report.numbers import count, number, with_interval
 from lab.audit.reading import Found, Pair, Reading
+from lab.audit.recorded import of_recorded
 from lab.measure.metrics import WORST_BIAS
 
 SENTENCES = 6  # strategies or groups that get a sentence each
@@ -229,6 +230,7 @@ def reservations(reading: Reading) -> list[str]:
         "side (`checkpoints=`, `python -m lab.audit.compare`).",
         "Little noise is no merit of an update that goes elsewhere: read noise and bias together.",
     ]
+    lines += of_recorded(reading.about.get("recorded"))
     unranked = [name for name in reading.order if reading.group_of(name) is None]
     for name in unranked[:SENTENCES]:
         why = next(

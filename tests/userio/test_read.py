@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configs.compose import compose_config
 from tasks.corpus import corpus
 from tasks.jsonl import jsonl
-from trainers.command.score import _parser, _rows
+from trainers.command.recorded.score import _parser, _rows
 from trainers.run.sample import prompts_of
 from userio.read import kind_of, read_lines, read_rows
 

@@ -39,11 +39,15 @@ def forecast(job: AuditJob, sketch: Sketch | None = None) -> list[str]:
             else f"sketches of {size:,} numbers"
         )
     room = "" if size is None else f": {(count + 1) * size * 4 / 1e6:.1f} MB a batch"
+    given = job.recorded
+    drawn, free = ("sampled, ", "") if given is None else ("", " without their sampling")
     return [
+        *([] if given is None else given.in_words()),
         f"batches  {plan.batches} of {args.generation_batch_size} completions, {args.num_generations} per prompt"
         + (f", after {warm} that members learn from" if warm else ""),
-        f"cost     {plan.batches + warm} to {plan.batches * most + shares + warm:.0f} training steps: a batch is sampled, rewarded and "
-        f"put forward once, in {args.gradient_accumulation_steps} part(s), and backward once for each of at most {count + 1} directions",
+        f"cost     {plan.batches + warm} to {plan.batches * most + shares + warm:.0f} training steps{free}: a batch is {drawn}"
+        f"rewarded and put forward once, in {args.gradient_accumulation_steps} part(s), and backward once for each of at most "
+        f"{count + 1} directions",
         f"keeps    {kept} of each gradient{room}",
     ]
 

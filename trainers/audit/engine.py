@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from credit.turns.index import turn_counts, turn_index
 from trainers.audit.candidates import Candidate
 from trainers.audit.collected import Collected
-from trainers.audit.gradients import gradients_of
+from trainers.audit.given.drift import drift_in_batch, together
+from trainers.audit.given.tokens import GivenRow
+from trainers.audit.gradients import Gradients, gradients_of
 from trainers.audit.gram import gram_of
 from trainers.audit.parameters import chosen_parameters
 from trainers.audit.sketch import Sketch, sketch_of
@@ -158,6 +160,7 @@ class Engine:
         facts = {
             **_facts(scored, trainer.num_generations),
             **self._texts(scored.mask_BT),
+            **self._drift(rows, scored.mask_BT, found),
             "passes": found.directions,
             "parts": trainer.blocks,
             "seconds": {
@@ -171,6 +174,15 @@ class Engine:
             put(self.store.batch(number), {"sketches_SK": found.sketches_SK.float().cpu(), "facts": facts})
             self.told(number + 1, facts)
         trainer.accelerator.wait_for_everyone()
+
+    def _drift(self, rows: list[dict[str, Any]], mask_BT: Tensor, found: Gradients) -> dict[str, Any]:
+        """Of recorded completions, whether the policy wrote them. Rows that are hidden for how they ended would bias the entropies."""
+        drawn = [row.drawn for row in rows if isinstance(row, GivenRow)]
+        if not drawn:
+            return {}
+        entropies_BT = None if self.trainer.args.mask_truncated_completions else found.entropies_BT
+        mine = [drift_in_batch(drawn, mask_BT, found.logps_BT, entropies_BT)]
+        return {"drift": together(gather_object(mine) if self.trainer.accelerator.num_processes > 1 else mine)}
 
     def _texts(self, mask_BT: Tensor) -> dict[str, Any]:
         """Of the rows of all ranks: how far they reach, how much of them learns, and the most turns."""

@@ -27,11 +27,14 @@ class Gradients:
         sketches_SK: float64, of all ranks; uphill.
         coefficients: of each candidate and each of `extra`, (B, T) of this rank.
         directions: backward passes that were made, of how many parts of the batch.
+        logps_BT, entropies_BT: of this rank, of the forward pass; entropies None where TRL made none.
         seconds: {"forward", "loss", "backward", "sketch"}, and "one backward", the mean of one for each part.
     """
 
     sketches_SK: Tensor
     coefficients: list[Tensor]
+    logps_BT: Tensor
+    entropies_BT: Tensor | None = None
     directions: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -49,6 +52,7 @@ def gradients_of(
     parts = list(zip(*(trainer.blocks_of(inputs) for inputs in scored.inputs), strict=True))
     sketches_SK = torch.zeros((count, sketch.size), dtype=torch.float64, device=trainer.accelerator.device)
     found: list[list[Tensor]] = [[] for _ in candidates]
+    live: list[tuple[Tensor, Tensor | None]] = []
     passes, clock = 0, _Clock(trainer.accelerator.device)
     for part in parts:
         with trainer.one_pass():
@@ -56,6 +60,7 @@ def gradients_of(
                 found[number].append(trainer.losses_of(candidate, inputs))
                 clock.lap("loss" if number else "forward")
             logps_BT = trainer.live_logps_BT
+            live.append((logps_BT.detach(), trainer.live_entropies_BT))
             flat_SN = torch.stack([own[-1].flatten() for own in found[:count]])
             weights_SR, directions_RN = directions_of(flat_SN)
             for place, direction_N in enumerate(directions_RN):
@@ -73,7 +78,15 @@ def gradients_of(
     # The loss of a rank is what its rows give times the ranks, which training averages over.
     sketches_SK = trainer.accelerator.reduce(sketches_SK, reduction="sum") / trainer.accelerator.num_processes
     seconds = {**clock.seconds, "one backward": clock.seconds.get("backward", 0.0) / max(1, passes) * len(parts)}
-    return Gradients(sketches_SK, [torch.cat(own) for own in found], passes, seconds)
+    entropies = [entropies_BT for _, entropies_BT in live if entropies_BT is not None]
+    return Gradients(
+        sketches_SK,
+        [torch.cat(own) for own in found],
+        torch.cat([logps_BT for logps_BT, _ in live]),
+        torch.cat(entropies) if len(entropies) == len(live) else None,
+        passes,
+        seconds,
+    )
 
 
 class _Clock:

@@ -49,6 +49,13 @@ class LeafPass(GRPOTrainer):
         assert self._live is not None, "no loss was asked for yet"
         return self._live[0]
 
+    @property
+    def live_entropies_BT(self) -> Tensor | None:
+        """Of the same rows, without a graph; None: TRL made none."""
+        assert self._live is not None, "no loss was asked for yet"
+        entropies_BT = self._live[1]
+        return None if entropies_BT is None else entropies_BT.detach()
+
     def coefficients_BT(self, inputs: dict) -> Tensor:
         """(B, T) float64, minus d loss / d logp of these rows under the credit that is set: what the gradient that points uphill
         is a sum of log-prob gradients with. Inside `one_pass()`."""

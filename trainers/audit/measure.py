@@ -19,6 +19,8 @@ from trainers.audit.candidates import LENGTH, REFERENCE, Candidate
 from trainers.audit.collected import Collected
 from trainers.audit.cost import AuditProgress, cost_of, forecast, sampled
 from trainers.audit.engine import Engine
+from trainers.audit.given.drift import drift_of
+from trainers.audit.given.tokens import Tokenised, take_recorded
 from trainers.audit.store import BATCHES, RESULT, SETTINGS, Store
 from trainers.audit.taken_over import call_by_start, take_over
 from trainers.audit.trainer import AuditTrainer
@@ -48,14 +50,18 @@ def collected_by(job: AuditJob) -> Collected:
         return kept
     config, started = job.command.config, time.perf_counter()
     trainer, policy, told = audited_trainer(job)
+    tokens = take_recorded(trainer, job.recorded)
     store = Store(job.folder, trainer.accelerator.is_main_process)
     progress = AuditProgress(job.plan.batches, started)
     engine = Engine(trainer, job.plan, store, job.rewards.names, progress)
-    _announce(job, trainer, engine, policy, told)
+    _announce(job, trainer, engine, policy, told, tokens)
     store.begin(job.facts, config.overwrite)
     trainer.accelerator.wait_for_everyone()
-    collected = engine.collect(_about(job, trainer))
+    collected = engine.collect(_about(job, trainer, tokens))
     collected.about |= sampled(collected.facts) | cost_of(collected.facts)
+    if job.recorded is not None:
+        found = drift_of([one["drift"] for one in collected.facts])
+        collected.about["recorded"] |= {name: value for name, value in found.items() if value is not None}
     if trainer.accelerator.is_main_process:
         collected.save(job.folder / RESULT)
     trainer.accelerator.wait_for_everyone()
@@ -165,7 +171,14 @@ def candidates_of(job: AuditJob) -> list[Candidate]:
     return [Candidate(REFERENCE, reference), *others, Candidate(LENGTH, reference, of_length=True)]
 
 
-def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Policy, told: Sequence[str]) -> None:
+def _announce(
+    job: AuditJob,
+    trainer: AuditTrainer,
+    engine: Engine,
+    policy: Policy,
+    told: Sequence[str],
+    tokens: Tokenised | None,
+) -> None:
     config, state = job.command.config, PartialState()
     names = [name for name in job.strategies if name != REFERENCE]
     chosen = sum(parameter.numel() for parameter in engine.parameters)
@@ -182,6 +195,8 @@ def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Poli
             job.args.chat_template_kwargs,
         ),
     ]
+    if tokens is not None:
+        lines += tokens.in_words(job.args.max_completion_length)
     lines += told
     if job.args.beta and not job.handed_over.from_start:
         lines.append(
@@ -190,13 +205,19 @@ def _announce(job: AuditJob, trainer: AuditTrainer, engine: Engine, policy: Poli
     state.print("\n".join(lines))
 
 
-def _about(job: AuditJob, trainer: AuditTrainer) -> dict[str, Any]:
+def _about(job: AuditJob, trainer: AuditTrainer, tokens: Tokenised | None) -> dict[str, Any]:
+    given = job.recorded
+    recorded = {
+        "completions": len(given.rows), "of": given.total, "file": given.source, "prompts": given.prompts,
+        "left over": given.alone + given.surplus, **+tokens.counts,
+    } if given and tokens else None  # fmt: skip
     ours, theirs = code_commit(Path(__file__).resolve()), commit_here()
     return {
         "command": command_line(),
         "model": str(job.model),
         **({"run": job.stage.run, "step": job.stage.step} if job.stage is not None else {}),
         "task": str(job.command.choices["task"]),
+        **({"recorded": recorded} if recorded else {}),
         "reward": dict(zip(job.rewards.names, map(float, job.args.reward_weights), strict=True)),
         "commit": ours and ours.id,
         "commit_dirty": ours and ours.is_dirty,

@@ -20,6 +20,7 @@ from trl.trainer.grpo_trainer import split_pixel_values_by_grid, split_tensor_di
 
 from credit.signals import statistics_of
 from trainers.audit.candidates import Candidate, turn_of
+from trainers.audit.given.tokens import Deals, GivenRow, TakenTokens
 from trainers.audit.leaf import LeafPass
 from trainers.audit.still import still
 from trainers.grpo import CreditGRPOTrainer
@@ -55,7 +56,11 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
 
     Attributes:
         candidates: as given, their critics and members made.
+        recorded: completions in the place of those that would be sampled; None: they are sampled.
     """
+
+    recorded: Deals | None = None
+    _drawn: list[TakenTokens] | None = None
 
     def __init__(self, *args, candidates: Sequence[Candidate], **kwargs):
         self.candidates = list(candidates)
@@ -90,11 +95,19 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
         self._seed, self._learning = seed, learning
         self._turns = [*self.candidates, *extra]
         self._scored, self._facts = [], {}
+        self._drawn = [row.drawn for row in rows if isinstance(row, GivenRow)] or None
         self._draw()
         output = self._generate_and_score_completions(rows)
         inputs, self._scored = self._scored, None
         self._metrics["train"].clear()
         return Scored(inputs, learning_mask(output), **self._facts)
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        """What TRL samples once a batch. A provider that lets the policy write asks later."""
+        drawn, self._drawn = self._drawn, None
+        if drawn is None:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        return [list(one.ids) for one in drawn], None
 
     def _draw(self) -> None:
         """Everything random from here on follows from the seed of the batch, whoever had his turn before."""
@@ -217,7 +230,11 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
     # ---- rows of the data set
 
     def batches_of_rows(self) -> Iterator[list[dict[str, Any]]]:
-        """This rank's rows of one generation batch after the other, in the order of a run; the data set over and over."""
+        """This rank's rows of one generation batch after the other, in the order of a run; the data set over and over. Of recorded
+        completions: as they were dealt out, once."""
+        if self.recorded is not None:
+            yield from self.recorded.of_rank(self.accelerator.process_index, self.accelerator.num_processes)
+            return
         every = self.args.steps_per_generation * self.num_iterations
         loader = self.get_train_dataloader()
         while True:

@@ -16,11 +16,15 @@ from support.exact.swapped import lengths, letters, prompts
 from support.tiny import tiny_model, tiny_tokenizer
 from trainers.audit.candidates import LENGTH, Candidate
 from trainers.audit.engine import AuditPlan, Engine
+from trainers.audit.given.tokens import take_recorded
 from trainers.audit.gradients import Gradients, gradients_of
 from trainers.audit.parameters import chosen_parameters
 from trainers.audit.sketch import sketch_of
 from trainers.audit.store import Store
 from trainers.audit.trainer import AuditTrainer
+from trainers.command.recorded.groups import recorded_in_groups
+from trainers.command.recorded.rows import recorded_rows
+from trainers.command.recorded.said import said_in
 
 
 def audit_trainer(
@@ -96,3 +100,15 @@ def fixed_audit(names: Sequence[str], folder: Path, accumulation: int = 1, **set
     store.begin({}, overwrite=False)
     plan = AuditPlan(**({"batches": 2, "share_batches": 1, "warmup": 2, "sketch": 512} | settings))
     return Engine(trainer, plan, store, ["first", "second", "third"])
+
+
+def deal_out(engine: Engine, file: Path, seed: int | None = None) -> Engine:
+    """The audit takes the completions of a file. seed: of the order of their groups; None: that of the file."""
+    args = engine.trainer.args
+    pairs = [said_in(place, row) for place, row in recorded_rows(file, "completions", ids_suffice=True)]
+    rows, said = [row for _, row in pairs], [one for one, _ in pairs]
+    recorded = recorded_in_groups(
+        str(file), rows, said, engine.trainer.num_generations, args.generation_batch_size, seed
+    )
+    take_recorded(engine.trainer, recorded)
+    return engine

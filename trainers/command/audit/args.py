@@ -11,8 +11,8 @@ from configs.compose import ConfigError
 from trainers.command.build import build_args
 
 
-def audit_args(config: Any, trained: GRPOConfig, folder: Path) -> GRPOConfig:
-    """trained: TRL's config as training would have it.
+def audit_args(config: Any, trained: GRPOConfig, folder: Path, samples: bool = True) -> GRPOConfig:
+    """trained: TRL's config as training would have it. samples: whether completions are to be sampled; else no engine is started.
 
     Raises:
         ConfigError: the rows of a process cannot be cut into parts of `rows`.
@@ -35,6 +35,7 @@ def audit_args(config: Any, trained: GRPOConfig, folder: Path) -> GRPOConfig:
         steps_per_generation=rows // part,
         generation_batch_size=None,
         num_iterations=1,
+        **({} if samples else {"use_vllm": False}),
         max_steps=1,
         gradient_checkpointing=False,  # a graph is gone through more than once
         eval_on_start=False,

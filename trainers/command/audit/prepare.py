@@ -18,16 +18,24 @@ from configs.compose import ConfigError, compose_config, compose_strategy, make_
 from credit.strategy import Strategy
 from sampling.draws import check_counts
 from tasks.base import Task
-from trainers.audit.candidates import LENGTH, REFERENCE, refuse_together
+from trainers.audit.candidates import LENGTH, REFERENCE, learns, refuse_together
 from trainers.audit.engine import AuditPlan
 from trainers.audit.parameters import ADAPTER, ALL, check_pattern
 from trainers.audit.taken_over import HandedOver, checkpoint_that_remembers, reads_start
 from trainers.command.audit.args import audit_args
 from trainers.command.audit.of_run import Origin, with_run
+from trainers.command.audit.recorded import (
+    digest_of_written,
+    read_written,
+    recorded_for,
+    rewards_of_written,
+    task_of_written,
+)
 from trainers.command.audit.stages import Stage, run_of, stage_at, stages_of
 from trainers.command.before import prompts_left_out
 from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
+from trainers.command.recorded.groups import Recorded
 from trainers.command.tools import build_tools, check_tools
 from trainers.command.world_size import sharding_now, world_size
 from trainers.evaluation.models import Named
@@ -41,9 +49,10 @@ SHARDED = (
     "configs/accelerate/multi_gpu.yaml; parameters=adapter, or a regular expression, makes the gradient smaller."
 )
 _HF = "trainers.model.pretrained.hf"
-_FEWEST = 4  # batches that an interval can be made of
-# Settings that change how fast it goes and what is written, and not what a batch gives.
-_NO_FACTS = ("checkpoints", "batches", "shares", "audits", "out", "overwrite", "processes")
+_FEWEST, _BATCHES = 4, 32  # batches that an interval can be made of; that are sampled where nothing else is said
+# Settings that change how fast it goes and what is written, and not what a batch gives; of completions= what is in the file counts.
+_OF_FILE = ("completions", "completion_column", "recorded_rewards")
+_NO_FACTS = ("checkpoints", "batches", "shares", "audits", "out", "overwrite", "processes", *_OF_FILE)
 _OF_MODEL = ("model", "files of the model", "start", "memory")  # facts in which the checkpoints of one run differ
 
 
@@ -61,6 +70,7 @@ class AuditJob:
         facts: all that a batch depends on.
         nodes: of each strategy the node that it was made of.
         handed_over: what the run that is audited hands over.
+        recorded: completions in the place of those that would be sampled; None: they are sampled.
     """
 
     command: Command
@@ -75,6 +85,7 @@ class AuditJob:
     facts: dict[str, Any]
     nodes: dict[str, dict[str, Any]]
     handed_over: HandedOver
+    recorded: Recorded | None = None
 
     @property
     def policy_config(self) -> DictConfig:
@@ -115,7 +126,9 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
     words, strategies, nodes = _strategies(command)
     task = build_task(config)
     task.tools = [*task.tools, *build_tools(config.tools)]
-    rewards = build_rewards(config, task)
+    written = read_written(config, task)
+    task = task if written is None else task_of_written(task, written)
+    rewards = build_rewards(config, task) if written is None else rewards_of_written(config, task, written)
     trained = grpo_args(config, GRPOConfig, Path("unused"), rewards, has_evaluation=False)
     asking = [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]
     if asking and origin is None:
@@ -127,9 +140,15 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
     for strategy in strategies.values():
         refuse_inexact(trained, strategy)
     refuse_together(strategies)
-    prompts_left_out(trained, len(task.train), command.choices["task"])
     handed_over = _handed_over(origin, trained, strategies)
-    facts = _facts(command, words, task, handed_over)
+    batches, recorded, facts = config.batches or _BATCHES, None, _facts(command, words, task, handed_over)
+    if written is None:
+        prompts_left_out(trained, len(task.train), command.choices["task"])
+    else:
+        warm = config.warmup if any(map(learns, strategies.values())) else 0
+        recorded = recorded_for(config, written, rewards, trained, _FEWEST, warm)
+        batches = recorded.batches - warm
+        facts |= {"completions": digest_of_written(written), "recorded_rewards": config.recorded_rewards}
     folder = _folder(command, task, facts, stage)
     stage = stage or _stage(config)
     return AuditJob(
@@ -137,10 +156,10 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
         strategies=strategies,
         task=task,
         rewards=rewards,
-        args=audit_args(config, trained, folder),
+        args=audit_args(config, trained, folder, samples=written is None),
         plan=AuditPlan(
-            batches=config.batches,
-            share_batches=min(config.shares, config.batches),
+            batches=batches,
+            share_batches=min(config.shares, batches),
             warmup=config.warmup,
             sketch=config.sketch,
             parameters=config.parameters,
@@ -152,6 +171,7 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
         facts=facts,
         nodes=nodes,
         handed_over=handed_over,
+        recorded=recorded,
     )
 
 
@@ -161,13 +181,14 @@ def _at(command: Command, stage: Stage, other: AuditJob) -> AuditJob:
     words, strategies, nodes = _strategies(command)
     trained = grpo_args(command.config, GRPOConfig, Path("unused"), other.rewards, has_evaluation=False)
     handed_over = _handed_over(origin, trained, strategies)
-    facts = _facts(command, words, other.task, handed_over)
+    of_file = {key: other.facts[key] for key in _OF_FILE if key in other.facts}
+    facts = _facts(command, words, other.task, handed_over) | of_file
     folder = _folder(command, other.task, facts, stage)
     return replace(
         other,
         command=command,
         strategies=strategies,
-        args=audit_args(command.config, trained, folder),
+        args=audit_args(command.config, trained, folder, samples=other.recorded is None),
         model=_in_words(command, stage),
         stage=stage,
         folder=folder,
@@ -206,10 +227,10 @@ def _folder(command: Command, task: Task, facts: Mapping[str, Any], stage: Stage
 
 
 def _check_numbers(config: Any) -> None:
-    optional = {name: config[name] for name in ("sketch", "rows") if config[name] is not None}
-    check_counts(batches=config.batches, **optional)
+    optional = {name: config[name] for name in ("batches", "sketch", "rows") if config[name] is not None}
+    check_counts(**optional)
     check_counts(0, shares=config.shares, warmup=config.warmup)
-    if config.batches < _FEWEST:
+    if config.batches is not None and config.batches < _FEWEST:
         raise ConfigError(f"batches={config.batches}: no interval can be made of fewer than {_FEWEST}. Set batches=32.")
     if config.parameters not in (ALL, ADAPTER):
         check_pattern(config.parameters)

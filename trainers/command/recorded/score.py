@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,16 @@ from rewards.guard import guard_of
 from rewards.likelihood import REFERENCE
 from rewards.load import GIVEN
 from rewards.score import Sheets, scored, show_rows, show_totals, tell_failures, totals
-from rewards.text.completions import completion_text
 from rewards.text.opened import COLUMN
 from sampling.draws import check_counts
-from tasks.base import Row, Task, prompt_key
-from tasks.cells import cell_of, is_there
+from tasks.base import Row, Task
 from trainers.command.build import Rewards, build_rewards, build_task
 from trainers.command.cli import compose_command, help_text, vocabulary
-from trainers.evaluation.completions import Completion
-from userio.read import SUFFIXES, kind_of, nearest, read_lines, read_rows
+from trainers.command.recorded.of_task import OfTask, with_columns
+from trainers.command.recorded.rows import NAMES, recorded_rows, rows_with_completion
+from userio.read import SUFFIXES, kind_of, read_lines
 from userio.tracebacks import tell
 from userio.words import word_of
-
-_NAMES = ("completion", "text")  # of the column with the completions, where it is not named
-_OF_EVALUATION = {field.name for field in fields(Completion)}
 
 
 def score_command(arguments: Sequence[str] | None = None) -> int:
@@ -135,8 +130,7 @@ def _rows(options: argparse.Namespace, config: DictConfig, task: Task | None) ->
         rows += [{"prompt": options.prompt, **shared, **row} for row in _file_rows(options.file, config)]
     elif not rows and task is not None:
         rows = [{**shared, **row} for row in _task_rows(task, config)]
-    if task is not None:
-        rows = _joined(rows, task)
+    rows = [with_columns(row, None) for row in rows] if task is None else _joined(rows, task)
     rows = rows[: config.limit]
     if not rows:
         raise ConfigError(
@@ -152,21 +146,16 @@ def _rows(options: argparse.Namespace, config: DictConfig, task: Task | None) ->
 
 
 def _file_rows(file: Path, config: DictConfig) -> list[Row]:
-    if kind_of(file) not in SUFFIXES:
+    if kind_of(file) not in SUFFIXES and not file.is_dir():
         return [{"completion": line} for _, line in read_lines(file, "--file") if line.strip()]
-    rows = []
-    for place, row in read_rows(file, "--file"):
-        if set(row) == _OF_EVALUATION:  # by eval_model.py: all but the text is told by the task
-            row = {"prompt": row["prompt"], "text": row["text"]}
-        rows += _with_completion(place, row, config.completion_column)
-    return rows
+    return [row for _, row in recorded_rows(file, "--file", config.completion_column)]
 
 
 def _task_rows(task: Task, config: DictConfig) -> list[Row]:
     """The task's own rows that have a completion."""
     rows = [*task.train, *task.evaluation]
     wanted = config.completion_column
-    if wanted is None and not any(name in row for row in rows for name in _NAMES):
+    if wanted is None and not any(name in row for row in rows for name in NAMES):
         names = sorted({name for row in rows for name in row} - {"prompt"})
         raise ConfigError(
             f"task {task.name} has no completions to score: name their column, completion_column=... (there is "
@@ -175,54 +164,18 @@ def _task_rows(task: Task, config: DictConfig) -> list[Row]:
     return [
         one
         for number, row in enumerate(rows, 1)
-        for one in _with_completion(f"task {task.name}, row {number}", row, wanted)
+        for one in rows_with_completion(f"task {task.name}, row {number}", row, wanted)
     ]
-
-
-def _with_completion(place: str, row: Row, wanted: str | None) -> Iterator[Row]:
-    """The row with its completion under that name; one for each where it has a list of texts."""
-    name = wanted or next((name for name in _NAMES if name in row), None)
-    if name is None or not is_there(list(row), name):
-        names = ", ".join(row) or "nothing"
-        missing = f"no column {wanted!r}" if wanted else 'no column "completion" (nor "text")'
-        near = nearest(wanted or "completion", set(row) - {"prompt"})
-        raise ConfigError(f"{place}: {missing}; there is: {names}.{near} Set completion_column=... to the right one.")
-    found = cell_of(row, name)
-    several = isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
-    for completion in found if several else [found]:
-        try:
-            completion_text(completion)
-        except ValueError as error:
-            raise ConfigError(f"{place}: {error}") from None
-        yield {**{key: value for key, value in row.items() if key != name}, "completion": completion}
 
 
 def _joined(rows: list[Row], task: Task) -> list[Row]:
     """Rows with the columns of the task's row of the same prompt; a number in the place of a prompt is a held-out row's."""
-    known = {prompt_key(row["prompt"]): row for row in (*task.evaluation, *task.train)}
-    held_out = task.evaluation or task.train
-    joined, strange = [], 0
-    for row in rows:
-        prompt = row.get("prompt")
-        if isinstance(prompt, int) and not isinstance(prompt, bool):
-            if not 0 <= prompt < len(held_out):
-                raise ConfigError(
-                    f"a row is of prompt {prompt}, and task {task.name} has {len(held_out)} held-out ones."
-                )
-            row = {**row, "prompt": held_out[prompt]["prompt"]}
-        own = known.get(_key(row["prompt"])) if row.get("prompt") else None
-        strange += own is None
-        joined.append({**(own or {}), **row})
+    of_task = OfTask(task)
+    pairs = [of_task(row) for row in rows]
+    strange = sum(own is None for _, own in pairs)
     if strange and len(rows) > strange:
         print(f"rewards.score: {strange} of {len(rows)} prompts are not among the task's.", file=sys.stderr)
-    return joined
-
-
-def _key(prompt: Any) -> str | None:
-    try:
-        return prompt_key(prompt)
-    except (TypeError, KeyError):  # something else than a text or a chat
-        return None
+    return [with_columns(row, own) for row, own in pairs]
 
 
 def _json_or_text(value: str) -> Any:
