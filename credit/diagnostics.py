@@ -61,7 +61,9 @@ def _of_turns(rollout: Rollout, push_BT: Tensor) -> dict[str, float]:
         return {}
     found = {"turns": float(counts_B.double().mean())}
     if "turn_rewards_BT" in rollout.provided:
-        idle_BJ = (sum_by_turn(rollout.provided["turn_rewards_BT"], turn_BT) == 0).to(push_BT.dtype)
+        earned_BJ = sum_by_turn(rollout.provided["turn_rewards_BT"], turn_BT).abs()
+        # What the last turn gets so that a row sums to its reward may be the rounding of float32.
+        idle_BJ = (earned_BJ <= 1e-6 * earned_BJ.amax()).to(push_BT.dtype)
         found["idle_turns"] = float((push_BT * spread_over_turns(idle_BJ, turn_BT)).sum() / push_BT.sum())
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewards.guard.clock import run_within
-from rewards.text.turns import Turn, turns_of
+from rewards.text.turns import turns_of
 from tasks.environments.guarded import told_once, tool_names
 from tasks.environments.notes import notes_of, spoil
 
@@ -37,12 +37,15 @@ class EnvironmentReward:
         paid = None if self.pays is None else _awaited(self.pays(environments=environments, **columns), environments)
         scores: list[float | None] = []
         for row, (environment, completion) in enumerate(zip(environments, completions, strict=True)):
+            if notes_of(environment).fault is not None:  # said and counted where it went wrong
+                scores.append(None)
+                continue
             method = getattr(environment, "get_reward", None)
             own = paid[row] if paid is not None else _awaited(method(), [environment]) if callable(method) else None
             earned = self._earned(environment, completion)  # asked last: get_reward may add to it
             if paid is None and not callable(method):
                 own = None if earned is None else sum(earned.values())
-            failed = notes_of(environment).fault is not None  # said and counted where it went wrong
+            failed = notes_of(environment).fault is not None
             scores.append(None if failed else own)
         return scores
 
@@ -75,30 +78,65 @@ def earned_by_turn(environment: Any, completion: Any) -> dict[int, float] | None
         return None
     if isinstance(noted, (list, tuple)) and not noted:
         return {}
-    calls = calls_by_turn(environment, turns)
-    # An environment may note a call that it answers with a ValueError, or not.
-    all_of_them = len(noted) == len(calls) if isinstance(noted, (list, tuple)) else False
-    turn_of_call = [turn for turn, ran in calls if ran or all_of_them]
+    calls, grown = calls_by_turn(environment, completion), notes_of(environment).grown
     earned: dict[int, float] = {}
-    for call, value in _by_number(noted, len(turn_of_call), "calls that ran", exactly=True).items():
-        earned[turn_of_call[call]] = earned.get(turn_of_call[call], 0.0) + value
+    if (
+        isinstance(noted, (list, tuple))
+        and set(grown) >= set(range(len(notes_of(environment).calls)))
+        and any(grown.values())
+    ):
+        turn_of_entry = _as_it_grew(noted, calls, grown)
+    else:  # A list made at the end, or by async calls: one that answers with a ValueError may be in it or not.
+        all_of_them = isinstance(noted, (list, tuple)) and len(noted) == len(calls)
+        turn_of_entry = [turn for turn, ran in calls if ran or all_of_them]
+    for entry, value in _by_number(noted, len(turn_of_entry), "calls that ran", exactly=True).items():
+        earned[turn_of_entry[entry]] = earned.get(turn_of_entry[entry], 0.0) + value
     return earned
 
 
-def calls_by_turn(environment: Any, turns: Sequence[Turn]) -> list[tuple[int, bool]]:
+def _as_it_grew(noted: Sequence, calls: list[tuple[int, bool]], grown: Mapping[int, int]) -> list[int]:
+    """The turn of each entry of a list that was written call by call: one for each call that ran, else where it was written.
+
+    Raises:
+        ValueError: entries that came between the calls, or went.
+    """
+    if (written := sum(grown.values())) != len(noted) or min(grown.values()) < 0:
+        raise ValueError(f"{len(noted)} rewards, of which {written} were noted by its calls; does reset() clear them?")
+    ran = [turn for turn, did in calls if did]
+    if len(noted) == len(ran):
+        return ran
+    return [turn for number, (turn, _) in enumerate(calls) for _ in range(grown[number])]
+
+
+def calls_by_turn(environment: Any, completion: Any) -> list[tuple[int, bool]]:
     """(turn, whether it ran) of every call that reached the environment, in order."""
     tools, made = set(tool_names(type(environment))), notes_of(environment).calls
-    asked = [turn for turn, said in enumerate(turns) for call in said.calls if call.name in tools]
+    asked = [turn for turn, name in calls_of(completion) if name in tools]
     return [(turn, ran) for turn, (_, ran) in zip(asked, made, strict=False)]
 
 
-def states_by_turn(environment: Any, turns: Sequence[Turn]) -> list[int] | None:
+def calls_of(completion: Any) -> list[tuple[int, str]]:
+    """(turn, name) of every call that TRL makes of a completion: a function's, with a mapping of arguments. Others it answers
+    itself."""
+    found, turn = [], -1
+    for message in completion if isinstance(completion, list) else ():
+        if message.get("role") != "assistant":
+            continue
+        turn += 1
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") if isinstance(call, Mapping) and call.get("type") == "function" else None
+            if isinstance(function, Mapping) and isinstance(function.get("arguments"), Mapping):
+                found.append((turn, str(function.get("name", ""))))
+    return found
+
+
+def states_by_turn(environment: Any, completion: Any) -> list[int] | None:
     """The environment's state key when each turn began; None where it has no `state_key()`."""
     states = notes_of(environment).states
     if not states:
         return None
-    calls = calls_by_turn(environment, turns)
-    before = [sum(turn < k for turn, _ in calls) for k in range(len(turns))]
+    calls = calls_by_turn(environment, completion)
+    before = [sum(turn < k for turn, _ in calls) for k in range(len(turns_of(completion)))]
     return [states[min(number, len(states) - 1)] for number in before]
 
 

@@ -7,9 +7,10 @@ method is a tool for the policy, `get_reward()` pays at the end. Here it may als
     turn_rewards()   a number for every turn of the policy, or {turn: number}; instead of `rewards`
     state_key()      what the policy knows of the game: equal keys, equal states (credit/turns/spreads.py, GiGPO)
 
-The last two are no tools. A `ValueError` or wrong arguments are an answer to the policy, as in TRL. Anything else that goes wrong
-(another exception, a call that takes too long, a result that is no text, too much of it, or not to be encoded) is a fault: the
-policy is told that the call failed, and no reward function scores the row.
+The last two are no tools. A `ValueError`, wrong arguments, and whatever is raised for arguments of other types than the tool's
+hints are an answer to the policy, as in TRL. Anything else that goes wrong (another exception, `SystemExit` too, a call that takes
+too long, a result that is no text, too much of it, or not to be encoded) is a fault: the policy is told that the call failed, and
+no reward function scores the row.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -26,48 +26,20 @@ from functools import lru_cache
 from typing import Any
 
 from rewards.guard.clock import run_within
-from tasks.environments.notes import fresh_notes, notes_of, spoil, state_number
+from tasks.environments.arguments import are_of_their_types, binds
+from tasks.environments.awaiting import awaited_within
+from tasks.environments.noise import policy_keeps_its_noise
+from tasks.environments.notes import count_noted, fresh_notes, notes_of, spoil, state_number
+from tasks.environments.shown import Unusable, is_blocks, shown
 
 logger = logging.getLogger(__name__)
 
 NO_TOOLS = ("reset", "get_reward", "turn_rewards", "state_key")
-MOST_CHARACTERS = 100_000
 _RUNNING: ContextVar[tuple[int, ...]] = ContextVar("environments whose methods are running", default=())
 
 
 class Fault(RuntimeError):
     """What the policy reads of a call that went wrong by the environment's doing."""
-
-
-def guarded_factory(factory: Any, seconds: float | None = 30.0, sums: bool = False) -> Any:
-    """The factory (or each of a mapping of them), whose environments are guarded.
-
-    Args:
-        seconds: one call may take; None: no limit.
-        sums: an environment without `get_reward` pays the sum of what its turns earned.
-
-    Raises:
-        ValueError: no factory; later, when it is called, one that gives the same object twice.
-    """
-    if isinstance(factory, Mapping):
-        return {name: guarded_factory(each, seconds, sums) for name, each in factory.items()}
-    if not callable(factory):
-        raise ValueError(
-            f"environment_factory is {type(factory).__name__}, not a class or a function that makes an environment, or a dict of them."
-        )
-    made: list[Any] = []
-
-    def make() -> Any:
-        environment = factory()
-        if made and environment is made[-1]:
-            raise ValueError(
-                f"environment_factory gives the same {type(environment).__name__} twice; each rollout needs one of its own. Give the "
-                "class, or a function that makes a new one."
-            )
-        made[:] = [environment]
-        return guard_environment(environment, seconds, sums=sums)
-
-    return make
 
 
 def guard_environment(
@@ -167,31 +139,46 @@ def _tool(name: str, function: Callable, seconds: float | None) -> Callable:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
-        async def tool_async(self, *args, **kwargs):
+        async def tool_async(self, /, *args, **kwargs):
             if _is_inside(self):
                 return await function(self, *args, **kwargs)
             call, notes_of(self).loop = _open(self, name, function, args, kwargs), asyncio.get_running_loop()
             try:
                 with _inside(self):
-                    result = await asyncio.wait_for(function(self, *args, **kwargs), seconds)
+                    result = shown(await awaited_within(seconds, function(self, *args, **kwargs)))
             except BaseException as error:
-                raise _judged(self, name, error, seconds) from error
+                raise _judged(self, name, error, seconds, are_of_their_types(function, kwargs)) from error
             return _closed(self, name, call, result, seconds)
 
         return tool_async
 
     @functools.wraps(function)
-    def tool(self, *args, **kwargs):
+    def tool(self, /, *args, **kwargs):
         if _is_inside(self):
             return function(self, *args, **kwargs)
         call = _open(self, name, function, args, kwargs)
         try:
-            result = _within(self, seconds, lambda: function(self, *args, **kwargs))
-        except Exception as error:
-            raise _judged(self, name, error, seconds) from error
+            result = _within(
+                self, seconds, lambda: _counted(self, call, lambda: shown(function(self, *args, **kwargs)))
+            )
+        except KeyboardInterrupt:  # the user's
+            raise
+        except BaseException as error:
+            raise _judged(self, name, error, seconds, are_of_their_types(function, kwargs)) from error
         return _closed(self, name, call, result, seconds)
 
     return tool
+
+
+def _counted(self: Any, call: int, run: Callable[[], Any]) -> Any:
+    """`run()`; how many rewards the environment noted meanwhile is noted."""
+    before = count_noted(self)
+    try:
+        return run()
+    finally:
+        after = count_noted(self)
+        if before is not None and after is not None:
+            notes_of(self).grown[call] = after - before
 
 
 def _open(self: Any, name: str, function: Callable, args: tuple, kwargs: dict) -> int:
@@ -202,88 +189,78 @@ def _open(self: Any, name: str, function: Callable, args: tuple, kwargs: dict) -
     try:
         if notes.fault is not None:
             raise Fault("the environment does not answer")
-        if not _fits(function, self, args, kwargs):
+        if not binds(function, (self, *args), kwargs):
             function(self, *args, **kwargs)  # Python's own words for it, which are TRL's answer to the policy, too
     except (TypeError, Fault) as error:
+        notes.grown[len(notes.calls) - 1] = 0
         _note_state(self, None)
         raise (error if isinstance(error, Fault) else ValueError(str(error))) from None
     return len(notes.calls) - 1
 
 
-def _fits(function: Callable, self: Any, args: tuple, kwargs: dict) -> bool:
-    try:
-        inspect.signature(function).bind(self, *args, **kwargs)
-    except TypeError:
-        return False
-    return True
-
-
-def _judged(self: Any, name: str, error: BaseException, seconds: float | None) -> BaseException:
+def _judged(self: Any, name: str, error: BaseException, seconds: float | None, well_typed: bool) -> BaseException:
     """What to raise for an error of a tool, after it was noted."""
     _note_state(self, seconds)
-    if isinstance(error, ValueError) or not isinstance(error, Exception):
+    if isinstance(error, Unusable):
+        spoil(self, "wrong_type", f"{name} returned {error}")
+    elif isinstance(error, ValueError):
         return error
-    kind = "timeout" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else "exception"
-    detail = f"{name} took more than {seconds:g} s" if kind == "timeout" else f"{name}: {error!r:.200}"
-    spoil(self, kind, detail)
+    elif isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        spoil(
+            self,
+            "timeout",
+            f"{name} took more than {seconds:g} s" if seconds is not None else f"{name}: {error!r:.200}",
+        )
+    elif isinstance(error, Exception) and not well_typed:
+        return error
+    else:
+        spoil(self, "exception", f"{name}: {error!r:.200}")
     return Fault(f"{name} failed")
 
 
-def _closed(self: Any, name: str, call: int, result: Any, seconds: float | None) -> Any:
-    """The result as TRL can use it, after it was noted. Async calls of one turn end in any order."""
+def _closed(self: Any, name: str, call: int, result: str, seconds: float | None) -> str:
+    """The result, after it was noted. Async calls of one turn end in any order."""
     notes_of(self).calls[call] = (name, True)
     _note_state(self, seconds)
-    if (wrong := _unusable(result)) is not None:
-        spoil(self, "wrong_type", f"{name} returned {wrong}")
-        raise Fault(f"{name} failed")
     return result
-
-
-def _unusable(result: Any) -> str | None:
-    """Why a tool's result cannot be shown to the policy; None if it can."""
-    if result is None:
-        return 'None; return "" to say nothing'
-    if isinstance(result, list) and any(isinstance(part, dict) and "type" in part for part in result):
-        kinds = {part.get("type") if isinstance(part, dict) else type(part).__name__ for part in result}
-        return None if kinds == {"text"} else f"a list with {', '.join(sorted(map(str, kinds)))}"
-    if not isinstance(result, (str, numbers.Number, list, tuple, dict)):
-        return f"{type(result).__name__}, which is no text"
-    text = str(result)
-    if len(text) > MOST_CHARACTERS:
-        return f"{len(text)} characters, more than {MOST_CHARACTERS}"
-    return None if _encodes(text) else "text that cannot be encoded (a lone surrogate)"
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _reset(function: Callable, seconds: float | None) -> Callable:
     @functools.wraps(function)
-    def reset(self, *args, **kwargs):
+    def reset(self, /, *args, **kwargs):
         if _is_inside(self):
             return function(self, *args, **kwargs)
-        fresh_notes(self)
+        notes = fresh_notes(self)
+        if notes.stillborn is not None:
+            spoil(self, "exception", notes.stillborn)
+            return None
         try:
-            shown = _within(self, seconds, lambda: function(self, *args, **kwargs))
-        except Exception as error:
+            said = _within(self, seconds, lambda: function(self, *args, **kwargs))
+            if said is not None:
+                said = _within(self, seconds, lambda: _begun(said))
+            if left := _within(self, seconds, lambda: count_noted(self, earned=True)):
+                spoil(self, "leak", f"reset left {left} rewards of the rollout before; it must clear them")
+        except KeyboardInterrupt:  # the user's
+            raise
+        except Unusable as error:
+            spoil(self, "wrong_type", f"reset returned {error}")
+            return None
+        except BaseException as error:
             spoil(self, "timeout" if isinstance(error, TimeoutError) else "exception", f"reset: {error!r:.200}")
             return None
         _note_state(self, seconds)
-        if shown is not None and (not isinstance(shown, (str, list)) or (wrong := _unusable(shown)) is not None):
-            spoil(
-                self,
-                "wrong_type",
-                f"reset returned {wrong if isinstance(shown, (str, list)) else type(shown).__name__}",
-            )
-            return None
-        return shown
+        return said
 
     return reset
+
+
+def _begun(said: Any) -> str:
+    """What `reset` adds to the prompt. Raises Unusable: neither a text nor blocks of it, e.g. a list of messages."""
+    if isinstance(said, str) or is_blocks(said):
+        return shown(said)
+    messages = isinstance(said, list) and any(isinstance(part, dict) and "role" in part for part in said)
+    what = "a list of messages" if messages else type(said).__name__
+    raise Unusable(f"{what}; return the text that the policy is to read, or None")
 
 
 def _pays(function: Callable, seconds: float | None) -> Callable:
@@ -294,8 +271,8 @@ def _pays(function: Callable, seconds: float | None) -> Callable:
             if notes_of(self).fault is not None:
                 return None
             try:
-                return _number(self, await asyncio.wait_for(function(self), seconds))
-            except Exception as error:
+                return _number(self, await awaited_within(seconds, function(self)))
+            except BaseException as error:
                 spoil(self, "exception", f"get_reward: {error!r:.200}")
                 return None
 
@@ -309,7 +286,9 @@ def _pays(function: Callable, seconds: float | None) -> Callable:
             return None
         try:
             return _number(self, _within(self, seconds, lambda: function(self)))
-        except Exception as error:
+        except KeyboardInterrupt:  # the user's
+            raise
+        except BaseException as error:
             spoil(self, "timeout" if isinstance(error, TimeoutError) else "exception", f"get_reward: {error!r:.200}")
             return None
 
@@ -325,20 +304,22 @@ def _number(self: Any, value: Any) -> float | None:
 
 
 def _note_state(self: Any, seconds: float | None) -> None:
-    if not callable(getattr(self, "state_key", None)):
+    if notes_of(self).stillborn is not None or not callable(getattr(self, "state_key", None)):
         return
     try:
-        key = state_number(_within(self, seconds, self.state_key))
-    except Exception as error:
+        key = _within(self, seconds, lambda: state_number(self.state_key()))
+    except KeyboardInterrupt:  # the user's
+        raise
+    except BaseException as error:
         spoil(self, "exception", f"state_key: {error!r:.200}")
         key = 0
     notes_of(self).states.append(key)
 
 
 def _within(self: Any, seconds: float | None, call: Callable[[], Any]) -> Any:
-    """`call()` within the time, the environment's own calls of its methods left alone."""
-    numbers = notes_of(self).numbers
-    with _inside(self), nullcontext() if numbers is None else numbers.used():
+    """`call()` within the time, the environment's own calls of its methods left alone, and the policy's random numbers too."""
+    own = notes_of(self).numbers
+    with policy_keeps_its_noise(type(self).__name__), _inside(self), nullcontext() if own is None else own.used():
         return run_within(seconds, call)
 
 

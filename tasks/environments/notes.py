@@ -26,19 +26,23 @@ class Notes:
         calls: for every tool call that reached the environment, in order: (name, whether it ran to its end).
         states: `state_key()` after `reset` and after each of these calls, as int64 keys; empty without such a method.
         fault: (kind, detail) of what went wrong in the environment, None while nothing did. Such a row is not scored.
+        grown: number of the call -> how many entries longer `rewards` was after it; async calls, which overlap, are not in it.
         told: (number of calls made by then, what `turn_rewards()` said); None before it was asked.
         loop: the event loop on which async tools ran, in this rollout or one before: what they opened belongs to it.
         deals: gives each rollout random numbers of its own; None: it draws from the global ones.
         numbers: those of this rollout.
+        stillborn: why there is no environment, only one that stands for it.
     """
 
     calls: list[tuple[str, bool]] = field(default_factory=list)
     states: list[int] = field(default_factory=list)
+    grown: dict[int, int] = field(default_factory=dict)
     fault: tuple[str, str] | None = None
     told: tuple[int, Any] | None = None
     loop: Any = None
     deals: Callable[[], Numbers] | None = None
     numbers: Numbers | None = None
+    stillborn: str | None = None
 
 
 def notes_of(environment: Any) -> Notes:
@@ -51,7 +55,7 @@ def fresh_notes(environment: Any) -> Notes:
     before = _known(environment)
     notes = Notes()
     if before is not None:
-        notes.loop, notes.deals = before.loop, before.deals
+        notes.loop, notes.deals, notes.stillborn = before.loop, before.deals, before.stillborn
     notes.numbers = notes.deals() if notes.deals is not None else None
     try:
         object.__setattr__(environment, _ATTRIBUTE, notes)
@@ -75,6 +79,19 @@ def spoil(environment: Any, kind: str, detail: str) -> None:
         )
 
 
+def count_noted(environment: Any, earned: bool = False) -> int | None:
+    """How many entries the environment's `rewards` has; None: it has no such list or mapping.
+
+    Args:
+        earned: 0 where none of them is anything but 0 or None.
+    """
+    noted = getattr(environment, "rewards", None)
+    if not isinstance(noted, (list, tuple, dict)):
+        return None
+    values = noted.values() if isinstance(noted, dict) else noted
+    return len(noted) if not earned or any(value is not None and value != 0 for value in values) else 0
+
+
 def state_number(key: Any) -> int:
     """An int64 that is the same for equal keys, in every process and run."""
     return int.from_bytes(
@@ -83,5 +100,8 @@ def state_number(key: Any) -> int:
 
 
 def _known(environment: Any) -> Notes | None:
-    notes = getattr(environment, _ATTRIBUTE, None)
+    try:
+        notes = object.__getattribute__(environment, _ATTRIBUTE)  # a `__getattr__` of its own is not asked
+    except AttributeError:
+        notes = None
     return notes if isinstance(notes, Notes) else _elsewhere.get(id(environment), (None, None))[1]

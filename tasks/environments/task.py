@@ -13,6 +13,7 @@ from typing import Any
 from rewards.load import named
 from tasks.base import Row, Task
 from tasks.environments.earned import EnvironmentReward
+from tasks.environments.factory import check_tools_of
 from tasks.environments.guarded import guard_environment, tool_names
 from tasks.environments.pays import may_pay
 from tasks.jsonl import jsonl
@@ -120,4 +121,5 @@ def _tried(spec: str, make: Callable[[], Any]) -> Any:
             f"task.environment={spec} makes {type(tried).__name__}, which has no tools: give it a public method with type hints and "
             "a docstring for each thing the policy may do."
         )
+    check_tools_of(tried)
     return tried

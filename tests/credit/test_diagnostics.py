@@ -40,3 +40,13 @@ def test_zero_groups_is_what_a_loop_counts(rollout):
     for group, reward in zip(rollout.group_B.tolist(), rollout.rewards_B.tolist(), strict=True):
         by_group.setdefault(group, []).extend([] if math.isnan(reward) else [reward])
     assert found == pytest.approx(sum(len(set(each)) <= 1 for each in by_group.values()) / len(by_group))
+
+
+def test_turns_that_earned_nothing_but_rounding_are_idle():
+    """Two turns a row, of which the last gets what is missing to the reward in float32."""
+    mask_BT = torch.tensor([[True, False, True]] * 2)
+    earned_BT = torch.tensor([[1 / 3, 0.0, 1e-8], [0.0, 0.0, 0.5]], dtype=torch.float64)
+    made = {"turn_BT": torch.tensor([[0, -1, 1]] * 2), "turn_rewards_BT": earned_BT}
+    rollout = Rollout(earned_BT.sum(dim=1), torch.zeros(2, dtype=torch.long), mask_BT, 4).with_provided(made)
+    found = diagnose(rollout, Strategy(weight.constant, baseline.group_mean).score(rollout))
+    assert found["turns"] == 2 and found["idle_turns"] == pytest.approx(0.5)

@@ -11,6 +11,7 @@ from transformers.utils import get_json_schema
 from configs.compose import ConfigError
 from rewards.load import named
 from tasks.base import Task
+from trainers.model.tool_calls import TOOLS_NEED
 from trainers.seam.environments import trl_takes
 
 
@@ -26,10 +27,7 @@ def build_tools(names: Sequence[str]) -> list[Callable]:
             tool = named(name)
             get_json_schema(tool)
         except Exception as error:
-            raise ConfigError(
-                f"tools: {name}: {error} A tool needs type hints, and a docstring that says what it does and, under `Args:`, what each "
-                "parameter is."
-            ) from error
+            raise ConfigError(f"tools: {name}: {error} {TOOLS_NEED}") from error
         if tool.__name__ in found:
             raise ConfigError(f"tools: two functions are called {tool.__name__}; the policy could not tell them apart.")
         found[tool.__name__] = tool

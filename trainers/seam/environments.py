@@ -12,8 +12,10 @@ from trl import GRPOTrainer
 
 from rewards.guard.verdict import FailureLimit, RewardStop
 from tasks.environments.earned import EnvironmentReward
-from tasks.environments.guarded import guarded_factory
+from tasks.environments.factory import guarded_factory
+from tasks.environments.functions import guarded_function
 from tasks.environments.notes import notes_of
+from trainers.model.tool_calls import check_schemas
 from trainers.seam.visit import Scoring
 
 ARGUMENT = "environment_factory"
@@ -27,17 +29,20 @@ def trl_takes(argument: str) -> bool:
 
 
 def guarded_environments(arguments: dict[str, Any], seconds: float | None, scored: bool = True) -> dict[str, Any]:
-    """The keyword arguments of the trainer with `environment_factory` guarded. Without reward functions an environment pays, by
+    """The keyword arguments of the trainer with `environment_factory` and `tools` guarded. Without reward functions an environment pays, by
     `get_reward` or what its turns earned.
 
     Raises:
         ValueError: this TRL has no environments.
     """
+    if arguments.get("tools"):
+        arguments = {**arguments, "tools": [guarded_function(tool, seconds) for tool in arguments["tools"]]}
     if arguments.get(ARGUMENT) is None:
         return arguments
     if not hasattr(GRPOTrainer, "_tool_call_loop") or not trl_takes(ARGUMENT):
         raise ValueError("environment_factory needs a TRL that has it (1.16 does): pip install -U trl.")
-    return {**arguments, ARGUMENT: guarded_factory(arguments[ARGUMENT], seconds, sums=not scored)}
+    made = guarded_factory(arguments[ARGUMENT], seconds, sums=not scored, check=check_schemas)
+    return {**arguments, ARGUMENT: made}
 
 
 class Environments:

@@ -129,7 +129,7 @@ class TrainerRows(Rows):
         if not environments:
             return None
         pairs = zip(environments, self.completions, strict=True)
-        return [states_by_turn(environment, turns_of(completion)) for environment, completion in pairs]
+        return [states_by_turn(environment, completion) for environment, completion in pairs]
 
     def finished(self) -> Tensor:
         ends = ends_of(self._trainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import threading
@@ -10,9 +11,9 @@ import time
 
 import pytest
 
-from rewards.text.turns import turns_of
 from tasks.environments.earned import EnvironmentReward, calls_by_turn, earned_by_turn, states_by_turn
-from tasks.environments.guarded import Fault, guard_environment, guarded_factory, tool_names
+from tasks.environments.factory import guarded_factory
+from tasks.environments.guarded import Fault, guard_environment, tool_names
 from tasks.environments.notes import notes_of, state_number
 
 
@@ -143,7 +144,8 @@ def test_what_was_left_from_the_rollout_before_is_noticed():
     scores = []
     for _ in range(2):
         env.reset()
-        env.step(by=1)
+        with contextlib.suppress(Fault):
+            env.step(by=1)
         scores += EnvironmentReward()([], [said(("step", {"by": 1}))], environments=[env])
     assert scores == [0.1, None]
 
@@ -163,7 +165,8 @@ def test_rewards_of_calls_become_rewards_of_turns():
         (("step", {"by": -5}), ("unknown", {})),
         ("step", {"by": 3}),
     )
-    assert [turn for turn, _ in calls_by_turn(env, turns_of(talk))] == [0, 0, 1, 2, 3]
+    assert [turn for turn, _ in calls_by_turn(env, talk)] == [0, 0, 1, 2, 3]
+    notes_of(env).grown.clear()  # as if the list were made at the end
     env.rewards = {0: 0.1, 1: 0.2, 3: 0.3}  # by number of the call that ran: `show` is number 2
     assert earned_by_turn(env, talk) == {0: pytest.approx(0.3), 3: 0.3}
     env.rewards = [0.1, 0.2, None, 0.3]
@@ -196,7 +199,7 @@ def test_states_are_those_in_which_turns_began():
     env.reset(start=5)
     env.step(by=1)
     env.step(by=1)
-    talk = turns_of(said((("step", {"by": 1}), ("step", {"by": 1}))))
+    talk = said((("step", {"by": 1}), ("step", {"by": 1})))
     assert states_by_turn(env, talk) == [state_number(5), state_number(7)]
     assert state_number(("a", 1)) == state_number(("a", 1)) != state_number(("a", 2))
 
@@ -259,8 +262,10 @@ def test_classes_that_take_no_attributes_are_guarded_as_any_other(kind):
     assert isinstance(first, kind) and "step" in tool_names(type(first))
     assert list(inspect.signature(first.step).parameters) == ["by"]
     first.step(by=1)
+    if kind is Slotted:
+        second.count = None
     with pytest.raises(Fault):
-        second.step(by="x" if kind is Slotted else 2)
+        second.step(by=2)
     assert notes_of(first).calls == [("step", True)] and notes_of(first).fault is None
     assert notes_of(second).fault is not None
     second.reset()

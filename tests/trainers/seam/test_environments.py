@@ -12,7 +12,7 @@ from compare.view.data import find_records, read_record
 from credit import Strategy, weight
 from credit.turns.index import turn_counts, turn_index
 from rewards.text.turns import turns_of
-from support.ranks.environments import Broken, Paid, costs_its_rows_and_nothing_else, trainer
+from support.ranks.environments import COUNT, DIALOGUE, Broken, Paid, costs_its_rows_and_nothing_else, trainer
 from support.resumed import goes_on_from_everywhere
 from support.runs import RANKS, run_ranks
 from tasks.environments.notes import notes_of
@@ -75,6 +75,38 @@ def test_what_turns_earned_reaches_the_strategy_at_both_stages(tmp_path):
             float(batch["turn_rewards_BT"].sum()), abs=1e-5
         )
         assert sorted(live[1].amax(dim=1).tolist()) == sorted(turn_BT.amax(dim=1).tolist())
+
+
+def test_several_calls_of_one_turn_are_paid_at_the_turn_that_made_them(tmp_path):
+    """On every trl: two calls in the first turn, one in the second, and in every other row two more, which are one too many."""
+    scored = []
+
+    def watching(turn_rewards_BT, turn_BT, rewards_B):
+        scored.append((turn_rewards_BT, turn_BT, rewards_B))
+        return turn_rewards_BT
+
+    made = trainer(tmp_path, credit=Strategy(weight.constant, spread=watching), max_steps=1, save_strategy="no")
+    tokens = {word: made.processing_class.convert_tokens_to_ids(word) for word in ("<eos>", *DIALOGUE.calls)}
+    zero, one, over = tokens[DIALOGUE.call(0)], tokens[DIALOGUE.call(1)], tokens["<eos>"]
+    pairs = [[first, second, over] for first in (zero, one) for second in (zero, one)]
+    turns = [pairs * 2, [[one, over], [zero, one, over]] * 4, [[over]] * 8]
+    made._generate_single_turn = lambda prompt_ids, *rest, **more: (turns.pop(0), None)
+    noted = []
+    made.scoring_observers.append(
+        lambda trainer, scoring: noted.extend([list(env.rewards) for env in trainer.environments])
+    )
+    made.train()
+    (turn_rewards_BT, turn_BT, rewards_B) = scored[0]
+    assert not turns and torch.equal(turn_counts(turn_BT), torch.full((8,), 3))
+    for row, rewards in enumerate(noted):
+        assert (
+            len(rewards) == COUNT
+        )  # the call beyond the last errand was answered with a ValueError and earned nothing
+        by_turn = [float(turn_rewards_BT[row][turn_BT[row] == k].sum()) for k in range(3)]
+        assert by_turn == pytest.approx([rewards[0] + rewards[1], rewards[2], 0.0], abs=1e-6) and rewards_B[
+            row
+        ] == pytest.approx(sum(rewards))
+    assert len({tuple(rewards) for rewards in noted}) > 2, "one row is like another"
 
 
 def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
