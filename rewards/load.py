@@ -57,11 +57,13 @@ def named(spec: str, cwd: str | Path | None = None) -> Any:
     path, colon, name = spec.rpartition(":")
     if colon:
         if not name or not path:
-            raise ValueError(f"Write a reward in a file as file.py:function, got {spec!r}.")
+            raise ValueError(f"Write what stands in a file as file.py:function, got {spec!r}.")
         return member(load_file(folder / path, name), name, path)
+    if spec.endswith(".py"):
+        raise ValueError(f"{spec} names a file only. Say what in it is meant: {spec}:NAME.")
     where, _, name = spec.rpartition(".")
     if not where or not name:
-        raise ValueError(f"Reward {spec!r} is neither file.py:function nor package.module.function.")
+        raise ValueError(f"{spec!r} is neither file.py:function nor package.module.function.")
     return member(_importable(where, name, spec, folder), name, where, taken(where, folder))
 
 

@@ -220,7 +220,8 @@ def _misfits(node: DictConfig, fields: Iterable[Field], prefix: str) -> Iterator
             words = _in_words(field.kind)
             is_text = "a text" in words and value is not None
             quoted = f", so quote it twice: {as_one_text(f'{place}={value}')}" if is_text else ""
-            yield f"{place}={_shown(value)}: must be {words}{quoted}"
+            listed = f", in brackets: {place}=[{value}]" if words == "a list" and isinstance(value, str) else ""
+            yield f"{place}={_shown(value)}: must be {words}{quoted}{listed}"
 
 
 def _fits(value: Any, kind: str) -> bool:

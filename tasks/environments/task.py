@@ -65,11 +65,26 @@ def environment(
         )
     if path is not None:
         task = jsonl(path, name=name, seed=seed, **table)
+        _check_reset(environment, tried, task.train[0])
         return _replaced(task, shared)
     if n_train < 1 or n_eval < 0:
         raise ValueError(f"task.n_train={n_train} must be at least 1, and task.n_eval={n_eval} at least 0.")
     rows = [row_of_seed(prompt, seed, number) for number in range(n_train + n_eval)]
+    _check_reset(environment, tried, rows[0])
     return Task(name=name, train=rows[:n_train], evaluation=rows[n_train:], **shared)
+
+
+def _check_reset(spec: str, tried: Any, row: Row) -> None:
+    """Raises ValueError where `reset` does not take the columns of a row, all of which it gets."""
+    try:
+        inspect.signature(tried.reset).bind(**row)
+    except TypeError as error:
+        raise ValueError(
+            f"task.environment={spec}: reset gets the columns {', '.join(row)} of every row, and cannot be called so: {error}. Write "
+            "reset(self, ..., **row), which takes those that it does not name."
+        ) from None
+    except ValueError:
+        pass  # a method of C, which says nothing of its arguments
 
 
 def row_of_seed(prompt: str, seed: int, number: int) -> Row:

@@ -20,13 +20,10 @@ def check_tool_calls(task: Task, tokenizer: PreTrainedTokenizerBase, name: str) 
     """Does nothing for a task without tools.
 
     Raises:
-        ValueError: the chat template does not render calls and answers, nothing says how calls are read back, or a method of the
-            environment cannot be shown to a model.
+        ValueError: the chat template does not render calls and answers, or nothing says how calls are read back.
     """
     if not task.tools and task.environment is None:
         return
-    if task.environment is not None:
-        check_schemas(task.environment())
     remedy = (
         "Choose a model that was trained to call tools (Qwen3, Llama 3.1, ...), or give model.chat_template=FILE with one that "
         "renders `tool_calls` and messages of the role `tool`."
@@ -60,5 +57,6 @@ def check_schemas(environment: Any) -> None:
             get_json_schema(getattr(environment, name))
         except Exception as error:
             raise ValueError(
-                f"Tool {name} of environment {kind.__name__}: {error} {TOOLS_NEED} A method that is no tool gets a name that begins with _."
+                f"Tool {name} of environment {kind.__name__}: {str(error).rstrip('.!')}. {TOOLS_NEED} A method that is no tool gets a "
+                "name that begins with _."
             ) from error

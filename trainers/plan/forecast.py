@@ -21,6 +21,7 @@ from trainers.model.lengths import check_room
 from trainers.model.precision import coarse_weights
 from trainers.model.pretrained import DTYPES, TOKENIZER_FILES, adapter_config, check_prompts
 from trainers.model.prompts import prompt_ids
+from trainers.model.tool_calls import check_tool_calls
 from trainers.plan.length import longest_text
 from trainers.plan.machines import Machines
 from trainers.plan.memory import Load, Memory, memory_of
@@ -110,6 +111,7 @@ def copies_of(strategy: Strategy, shape: ModelSizes) -> dict[str, float]:
 
 def _check_prompts(job: Job, tokenizer: Any, shape: ModelSizes | None, name: str) -> None:
     """As the run does before it loads the weights."""
+    check_tool_calls(job.task, tokenizer, name)
     lengths = check_prompts(job.task, tokenizer, name)
     task = replace(job.task, room=job.args.max_completion_length or 0) if isinstance(job, GRPOJob) else job.task
     positions = SimpleNamespace(max_position_embeddings=shape.positions if shape else None)

@@ -39,6 +39,12 @@ class Free(Mute):
         """Looks."""
         return ""
 
+class Strict(Free):
+    def reset(self, secret): ...
+
+class Loose(Free):
+    def act(self, **what) -> str: ...
+
 class Paying(Game):
     def get_reward(self):
         return 7.0
@@ -106,6 +112,9 @@ def test_rows_of_a_file_begin_conversations(folder):
         ("my_env.py:Game", {"sise": 3}, "sise"),
         ("my_env.py:Mute", {}, "has no tools"),
         ("my_env.py:GAME", {}, "GAME"),
+        ("my_env.py", {}, "my_env.py:NAME"),
+        ("my_env.py:Strict", {}, r"reset gets the columns prompt, seed .*\*\*row"),
+        ("my_env.py:Loose", {}, "Tool act of environment Loose"),
     ],
 )
 def test_what_cannot_be_played_is_refused_with_the_remedy(folder, spec, arguments, words):
