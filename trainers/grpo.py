@@ -183,7 +183,7 @@ class CreditGRPOTrainer(
 
     def _generate_and_score_completions(self, inputs):
         # [Step 1] Until the end of this call TRL's forward passes and rewards are noted in `scoring`.
-        self._scoring = scoring = Scoring(rows=list(inputs))  # a list that a refill may write into
+        self._scoring = scoring = Scoring(rows=self._rows_to_play(inputs))  # a list that a refill may write into
         try:
             output = super()._generate_and_score_completions(scoring.rows)
             scoring.mask_BT = learning_mask(output)
@@ -206,6 +206,7 @@ class CreditGRPOTrainer(
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         scoring = self._scoring or Scoring()
+        inputs = self._rows_as_given(inputs)
         scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         scoring.openings = [row.get(COLUMN) or "" for row in inputs]

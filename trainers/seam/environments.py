@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,6 +53,7 @@ class Environments:
     environments: list[Any] | None
     _fault_limit: FailureLimit | None = None
     _scoring: Scoring | None = None
+    _prompts_given: list[Any] | None = None
 
     def _generate(self, prompts: list):
         made = super()._generate(prompts)
@@ -64,6 +67,20 @@ class Environments:
             if getattr(func, "__qualname__", "") == _OF_TRL:
                 self.reward_funcs[k] = EnvironmentReward(func, self.reward_func_names[k], seconds)
         self._fault_limit = FailureLimit(0.5, 64)
+
+    def _rows_to_play(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows with prompts of their own where there are environments: trl 1.8 writes into them what `reset` returned."""
+        if getattr(self, "environment_factories", None) is None:
+            return list(inputs)
+        self._prompts_given = [row.get("prompt") for row in inputs]
+        return [row | {"prompt": copy.deepcopy(row["prompt"])} if "prompt" in row else row for row in inputs]
+
+    def _rows_as_given(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows with the data's prompts again, as later versions of TRL leave them."""
+        given, self._prompts_given = self._prompts_given, None
+        if given is None:
+            return inputs
+        return [row | {"prompt": old} if "prompt" in row else row for row, old in zip(inputs, given, strict=True)]
 
     def _without_faults(self, rewards_BK: Tensor) -> Tensor:
         """`rewards_BK` of the rows of all ranks, NaN where a row's environment went wrong. Counted in the metrics.

@@ -91,7 +91,8 @@ def test_several_calls_of_one_turn_are_paid_at_the_turn_that_made_them(tmp_path)
     pairs = [[first, second, over] for first in (zero, one) for second in (zero, one)]
     turns = [pairs * 2, [[one, over], [zero, one, over]] * 4, [[over]] * 8]
     made._generate_single_turn = lambda prompt_ids, *rest, **more: (turns.pop(0), None)
-    noted = []
+    noted, prompts = [], []
+    made.scoring_observers.append(lambda trainer, scoring: prompts.extend(row["prompt"] for row in scoring.rows))
     made.scoring_observers.append(
         lambda trainer, scoring: noted.extend([list(env.rewards) for env in trainer.environments])
     )
@@ -107,6 +108,7 @@ def test_several_calls_of_one_turn_are_paid_at_the_turn_that_made_them(tmp_path)
             row
         ] == pytest.approx(sum(rewards))
     assert len({tuple(rewards) for rewards in noted}) > 2, "one row is like another"
+    assert prompts == [[{"role": "user", "content": "start"}]] * 8, "what reset returned was written into the data"
 
 
 def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
