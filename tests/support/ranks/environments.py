@@ -38,7 +38,10 @@ WRONG: dict[str, Any] = {
     "returns an image": lambda: Image.new("RGB", (4, 4)),
     "returns an image for a processor": lambda: [{"type": "image", "image": Image.new("RGB", (4, 4))}],
     "returns half a character": lambda: "a\ud800",
+    "returns bytes": lambda: b"1",
+    "returns too long a number": lambda: 10**5000,
     "raises": lambda: {}["nothing"],
+    "exits": lambda: sys.exit(1),
     "hangs": lambda: time.sleep(60),
 }
 KINDS = [*WRONG, "has no reset", "leaks"]
@@ -80,6 +83,7 @@ class Hostile(Paid):
     def reset(self, seed: int = 0, **row):
         self.begun += 1
         self.kind, self.left = KINDS[(self.number + self.begun) % len(KINDS)], self.rewards
+        torch.manual_seed(self.begun)  # what the policy samples from, which is put back
         if self.kind == "has no reset":
             raise RuntimeError("no reset today")
         return super().reset(seed)
