@@ -77,7 +77,7 @@ def columns_of(
     check_preferences(raw, names, named, source)
     for ours, theirs in asked.items():
         if theirs is not None and not is_there(names, theirs):
-            raise ValueError(_no_column(source, theirs, ours, names))
+            raise ValueError(_no_column(source, theirs, ours, names) + _inside(raw, theirs))
     missing = ""
     if answer is not None and not is_there(names, answer):
         missing = (
@@ -177,6 +177,22 @@ def _no_column(source: str, theirs: str, ours: str, names: list[str], row: Mappi
     hint = nearest(theirs, names) or (f" Is it task.{ours}_column={also[0]}?" if also else "")
     shown = ", ".join(names)
     return f"{source} has no column {theirs!r} (task.{ours}_column). It has: {shown}.{hint}{_separator(names)}"
+
+
+def _inside(raw: Raw, wanted: str) -> str:
+    """Of a file that is one object: the lists in it that may be the rows."""
+    lists = {} if len(raw) > 1 else {key: cell for key, cell in raw[0][1].items() if isinstance(cell, list) and cell}
+    lists = {key: cell for key, cell in lists.items() if all(isinstance(each, Mapping) for each in cell)}
+    found = [key for key, cell in lists.items() if wanted in cell[0]] or [k for k, c in lists.items() if not is_chat(c)]
+    if not found:
+        return ""
+    keys = " and ".join(map(repr, found))
+    each = (
+        "that list, and nothing round it, to a file"
+        if len(found) == 1
+        else "each list, and nothing round it, to a file of its own"
+    )
+    return f" The whole is one object, and its rows seem to stand under {keys}: write {each}."
 
 
 def _others(raw: Raw, source: str, columns: Columns) -> list[str]:

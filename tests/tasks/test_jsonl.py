@@ -254,3 +254,20 @@ def test_a_packed_file_names_the_task_by_its_first_part(write, tmp_path):
     write(ROWS)
     (tmp_path / "questions.jsonl.gz").write_bytes(gzip.compress((tmp_path / "data.jsonl").read_bytes()))
     assert jsonl("questions.jsonl.gz").name == "questions" and jsonl(write(ROWS, "a.b.jsonl")).name == "a.b"
+
+
+@pytest.mark.parametrize(
+    "whole, words",
+    [
+        ({"a": ROWS, "b": 1}, "under 'a': write that list, and nothing round it, to a file"),
+        ({"train": ROWS, "test": ROWS[:2], "info": {}}, "under 'train' and 'test': write each list"),
+        ({"a": [{"q": "What?"}], "b": [1, 2]}, "under 'a'"),
+    ],
+)
+def test_rows_inside_one_object_are_found_and_the_remedy_is_named(write, whole, words):
+    with pytest.raises(ValueError, match=f"has no column 'prompt'.*{words}"):
+        jsonl(write(whole, "data.json"))
+    for others in ({"a": 1, "talk": [{"role": "user", "content": "?"}]}, {"a": []}):
+        with pytest.raises(ValueError) as told:
+            jsonl(write(others, "data.json"))
+        assert "one object" not in str(told.value)
