@@ -272,16 +272,6 @@ def test_classes_that_take_no_attributes_are_guarded_as_any_other(kind):
     assert notes_of(second).fault is None and notes_of(second).calls == []
 
 
-def test_a_factory_that_gives_the_same_object_twice_is_refused():
-    only = Counter()
-    make = guarded_factory(lambda: only)
-    make()
-    with pytest.raises(ValueError, match="same Counter twice"):
-        make()
-    with pytest.raises(ValueError, match="environment_factory is Counter"):
-        guarded_factory(only)
-
-
 def test_an_environment_without_get_reward_pays_what_its_turns_earned():
     class Silent(Slotted):
         pass
