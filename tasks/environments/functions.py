@@ -12,7 +12,7 @@ from rewards.guard.clock import run_within
 from tasks.environments.arguments import are_of_their_types, binds
 from tasks.environments.awaiting import awaited_within
 from tasks.environments.noise import policy_keeps_its_noise
-from tasks.environments.shown import Unusable, shown
+from tasks.environments.shown import Unusable, as_shown
 
 _log = logging.getLogger("rewards")
 _told: set[tuple[str, str]] = set()
@@ -38,7 +38,7 @@ def guarded_function(function: Any, seconds: float | None = 30.0) -> Any:
         @functools.wraps(function)
         async def guarded_async(*args, **kwargs):
             try:
-                return shown(await awaited_within(seconds, function(*args, **kwargs)))
+                return as_shown(await awaited_within(seconds, function(*args, **kwargs)))
             except BaseException as error:
                 raise _judged(function, name, args, kwargs, error) from error
 
@@ -48,7 +48,7 @@ def guarded_function(function: Any, seconds: float | None = 30.0) -> Any:
     def guarded(*args, **kwargs):
         try:
             with policy_keeps_its_noise(name):
-                return run_within(seconds, lambda: shown(function(*args, **kwargs)))
+                return run_within(seconds, lambda: as_shown(function(*args, **kwargs)))
         except KeyboardInterrupt:  # the user's
             raise
         except BaseException as error:

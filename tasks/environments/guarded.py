@@ -30,7 +30,7 @@ from tasks.environments.arguments import are_of_their_types, binds
 from tasks.environments.awaiting import awaited_within
 from tasks.environments.noise import policy_keeps_its_noise
 from tasks.environments.notes import count_noted, fresh_notes, notes_of, spoil, state_number
-from tasks.environments.shown import Unusable, is_blocks, shown
+from tasks.environments.shown import Unusable, as_shown, is_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _tool(name: str, function: Callable, seconds: float | None) -> Callable:
             call, notes_of(self).loop = _open(self, name, function, args, kwargs), asyncio.get_running_loop()
             try:
                 with _inside(self):
-                    result = shown(await awaited_within(seconds, function(self, *args, **kwargs)))
+                    result = as_shown(await awaited_within(seconds, function(self, *args, **kwargs)))
             except BaseException as error:
                 raise _judged(self, name, error, seconds, are_of_their_types(function, kwargs)) from error
             return _closed(self, name, call, result, seconds)
@@ -159,7 +159,7 @@ def _tool(name: str, function: Callable, seconds: float | None) -> Callable:
         call = _open(self, name, function, args, kwargs)
         try:
             result = _within(
-                self, seconds, lambda: _counted(self, call, lambda: shown(function(self, *args, **kwargs)))
+                self, seconds, lambda: _counted(self, call, lambda: as_shown(function(self, *args, **kwargs)))
             )
         except KeyboardInterrupt:  # the user's
             raise
@@ -257,7 +257,7 @@ def _reset(function: Callable, seconds: float | None) -> Callable:
 def _begun(said: Any) -> str:
     """What `reset` adds to the prompt. Raises Unusable: neither a text nor blocks of it, e.g. a list of messages."""
     if isinstance(said, str) or is_blocks(said):
-        return shown(said)
+        return as_shown(said)
     messages = isinstance(said, list) and any(isinstance(part, dict) and "role" in part for part in said)
     what = "a list of messages" if messages else type(said).__name__
     raise Unusable(f"{what}; return the text that the policy is to read, or None")

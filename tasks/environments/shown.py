@@ -12,7 +12,7 @@ class Unusable(Exception):
     """A result that cannot be shown to the policy; the message ends "... returned"."""
 
 
-def shown(result: Any) -> str:
+def as_shown(result: Any) -> str:
     """The text of a number, a text, a list, a tuple or a dict, as `str` gives it; of content blocks ({"type": "text", ...}) their
     texts, which most chat templates could not render as a list.
 
