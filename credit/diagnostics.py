@@ -1,7 +1,4 @@
-"""What a strategy did to a batch, in a few numbers. Explained for users in docs/compare/metrics.md.
-
-Shapes: J turns of the row that has most.
-"""
+"""What a strategy did to a batch, in a few numbers. Explained for users in docs/compare/metrics.md."""
 
 from __future__ import annotations
 
@@ -12,19 +9,25 @@ from torch import Tensor
 
 from credit.batch import Credit, Rollout
 from credit.reduce import group_index
-from credit.turns.index import spread_over_turns, sum_by_turn, turn_counts, turn_index
+from credit.turns.index import turn_index
+from credit.turns.measures import measure_turns
 
 
-def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
+def diagnose(rollout: Rollout, credit: Credit, earned_BT: Tensor | None = None) -> dict[str, float]:
     """Scalars of one generation batch, all ranks. NaN where undefined (TRL leaves NaN out of its averages).
+
+    earned_BT: what turns earned, where that is known and the strategy does not read it; else what it reads counts.
 
     mass               total weight, sum w
     effective_tokens   (sum |A w|)^2 / sum (A w)^2: how many tokens carry the update
     length_correlation Pearson correlation of row length with the row's summed credit, sum_t A w
     zero_groups        share of prompt groups in which every advantage is 0 (nothing to learn); under `baseline: none`, where an
                        advantage is the reward itself, of those whose scorable rewards are all the same (or none is)
-    turns              mean number of turns of a row; left out where no row has more than one
-    idle_turns         share of sum |A w| on turns that earned nothing; left out unless the strategy reads what turns earn
+    turns              mean number of turns of a row; left out where no row has more than one and nobody says what turns earn
+    idle_turns         share of sum |A w| on turns that earned nothing; left out where nobody says what turns earn
+    turn_<k>           share of sum |A w| on turn 01, 02, turns 03_04, 05_08, 09_16, 17_up; left out like `turns`, and where no row
+                       has such a turn
+    earned_<k>         what a scored row earned there, in the mean; left out like `idle_turns`
     mass_len_<q>       share of sum |A w| on rows of length up to q/4 of L_max (and above (q-1)/4), q = 1..4
     A live spread is not known yet at scoring time; the baseline's advantage stands in for it. A live weight is taken as the policy
     that sampled has it, where its statistics are collected (under `unit_mass`, or where a member asks for them); else what
@@ -50,22 +53,10 @@ def diagnose(rollout: Rollout, credit: Credit) -> dict[str, float]:
         ]
     )
     names = ("mass", "effective_tokens", "length_correlation", "zero_groups", *(f"mass_len_{q}" for q in (1, 2, 3, 4)))
-    found = dict(zip(names, numbers.tolist(), strict=True)) | _of_turns(rollout, update_BT.abs())
+    found = dict(zip(names, numbers.tolist(), strict=True))
+    earned_BT = rollout.provided.get("turn_rewards_BT", earned_BT)
+    found |= measure_turns(update_BT.abs(), turn_index(rollout.mask_BT), rollout.rewards_B, earned_BT)
     return {name: value if math.isfinite(value) else math.nan for name, value in found.items()}
-
-
-def _of_turns(rollout: Rollout, push_BT: Tensor) -> dict[str, float]:
-    turn_BT = turn_index(rollout.mask_BT)
-    counts_B = turn_counts(turn_BT)
-    if not bool((counts_B > 1).any()):
-        return {}
-    found = {"turns": float(counts_B.double().mean())}
-    if "turn_rewards_BT" in rollout.provided:
-        earned_BJ = sum_by_turn(rollout.provided["turn_rewards_BT"], turn_BT).abs()
-        # What the last turn gets so that a row sums to its reward may be the rounding of float32.
-        idle_BJ = (earned_BJ <= 1e-6 * earned_BJ.amax()).to(push_BT.dtype)
-        found["idle_turns"] = float((push_BT * spread_over_turns(idle_BJ, turn_BT)).sum() / push_BT.sum())
-    return found
 
 
 def _is_flat(advantages_B: Tensor, rewards_B: Tensor, index_B: Tensor, groups: int) -> Tensor:

@@ -169,7 +169,7 @@ def test_every_path_in_a_document_exists(document):
             or "polite" in name
             or re.match(r"sampling/(flat|refilled|rounds|completions|reward_first)", name)
             or re.match(
-                r"credit/(mass|effective|length_corr|zero|signal_time|answer_tokens|turns|idle|live_|auxiliary|reward_model_loss)",
+                r"credit/(mass|effective|length_corr|zero|signal_time|answer_tokens|turns|turn_0|earned_|idle|live_|auxiliary|reward_model_loss)",
                 name,
             )
         ):

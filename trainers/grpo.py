@@ -229,7 +229,7 @@ class CreditGRPOTrainer(
             credit, rollout = self._score_with_groups(rollout)
         else:
             credit = self.credit.score(rollout)
-        for name, value in diagnose(rollout, credit).items():
+        for name, value in diagnose(rollout, credit, self._known_by_turn(scoring, rollout.provided)).items():
             self._metrics[mode][f"credit/{name}"].append(value)
         rows, width = output["completion_mask"].shape
         mine = slice(self.accelerator.process_index * rows, (self.accelerator.process_index + 1) * rows)

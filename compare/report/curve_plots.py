@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from compare.curves import smoothed
+from compare.read import Run
 from compare.report.analysis import Analysis, mean_curve, window_rows
 from compare.report.design import level_text
 from compare.report.drawing import COLOURS, GREY, INK, MOST, STYLES, Labels, keep_within, picture, wrapped
@@ -24,8 +25,20 @@ from userio.visible import visible
 BESIDE = {
     "completions/mean_length": ("length", "mean length (tokens)"),
     "audit/critical_batch": ("critical batch", "completions at which signal equals noise"),
+    "credit/turns": ("turns", "turns a conversation"),
+    "credit/idle_turns": ("idle credit", "credit on turns that earned nothing (share)"),
+    "tools/failure_frequency": ("tool failures", "tool calls that failed (share)"),
+    "environments/failed": ("environment failures", "conversations that went wrong (share)"),
 }
+_LEAST = {"credit/turns": 1.0, "credit/idle_turns": 0.0, "tools/failure_frequency": 0.0, "environments/failed": 0.0}
 _X = {"step": "optimiser step", "num_tokens": "tokens", "generated_tokens": "generated tokens"}
+
+
+def beside(runs: Sequence[Run]) -> dict[str, str]:
+    """column -> its name, of what every one of these runs has. What never leaves its least value is not drawn."""
+    shared = {column: name for column, (name, _) in BESIDE.items() if all(column in run.columns for run in runs)}
+    tops = {column: max(np.nanmax(run.columns[column], initial=-np.inf) for run in runs) for column in shared}
+    return {column: name for column, name in shared.items() if tops[column] > _LEAST.get(column, -np.inf)}
 
 
 class Curve(NamedTuple):

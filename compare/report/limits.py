@@ -13,6 +13,7 @@ from compare.read import Run
 from compare.statistics import Estimate
 
 E = TypeVar("E", bound=Estimate)
+_SHARES = ("credit/idle_turns", "tools/failure_frequency", "environments/failed")
 
 
 class Bounds(NamedTuple):
@@ -49,7 +50,9 @@ def bounds_of(metric: str, runs: Iterable[Run], given: Bounds | None = None) -> 
     nothing is known of other numbers."""
     if given is not None:
         return given
-    if "length" in metric or metric == "audit/critical_batch":
+    if metric in _SHARES:
+        return Bounds(0.0, 1.0)
+    if "length" in metric or metric in ("audit/critical_batch", "credit/turns"):
         return Bounds(0.0, inf)
     if not metric.removeprefix("eval_").startswith("reward") or metric.endswith("std"):
         return Bounds()

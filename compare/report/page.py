@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from compare.read import Study
 from compare.report import words as words
 from compare.report.analysis import MEASURES, Analysis
 from compare.report.drawing import labels_of
-from compare.report.plots import draw, save
+from compare.report.plots import draw, save, suffixes
 from compare.report.sheet import (
     Cells,
     TitledTable,
@@ -29,6 +30,10 @@ from compare.report.sheet import (
     write_csv,
 )
 from compare.report.tuned_words import effects_rows, effects_table, short_reference, tuned_rows, tuned_table
+from compare.turns.pictures import draw_turns
+from compare.turns.study import read_turns
+from compare.turns.tables import turn_tables, turns_csv
+from compare.turns.words import turn_cautions, turn_method
 from compare.untrusted import write_file
 
 _ALT = {
@@ -36,6 +41,12 @@ _ALT = {
     "learning_steps": "Learning curves over steps",
     "length": "Completion length over steps",
     "critical_batch": "Completions at which signal equals noise, over steps",
+    "turns": "Turns of a conversation over steps",
+    "idle_credit": "Share of credit on turns that earned nothing, over steps",
+    "tool_failures": "Share of tool calls that failed, over steps",
+    "environment_failures": "Share of conversations whose environment went wrong, over steps",
+    "credit_by_turn": "Share of credit on each turn, by stage of the run",
+    "earned_by_turn": "Reward earned in each turn, by stage of the run",
     "final": "Final score of each arm with its interval",
     "differences": "Paired differences to the reference with intervals",
     "heat": "Mean score of each combination of factors, the chosen ones framed",
@@ -43,12 +54,22 @@ _ALT = {
 }
 
 
+class Said(NamedTuple):
+    """The page in sentences."""
+
+    conclusions: list[str]
+    cautions: list[str]
+    method: list[str]
+
+
 def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     """report.html, report.md, runs.csv, comparisons.csv, levels.csv and PNG pictures."""
+    turns, labels = read_turns(analysis), labels_of(analysis)
     figures = draw(analysis)
+    if turns:
+        figures |= draw_turns(turns, labels, suffixes(analysis.tasks), analysis.options.level)
     save(figures, out)
     names = list(figures)
-    labels = labels_of(analysis)
     tables = [("In short", *summary_table(analysis, {arm: letter for letter, arm in labels.key}))]
     if labels.key and analysis.tuned:
         tables.append(("Letters in the pictures", ("letter", "arm"), [list(pair) for pair in labels.key]))
@@ -56,17 +77,24 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     if analysis.tuned and analysis.tuned.effects:
         tables.append(("Main effects", *effects_table(analysis.tuned)))
     tables += [("Levels", *levels_table(analysis)), ("Paired differences", *comparisons_table(analysis))]
+    tables += turn_tables(turns, analysis) if turns else []
     if analysis.selection.factors:
         tables.append(("What differs between the arms", *factors_table(analysis)))
     if analysis.apart or study.skipped:
         tables.append(("Not compared", *apart_table(study, analysis)))
     tables.append((f"Reaching the threshold within the budget ({_unit(analysis)})", *arrivals_table(analysis)))
     facts = provenance(study, analysis)
-    write_file(out / "report.md", _markdown(study, analysis, tables, lead, facts, names))
-    write_file(out / "report.html", _html(study, analysis, tables, lead, facts, names, out))
+    cautions, method = words.cautions(study, analysis), words.method(analysis)
+    if turns:
+        cautions, method = cautions + turn_cautions(turns), method + turn_method(turns)
+    said = Said(words.conclusions(study, analysis), cautions, method)
+    write_file(out / "report.md", _markdown(study, analysis, tables, lead, said, facts, names))
+    write_file(out / "report.html", _html(study, analysis, tables, lead, said, facts, names, out))
     write_csv(out / "runs.csv", *runs_table(study, analysis))
     write_csv(out / "comparisons.csv", *comparisons_table(analysis, plain=True))
     write_csv(out / "levels.csv", *levels_table(analysis, plain=True))
+    if turns:
+        write_csv(out / "turns.csv", *turns_csv(turns))
     if analysis.tuned:
         write_csv(out / "tuned.csv", *tuned_rows(analysis.tuned, analysis.tuned_comparisons))
         write_csv(out / "effects.csv", *effects_rows(analysis.tuned))
@@ -246,7 +274,7 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
     return facts
 
 
-def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: list[str], out: Path) -> str:
+def _html(study: Study, analysis: Analysis, tables, lead: int, said: Said, facts, names: list[str], out: Path) -> str:
     declared, total = sum(c.declared for c in analysis.declaring), len(analysis.declaring)
     what = "level" if analysis.tuned else "arm"
     verdict = (
@@ -263,8 +291,8 @@ def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: lis
     parts = [
         f'<section class="summary">{sections[0]}</section>',
         '<section class="words"><div><h2>What can be concluded</h2>'
-        f"{html_bullets(words.conclusions(study, analysis))}</div>"
-        f"<div><h2>What cannot</h2>{html_bullets(words.cautions(study, analysis))}</div></section>",
+        f"{html_bullets(said.conclusions)}</div>"
+        f"<div><h2>What cannot</h2>{html_bullets(said.cautions)}</div></section>",
     ]
     if len(tables[0][2]) > 12:  # rows that would bury the words
         parts.reverse()
@@ -278,7 +306,7 @@ def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: lis
         *sections[1:lead],
         html_pictures({name: _alt(name) for name in names}, out),
         f"<section>{''.join(sections[lead:])}",
-        f"<h2>How the numbers came about</h2>{html_bullets(words.method(analysis))}",
+        f"<h2>How the numbers came about</h2>{html_bullets(said.method)}",
         f"<h2>Cells that failed</h2>{errors}" if errors else "",
         f"<h2>What was run</h2>{html_table(('what', ''), facts, 'facts')}</section>",
     ]
@@ -286,19 +314,19 @@ def _html(study: Study, analysis: Analysis, tables, lead: int, facts, names: lis
 
 
 def _markdown(
-    study: Study, analysis: Analysis, tables: Sequence[TitledTable], lead: int, facts, names: list[str]
+    study: Study, analysis: Analysis, tables: Sequence[TitledTable], lead: int, said: Said, facts, names: list[str]
 ) -> str:
     parts = [f"# {markdown_cell(title(analysis))}"]
     for name, header, rows in tables[:lead]:
         parts += [f"## {name}", markdown_table(header, rows)]
-    parts += ["## What can be concluded", markdown_list(words.conclusions(study, analysis))]
-    parts += ["## What cannot", markdown_list(words.cautions(study, analysis))]
+    parts += ["## What can be concluded", markdown_list(said.conclusions)]
+    parts += ["## What cannot", markdown_list(said.cautions)]
     parts += [f"![{_alt(name)}]({name}.png)" for name in names]
     for name, header, rows in tables[lead:]:
         parts += [f"## {name}", markdown_table(header, rows)]
     parts += [
         "## How the numbers came about",
-        markdown_list(words.method(analysis)),
+        markdown_list(said.method),
         "## What was run",
         markdown_table(("what", ""), facts),
     ]

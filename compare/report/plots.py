@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from compare.report.analysis import Analysis
-from compare.report.curve_plots import BESIDE, curves
+from compare.report.curve_plots import beside, curves
 from compare.report.design import level_text
 from compare.report.drawing import (
     COLOURS,
@@ -36,7 +36,7 @@ from userio.visible import visible
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """Every picture by file name (without ending), what sums up first. The caller saves and closes them."""
     with plt.rc_context(STYLE):
-        figures, slugs, labels = {}, _slugs(analysis.tasks), labels_of(analysis)
+        figures, labels = {}, labels_of(analysis)
         if analysis.tuned:
             for factor in analysis.tuned.design.tuned:
                 name = "heat" if len(analysis.tuned.design.tuned) == 1 else f"heat_{_slugs([factor.name])[factor.name]}"
@@ -46,14 +46,12 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
         if analysis.tuned and analysis.tuned.effects:
             figures["effects"] = effects(analysis.tuned)
         figures["final"] = _final(analysis, labels)
-        for task in analysis.tasks:
-            suffix = "" if len(analysis.tasks) == 1 else f"_{slugs[task]}"
+        for task, suffix in suffixes(analysis.tasks).items():
             figures[f"learning{suffix}"] = curves(analysis, labels, task, analysis.options.metric, analysis.x)
             if analysis.x != "step":
                 figures[f"learning_steps{suffix}"] = curves(analysis, labels, task, analysis.options.metric, "step")
-            for column, (name, _) in BESIDE.items():
-                if all(column in run.columns for run in analysis.used):
-                    figures[f"{name.replace(' ', '_')}{suffix}"] = curves(analysis, labels, task, column, "step")
+            for column, name in beside([run for run in analysis.used if run.task == task]).items():
+                figures[f"{name.replace(' ', '_')}{suffix}"] = curves(analysis, labels, task, column, "step")
         return figures
 
 
@@ -126,6 +124,11 @@ def _differences(analysis: Analysis, labels: Labels) -> Figure:
     what = f"\n(each {analysis.tuned.design.compared.name} as tuned)" if analysis.tuned else ""
     axes.set_title(f"Paired differences, filled: declared{what}", loc="left")
     return figure
+
+
+def suffixes(tasks: Sequence[str]) -> dict[str, str]:
+    """How file names of pictures of a task end; nothing where there is one task."""
+    return {task: "" if len(tasks) == 1 else f"_{slug}" for task, slug in _slugs(tasks).items()}
 
 
 def _slugs(tasks: Sequence[str]) -> dict[str, str]:

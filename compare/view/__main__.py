@@ -30,8 +30,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from compare.records import RecordRow, find_records, read_record
 from compare.untrusted import read_object, write_file
-from compare.view.data import RecordRow, find_records, read_record
 from compare.view.evaluation import evaluated_files, view_of_evaluation
 from compare.view.page import page
 from compare.view.run import run_curves, run_facts

@@ -4,81 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from compare.untrusted import check_folder
+from compare.records import RecordRow
 from credit import Credit, Rollout, Strategy
-from trainers.run.records import READABLE, REQUIRED, ROW_COLUMNS, TOKEN_COLUMNS
+from credit.turns.index import turn_index
 
-RecordRow = dict[str, Any]
-RECORDED = "recorded"
-MOST_ROWS = 100_000  # of one file; a few bytes of Parquet can claim a billion
+_OWN = ("token_ids", "span_rewards", "kl_rewards")
 _LIVE = {
     "policy_logps_BT": "policy_logps",
     "sampler_logps_BT": "sampler_logps",
     "entropies_BT": "entropies",
     "values_BT": "values",
 }
-
-
-def find_records(run: str | Path) -> dict[int, Path]:
-    """step -> file, in order. `run` is a run folder or its records folder.
-
-    Raises:
-        ValueError: no such folder, or nothing recorded there.
-    """
-    run = Path(run)
-    check_folder(run, "a run folder, such as runs/chain/uniform/seed0")
-    folder = run / "records" if (run / "records").is_dir() else run
-    named = {path: path.stem.removeprefix("step") for path in sorted(folder.glob("step*.parquet"))}
-    files = {int(step): path for path, step in named.items() if step.isascii() and step.isdigit() and path.is_file()}
-    if not files:
-        raise ValueError(f"{run} holds no records. Train with record.every=10 (0 switches them off).")
-    return dict(sorted(files.items()))
-
-
-def read_record(path: Path) -> list[RecordRow]:
-    """The rows of one record file, rows of a group together. Only the columns of docs/compare/record_format.md are read, each as
-    the type that stands there.
-
-    Raises:
-        ValueError: the file is broken, or no record of this format.
-    """
-    try:
-        file = pq.ParquetFile(path)
-        version = (file.schema_arrow.metadata or {}).get(b"apportion_record_format")
-        if version not in [str(number).encode() for number in READABLE]:
-            raise ValueError(f"no record of format {' or '.join(map(str, READABLE))} (found {version!r})")
-        if not 0 < file.metadata.num_rows <= MOST_ROWS:
-            raise ValueError(f"{file.metadata.num_rows} rows")
-        names = file.schema_arrow.names
-        types = {**ROW_COLUMNS, **TOKEN_COLUMNS} | {n: pa.float64() for n in names if n.startswith("reward/")}
-        if missing := [name for name in REQUIRED if name not in names]:
-            raise ValueError(f"no column {missing[0]}")
-        table = file.read(columns=[name for name in dict.fromkeys(names) if name in types])
-        rows = pa.table({name: table.column(name).cast(types[name]) for name in table.column_names}).to_pylist()
-        for row in rows:
-            _check_row(row)
-    except (ValueError, OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be shown: {str(error).splitlines()[0]}") from None
-    return sorted(rows, key=lambda row: row["group"])
-
-
-def _check_row(row: RecordRow) -> None:
-    for name in REQUIRED:
-        if row[name] is None:
-            raise ValueError(f"{name} is null in a row")
-    for name in TOKEN_COLUMNS:
-        values = row.get(name)
-        if values is not None and len(values) != len(row["tokens"]):
-            raise ValueError(f"{name} has {len(values)} entries for {len(row['tokens'])} tokens")
-        if values is not None and None in values:
-            raise ValueError(f"{name} holds a null")
 
 
 def rollout_of(rows: Sequence[RecordRow]) -> Rollout:
@@ -88,15 +28,17 @@ def rollout_of(rows: Sequence[RecordRow]) -> Rollout:
     weights = rows[0].get("reward_weights")
     learns = [row.get("learns") or [True] * len(row["tokens"]) for row in rows]
     longest = max((sum(mask) for mask in learns), default=0)
-    tokens = {name: [row.get(name) for row in rows] for name in ("token_ids", "span_rewards", "kl_rewards")}
-    ids_BT, spans_BT, kl_BT = (
+    tokens = {name: [row.get(name) for row in rows] for name in (*_OWN, "turn_rewards")}
+    ids_BT, spans_BT, kl_BT, turn_rewards_BT = (
         _padded(lists, length) if None not in lists else None  # one number a token, of every row or of none
         for lists in tokens.values()
     )
+    mask_BT = _padded(learns, length).bool()
+    by_turn = {"turn_BT": turn_index(mask_BT), "turn_rewards_BT": turn_rewards_BT}
     return Rollout(
         rewards_B=torch.tensor([_nan(row.get("reward")) for row in rows], dtype=torch.float64),
         group_B=torch.tensor([row["group"] for row in rows]),
-        mask_BT=_padded(learns, length).bool(),
+        mask_BT=mask_BT,
         max_length=max(rows[0].get("max_length") or 0, longest, 1),
         token_ids_BT=None if ids_BT is None else ids_BT.long(),
         span_rewards_BT=spans_BT,
@@ -105,6 +47,7 @@ def rollout_of(rows: Sequence[RecordRow]) -> Rollout:
         if reward_names
         else None,
         reward_weights_K=torch.tensor(weights, dtype=torch.float64) if weights else None,
+        provided={name: value for name, value in by_turn.items() if value is not None},
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from compare.records import RecordRow
 from compare.view.chat import shown_columns, shown_messages
-from compare.view.data import RecordRow, credit_of, reward_columns
+from compare.view.data import credit_of, reward_columns
 from compare.view.digits import short_number, short_numbers
 from compare.view.totals import limits_of, summary_of
 from credit import Strategy
@@ -89,6 +90,7 @@ def _row(row: RecordRow, rewards: Sequence[str], seen: Mapping[str, str]) -> dic
         "advantage": short_number(row.get("advantage")),
         "rewards": [short_number(row[f"reward/{name}"]) for name in rewards],
         "truncated": row.get("truncated"),
+        "fault": None if row.get("fault") is None else visible(row["fault"]),
     }
     for key, names in _OF_ROW.items():
         if all(row.get(name) is not None for name in names):

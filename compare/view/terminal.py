@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.text import Text
 PLUS, MINUS = (116, 178, 229), (247, 164, 92)
 TOTALS = {"rows": "completions", "groups": "groups", "reward": "mean reward", "reward_sd": "its deviation",
           "same": "groups without a difference", "length": "mean length", "truncated": "cut at their longest",
+          "turns": "turns", "idle": "credit on turns that earned nothing", "failed": "environment went wrong",
           "entropy": "mean entropy", "gap": "mean |log-prob now - sampled|"}  # fmt: skip
 
 
@@ -27,7 +29,8 @@ def print_view(view: dict[str, Any], console: Console, max_rows: int | None = No
     for name in ("", *(name for name, _ in sides)):
         table.add_column(Text(name, overflow="fold"))
     for key, name in TOTALS.items():
-        table.add_row(name, *(_number(summary[key]) for _, summary in sides))
+        if any(key in summary for _, summary in sides):
+            table.add_row(name, *(_number(summary.get(key)) for _, summary in sides))
     console.print()
     console.print(table)
 
@@ -74,7 +77,8 @@ def _facts(row: dict[str, Any], rewards: list[str]) -> str:
     facts += [f"{name} {_number(value)}" for name, value in zip(rewards, row["rewards"], strict=True)]
     if row["advantage"] is not None:
         facts.append(f"advantage {row['advantage']:+.3g}")
-    return "  ".join([*facts, f"{len(row['tokens'])} tokens", *(["cut"] if row["truncated"] else [])])
+    flags = [*(["cut"] if row["truncated"] else []), *([f"environment: {row['fault']}"] if row["fault"] else [])]
+    return "  ".join([*facts, f"{len(row['tokens'])} tokens", *flags])
 
 
 def shown_by_turn(row: dict[str, Any], column: int) -> str | None:
@@ -86,20 +90,29 @@ def shown_by_turn(row: dict[str, Any], column: int) -> str | None:
             earned.append(0.0)
             credit.append(0.0)
         if learns:
-            earned[-1] += (paid[t] or 0.0) if paid else 0.0
-            credit[-1] += (row["A"][column][t] or 0.0) * (row["w"][column][t] or 0.0)
+            earned[-1] += _or_nan(paid[t]) if paid else 0.0
+            credit[-1] += _or_nan(row["A"][column][t]) * _or_nan(row["w"][column][t])
         before = bool(learns)
     if len(credit) < 2:
         return None
     head = "earned \u2192 credit" if paid else "credit"
     earned, credit = _without_rounding(earned), _without_rounding(credit)
-    said = [f"{e:+.3g} \u2192 {c:+.3g}" if paid else f"{c:+.3g}" for e, c in zip(earned, credit, strict=True)]
+    told = [[_signed(e), _signed(c)] if paid else [_signed(c)] for e, c in zip(earned, credit, strict=True)]
+    said = [" \u2192 ".join(each) for each in told]
     return f"{head} by turn: {'  '.join(said)}"
+
+
+def _signed(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:+.3g}"
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _without_rounding(values: list[float]) -> list[float]:
     """What is a millionth of the largest is left over from rounding."""
-    largest = max(map(abs, values))
+    largest = max((abs(value) for value in values if value == value), default=0.0)
     return [0.0 if abs(value) < 1e-6 * largest else value for value in values]
 
 

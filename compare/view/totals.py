@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from compare.view.digits import short_number, short_numbers
+from credit.turns.index import runs_of
+from credit.turns.measures import ROUNDING
 
 FAR = 4  # an end of a scale lies at the 99th percentile where the largest is more than so many times beyond it
 
@@ -18,6 +20,8 @@ def summary_of(groups: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     same: share of groups whose scored completions all have one reward: nothing to learn from.
     gap: mean |log-prob now - log-prob when sampled| of learning tokens.
     masked: share of tokens that nothing is learned from.
+    turns, idle, failed: turns a completion, share of sum |A w|, as recorded, on turns that earned nothing, share of completions
+    whose environment went wrong; only where there are several turns, where it is known, where one did.
     """
     rows = [row for group in groups for row in group["rows"]]
     rewards = _known(row["reward"] for row in rows)
@@ -32,7 +36,30 @@ def summary_of(groups: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "entropy": _mean(_learning(rows, "entropy")),
         "gap": _mean(np.abs(_learning(rows, "gap"))),
     }
+    totals |= {name: value for name, value in _of_turns(rows).items() if value is not None}
     return {"rows": len(rows), "groups": len(groups)} | {name: short_number(value) for name, value in totals.items()}
+
+
+def _of_turns(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    turns = [runs_of(row["learns"]) for row in rows]
+    several, faults = any(len(each) > 1 for each in turns), [row["fault"] is not None for row in rows]
+    return {
+        "turns": _mean([len(each) for each in turns]) if several else None,
+        "idle": _idle(rows, turns) if several and all("turn" in row for row in rows) else None,
+        "failed": _mean(faults) if any(faults) else None,
+    }
+
+
+def _idle(rows: Sequence[Mapping[str, Any]], turns: Sequence[Sequence[Sequence[int]]]) -> float | None:
+    """Of the first strategy, the recorded one."""
+    whole = idle = 0.0
+    for row, runs in zip(rows, turns, strict=True):
+        earned = [sum(row["turn"][t] or 0.0 for t in run) for run in runs]
+        pushed = [sum(abs((row["A"][0][t] or 0.0) * (row["w"][0][t] or 0.0)) for t in run) for run in runs]
+        least = ROUNDING * sum(map(abs, earned))
+        whole += sum(pushed)
+        idle += sum(push for push, got in zip(pushed, earned, strict=True) if abs(got) <= least)
+    return idle / whole if whole else None
 
 
 def limits_of(groups: Sequence[Mapping[str, Any]], strategies: int, of_row: Iterable[str]) -> dict[str, list[Any]]:

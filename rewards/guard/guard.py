@@ -98,6 +98,7 @@ class Guard:
         last_failed: rows of the last call that failed, and the kind of failure.
         stop_reason: why the run should stop, or None; set under `on_limit="report"`.
         spans, turn_rewards: companion methods (rewards/text/spans.py, turns.py), guarded too; only where the function has them.
+        knows_turns: the function's own (trainers/seam/by_turn.py); only beside `turn_rewards`.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Guard:
             self.spans = self._spans
         if callable(getattr(func, "turn_rewards", None)):
             self.turn_rewards = self._turn_rewards
+            self.knows_turns = getattr(func, "knows_turns", False) is True
 
     def __call__(self, prompts: list | None = None, completions: Sequence = (), **columns: Any) -> list[float | None]:
         """One number or None per completion.
@@ -342,8 +344,9 @@ def _async_function(guard: Guard) -> Callable:
 
     reward.__name__ = reward.__qualname__ = guard.__name__
     reward.guard, reward.counts = guard, guard.counts  # type: ignore[attr-defined]
-    if hasattr(guard, "spans"):
-        reward.spans = guard.spans  # type: ignore[attr-defined]
+    for companion in ("spans", "turn_rewards", "knows_turns"):
+        if hasattr(guard, companion):
+            setattr(reward, companion, getattr(guard, companion))
     return reward
 
 

@@ -15,6 +15,8 @@ class TurnColumn:
         column: of the data set, or a key of what `rollout_func` returns, beside `env_mask`.
     """
 
+    knows_turns = True  # the column is there
+
     def __init__(self, column: str = "turn_rewards"):
         self.column, self.__name__ = column, column
 

@@ -26,6 +26,8 @@ class EnvironmentReward:
         seconds: one environment may take; None: no limit.
     """
 
+    knows_turns = True  # it is noted as the conversation goes
+
     def __init__(self, pays: Any = None, name: str = "environment", seconds: float | None = 30.0):
         self.pays, self.__name__, self.seconds = pays, name, seconds
 

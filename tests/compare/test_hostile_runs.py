@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from compare.records import find_records, read_record
 from compare.report import __main__ as report
 from compare.untrusted import read_object, read_text, write_file
 from compare.view import __main__ as view
-from compare.view.data import find_records, read_record
 from support.records import HOSTILE, on_page, rows, write
 from support.reports import straight, write_run
 

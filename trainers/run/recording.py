@@ -13,12 +13,12 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from transformers import TrainerCallback
 
-from credit.turns.index import earned_by_turn_end, turn_index
 from trainers.run.data_columns import other_columns, prompt_messages
 from trainers.run.files import RECORDS
 from trainers.run.records import Recorder, drop_after
+from trainers.seam.by_turn import rewards_by_turn, says_turns
 from trainers.seam.ends import ends_of
-from trainers.seam.token_spans import noted_span_rewards
+from trainers.seam.environments import faults_of
 from trainers.seam.visit import GROUP_B, REWARDS_BK, ROW_B, Scoring, Visit
 
 # column of the record -> signal of the strategy (credit/batch.py)
@@ -82,13 +82,14 @@ class CreditRecords(TrainerCallback):
             return
         groups = self._chosen(trainer)
         first = trainer.accelerator.process_index * len(scoring.rows)
-        earned = _earned_by_turn(trainer, scoring)
+        earned, faults = _earned_by_turn(trainer, scoring), faults_of(trainer)
         shown = zip(scoring.rows, scoring.prompts, scoring.completion_ids, strict=True)
         for at, (row, prompt, token_ids) in enumerate(shown, first):
             if at // trainer.num_generations in groups:
                 # An environment may have added to the prompt.
                 facts = {"messages": prompt_messages({**row, "prompt": prompt}), "columns": other_columns(row)}
                 of_turns = {name: values[at - first][: len(token_ids)] for name, values in earned.items()}
+                of_turns |= {"fault": _shortened(faults[at - first])} if faults else {}
                 self._facts[at] = facts | {"length": len(token_ids), "turns": of_turns}
 
     def observe(self, trainer: Any, visit: Visit) -> None:
@@ -177,12 +178,9 @@ class CreditRecords(TrainerCallback):
 
 def _earned_by_turn(trainer: Any, scoring: Scoring) -> dict[str, list[list[float]]]:
     """What this rank's rows earned token by token and turn by turn, where a reward function says it."""
-    says = any(callable(getattr(func, "turn_rewards", None)) for func in trainer.reward_funcs)
-    if scoring.mask_BT is None or not says:
+    if scoring.mask_BT is None or not says_turns(trainer):
         return {}
-    turn_BT = turn_index(scoring.mask_BT)
-    earned_BT = noted_span_rewards(trainer, scoring, scoring.mask_BT)
-    by_turn_BT = earned_by_turn_end(earned_BT, turn_BT)
+    earned_BT, by_turn_BT = rewards_by_turn(trainer, scoring)
     return {"span_rewards": earned_BT.tolist(), "turn_rewards": by_turn_BT.tolist()}
 
 
@@ -198,6 +196,10 @@ def token_texts(tokenizer: Any, token_ids: list[int]) -> list[str]:
         texts.append(alone)
         before = token
     return texts
+
+
+def _shortened(text: str | None, most: int = 300) -> str | None:
+    return text if text is None or len(text) <= most else f"{text[: most - 1]}\u2026"
 
 
 def _number(value: Tensor) -> float | None:

@@ -1,7 +1,7 @@
 """Per-token records of a run: which token got which credit. Columns are explained in docs/compare/record_format.md.
 
     records/step00000010.parquet    one file per recorded step, one row per completion
-    records/index.json              {"format": 2, "every": N}; `every` doubles whenever the folder grows too large
+    records/index.json              {"format": 3, "every": N}; `every` doubles whenever the folder grows too large
 
 `Recorder` writes and bounds the files and knows nothing of trainers; trainers/run/recording.py feeds it from a run.
 """
@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from trainers.run.files import whole, write_rows
 
-FORMAT = 2
-READABLE = (1, 2)  # format 1 has no messages, columns, truncated, and fewer token columns
+FORMAT = 3
+# Format 2 has no faults of environments; 1 no messages, columns and truncated either, and fewer token columns.
+READABLE = (1, 2, 3)
 TOKEN_COLUMNS: dict[str, pa.DataType] = {
     "token_ids": pa.list_(pa.int32()),
     "tokens": pa.list_(pa.string()),
@@ -42,6 +43,7 @@ ROW_COLUMNS: dict[str, pa.DataType] = {
     "messages": pa.string(),
     "columns": pa.string(),
     "truncated": pa.bool_(),
+    "fault": pa.string(),
     "reward": pa.float64(),
     "advantage": pa.float64(),
     "max_length": pa.int32(),

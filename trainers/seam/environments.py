@@ -47,6 +47,12 @@ def guarded_environments(arguments: dict[str, Any], seconds: float | None, score
     return {**arguments, ARGUMENT: made}
 
 
+def faults_of(trainer: Any) -> list[str | None]:
+    """What went wrong in the environment of each row of this rank, None where nothing did; empty without environments."""
+    faults = [notes_of(environment).fault for environment in getattr(trainer, "environments", None) or []]
+    return [None if fault is None else f"{fault[0]}: {fault[1]}" for fault in faults]
+
+
 class Environments:
     """Mixin of `CreditGRPOTrainer`, before TRL's trainer in the order of methods."""
 
@@ -90,11 +96,11 @@ class Environments:
         """
         if self._fault_limit is None or not getattr(self, "environments", None):
             return rewards_BK
-        faults = gather_object([notes_of(environment).fault for environment in self.environments])
+        faults = gather_object(faults_of(self))
         spoilt_B = torch.tensor([fault is not None for fault in faults], device=rewards_BK.device)
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["environments/failed"].append(float(spoilt_B.float().mean()))
-        kinds = Counter(f"{kind}: {detail}" for kind, detail in filter(None, faults))
+        kinds = Counter(filter(None, faults))
         if self._fault_limit.exceeded(len(faults), int(spoilt_B.sum())):
             raise RewardStop(
                 f"Environments went wrong in more than half of the last {len(faults)} rollouts. Most often: {kinds.most_common(1)[0][0]}. "

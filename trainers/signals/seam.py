@@ -15,6 +15,7 @@ from torch import Tensor
 from credit.signals import ask, statistics_of
 from rewards.guard import check_failures
 from trainers.run.progress import EXTRA_TOKENS
+from trainers.seam.by_turn import knows_turns, rewards_by_turn
 from trainers.seam.visit import SIGNAL, Pass, Scoring
 from trainers.signals.models import TrainerModels
 from trainers.signals.rescoring import completions_of, weighted
@@ -78,6 +79,12 @@ class SignalSeam:
         if self._statistics or self.credit.providers or read:
             self._metrics[mode]["credit/signal_time"].append(time.perf_counter() - started + scoring.seconds)
         return found
+
+    def _known_by_turn(self, scoring: Scoring, provided: dict[str, Tensor]) -> Tensor | None:
+        """(B, T) what turns earned, of all ranks, where no strategy reads it and it is known all the same; for metrics."""
+        if "turn_rewards_BT" in provided or scoring.settled or not knows_turns(self):
+            return None
+        return self._gather_tokens(rewards_by_turn(self, scoring)[1])
 
     def _count_extra(self, scoring: Scoring) -> None:
         """Appends to the metrics what the ranks have written beyond the batch, once for each batch: zeros are part of the mean."""

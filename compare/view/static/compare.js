@@ -135,8 +135,8 @@ function differences(a, b) {
   const wrap = element("section", "tablewrap"), grid = element("table"), head = element("tr");
   for (const name of ["", ...sides().map(sideName), "difference"]) head.append(element("th", "", name));
   grid.append(head);
-  for (const [key, name, form] of totals) {
-    const line = element("tr"), [x, y] = [a.summary[key], b.summary[key]];
+  for (const [key, name, form] of totals.filter(([key]) => key in a.summary || key in b.summary)) {
+    const line = element("tr"), [x, y] = [a.summary[key] ?? null, b.summary[key] ?? null];
     const change = x === null || y === null ? "" : form === share ? `${show(Math.round((y - x) * 100), true)} points` : show(short(y - x), true);
     const title = element("th", "", name);
     title.scope = "row";

@@ -101,6 +101,7 @@ function rowFacts(row, step) {
   if (row.advantage !== null) fact(meta, "advantage", show(row.advantage, true)).classList.add(row.advantage > 0 ? "up" : row.advantage < 0 ? "down" : "even");
   fact(meta, "tokens", String(row.tokens.length));
   if (row.truncated) meta.append(element("span", "flag", "cut at its longest"));
+  if (row.fault) meta.append(element("span", "flag", `environment went wrong (${row.fault}): not scored`));
   return meta;
 }
 

@@ -61,7 +61,7 @@ function paint(value, quantity, limit) {
   const [from, to] = ends(quantity, limit);
   if (from === to) return null;
   if (quantities[quantity].two) {
-    if (!value) return null;
+    if (Math.abs(value) < 1e-6 * to) return null; // left over from rounding
     return { name: value > 0 ? "plus" : "minus", colour: `rgb(var(--${value > 0 ? "plus" : "minus"}) / ${Math.min(1, Math.abs(value) / to).toFixed(3)})` };
   }
   const part = Math.max(0, Math.min(1, (value - from) / (to - from)));

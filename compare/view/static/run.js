@@ -38,7 +38,7 @@ function curvesOf() {
   };
   for (const run of data.runs) {
     for (const [name, values] of Object.entries(run.curves.values)) add(name, run, values.map((value, i) => [run.curves.steps[i], value]));
-    for (const [key, name] of totals) if (!["rows", "groups"].includes(key)) add(`${recorded}${name}`, run, run.steps.map((step) => [step.step, step.summary[key]]));
+    for (const [key, name] of totals) if (!["rows", "groups"].includes(key)) add(`${recorded}${name}`, run, run.steps.map((step) => [step.step, step.summary[key] ?? null]));
   }
   const first = ["reward", "eval_reward", "loss", "entropy", "kl"];
   const rank = (name) => (first.includes(name) ? first.indexOf(name) : first.length + (name.includes("/") ? 1 : 0));

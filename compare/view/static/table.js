@@ -5,12 +5,13 @@ const tableRows = 400; // lines drawn at first
 const totals = [
   ["rows", "completions", show], ["groups", "groups", show], ["reward", "mean reward", show], ["reward_sd", "its deviation", show],
   ["same", "groups without a difference", share], ["length", "mean length", show], ["truncated", "cut at their longest", share],
+  ["turns", "turns", show], ["idle", "credit on turns that earned nothing", share], ["failed", "environment went wrong", share],
   ["entropy", "mean entropy", show], ["gap", "mean |log-prob now \u2212 sampled|", show],
 ];
 
 function tiles(summary) {
   const box = element("dl", "tiles");
-  for (const [key, name, form] of totals) {
+  for (const [key, name, form] of totals.filter(([key]) => key in summary)) {
     const tile = element("div");
     tile.append(element("dt", "", name), element("dd", "", form(summary[key])));
     box.append(tile);
@@ -50,6 +51,7 @@ function rowColumns(step, list) {
   columns.push(["advantage", ({ row }) => row.advantage, (value) => show(value, true)], ["tokens", ({ row }) => row.tokens.length, String]);
   if (list.some(({ row }) => row.truncated !== null)) columns.push(["cut", ({ row }) => (row.truncated ? 1 : 0), (value) => (value ? "cut" : "")]);
   if (list.some(({ row }) => turnsOf(row).length > 1)) columns.push(["turns", ({ row }) => turnsOf(row).filter((turn) => turn.own).length, String]);
+  if (list.some(({ row }) => row.fault)) columns.push(["environment", ({ row }) => row.fault || "", (value) => value.slice(0, 60)]);
   if (present("entropy")) columns.push(["mean entropy", ({ row }) => short(mean(learning(row, "entropy"))), show]);
   if (present("gap")) columns.push(["|now \u2212 sampled|", ({ row }) => short(mean(learning(row, "gap").map(Math.abs))), show]);
   if (present("ref")) columns.push(["policy \u2212 reference", ({ row }) => short(mean(learning(row, "ref"))), show]);

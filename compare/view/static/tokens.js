@@ -19,8 +19,8 @@ function turnName(turns, place, row, column) {
   // What is a millionth of the completion's largest number is left over from rounding.
   const sum = (value) => {
     let total = 0, largest = 0;
-    for (let t = 0; t < row.tokens.length; t++) { largest = Math.max(largest, Math.abs(value(t) || 0)); if (t >= from && t < to) total += value(t) || 0; }
-    return show(short(Math.abs(total) < 1e-6 * largest ? 0 : total), true);
+    for (let t = 0; t < row.tokens.length; t++) { largest = Math.max(largest, Math.abs(value(t) || 0)); if (t >= from && t < to) total += value(t) ?? NaN; }
+    return Number.isNaN(total) ? "none" : show(short(Math.abs(total) < 1e-6 * largest ? 0 : total), true);
   };
   const facts = [`model, turn ${turns.slice(0, place + 1).filter((turn) => turn.own).length}`];
   if (row.turn) facts.push(`earned ${sum((t) => row.turn[t])}`);

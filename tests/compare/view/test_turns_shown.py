@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compare.view.data import find_records, read_record
+from compare.records import find_records, read_record
 from compare.view.steps import view_of_step
 from compare.view.terminal import shown_by_turn
 from support.records import rows, write

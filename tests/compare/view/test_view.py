@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from compare.records import find_records, read_record
 from compare.view import __main__ as cli
 from compare.view import page as view_page
 from compare.view.chat import shown_columns, shown_messages
-from compare.view.data import credit_of, find_records, read_record, rollout_of
+from compare.view.data import credit_of, rollout_of
 from compare.view.digits import short_numbers
 from compare.view.page import json_block, page
 from compare.view.run import run_curves

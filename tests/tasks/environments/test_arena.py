@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("textarena", reason="the extra `arena`")
 
-from compare.view.data import find_records, read_record
+from compare.records import find_records, read_record
 from support.models_saved import call, save_player
 from tasks.environments.arena.game import PAYS, Arena, game_names
 from tasks.environments.arena.task import textarena

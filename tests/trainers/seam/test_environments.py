@@ -8,13 +8,16 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from compare.view.data import find_records, read_record
+from compare.records import find_records, read_record
+from compare.view.data import credit_of
+from configs.compose import named_strategy
 from credit import Strategy, weight
 from credit.turns.index import turn_counts, turn_index
 from rewards.text.turns import turns_of
 from support.ranks.environments import COUNT, DIALOGUE, Broken, Paid, costs_its_rows_and_nothing_else, trainer
 from support.resumed import goes_on_from_everywhere
 from support.runs import RANKS, run_ranks
+from tasks.environments.earned import EnvironmentReward
 from tasks.environments.notes import notes_of
 from trainers.run.recording import CreditRecords
 from trainers.run.records import Recorder
@@ -130,6 +133,50 @@ def test_an_environment_that_always_goes_wrong_ends_the_run_with_the_reason(tmp_
 
 def test_a_run_with_an_environment_goes_on_from_its_checkpoints(tmp_path):
     goes_on_from_everywhere(lambda folder: trainer(folder, Paid), tmp_path, 8, cuts=[3])
+
+
+def _turns_logged(made) -> list[dict[str, float]]:
+    """What the optimiser steps of a run say of turns."""
+    kinds = ("credit/turn", "credit/earned", "credit/idle")
+    rows = [{key: value for key, value in row.items() if key.startswith(kinds)} for row in made.state.log_history]
+    return [row for row in rows if row]
+
+
+def test_what_turns_earned_is_logged_of_a_strategy_that_does_not_read_it_and_changes_nothing(tmp_path, monkeypatch):
+    runs = []
+    for knows in (True, False):
+        monkeypatch.setattr(EnvironmentReward, "knows_turns", knows)
+        made = trainer(tmp_path / str(knows), Paid, "dr_grpo", max_steps=1, save_strategy="no")
+        made.train()
+        runs.append((_turns_logged(made), [row["reward"] for row in made.state.log_history if "reward" in row], made))
+    (told, rewards, one), (untold, _, other) = runs
+    for name, value in one.model.named_parameters():
+        assert torch.equal(value, dict(other.model.named_parameters())[name]), name
+    for row, less, reward in zip(told, untold, rewards, strict=True):
+        assert sum(value for key, value in row.items() if "earned" in key) == pytest.approx(reward, abs=1e-6)
+        assert 0 < row["credit/idle_turns"] < 1  # outcome-only credit goes to every turn alike
+        assert {key: value for key, value in row.items() if "earned" not in key and "idle" not in key} == less
+
+
+def test_turns_are_counted_the_same_however_the_batch_is_cut(tmp_path):
+    said = []
+    for size in (8, 4):
+        made = trainer(
+            tmp_path / str(size),
+            Paid,
+            max_steps=1,
+            save_strategy="no",
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=8 // size,
+        )
+        made.add_callback(CreditRecords(Recorder(tmp_path / str(size) / "records", every=1)))
+        made.train()
+        said += _turns_logged(made)
+        rows = read_record(find_records(tmp_path / str(size))[1])
+        again, _ = credit_of(named_strategy("turns"), rows)  # what the viewer makes of the record is what the loss used
+        assert again == [pytest.approx(row["credit"], abs=1e-6) for row in rows]
+        assert all(row["fault"] is None for row in rows) and max(map(max, again)) > 0.1
+    assert said[0] == said[1] and len(said[0]) > 6
 
 
 def test_a_reward_function_may_speak_of_turns(tmp_path):

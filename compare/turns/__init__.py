@@ -1,0 +1,1 @@
+"""Conversations of several turns in a report: what turns earned, and where credit went."""
