@@ -9,8 +9,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -27,10 +26,10 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging as logging_of_transformers
 
 from tasks.base import Row, Task
 from tasks.environments.dialogue import UNKNOWN, Dialogue
+from trainers.model.bars import without_bars
 from trainers.model.policy import Policy
 from trainers.model.prompts import chat_text
 from trainers.model.warm_start import WarmStart, build_once, cache_folder, constant_seed, pretrain_settings, warm_start
@@ -117,7 +116,7 @@ def embedded(
 
     key = build_key(task.name, tokenizer, config, settings, demonstrations)
     folder = cache_folder(cache_dir) / "embedded" / f"{task.name}-{key}"
-    with constant_seed(), _quiet():
+    with constant_seed(), without_bars():
         return load(build_once(folder, build))
 
 
@@ -291,18 +290,6 @@ def build_key(
     for row in demonstrations:
         digest.update(json.dumps([row["prompt"], row["completion"]]).encode())
     return digest.hexdigest()[:20]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars from transformers for weights that load in a blink."""
-    shown = logging_of_transformers.is_progress_bar_enabled()
-    logging_of_transformers.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging_of_transformers.enable_progress_bar()
 
 
 def _fast(core: Tokenizer, **special: str) -> PreTrainedTokenizerFast:

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers.trainer_callback import CallbackHandler
 
+from trainers.model.bars import without_bars
 from trainers.seam.checkpoints import last_step
 from userio.tracebacks import LOG, write_log
 
@@ -44,7 +45,7 @@ class Ending:
 
     def train(self, checkpoint: str | None) -> None:
         """`trainer.train()`. What fails once all steps are done is a failure of the end, not of the training."""
-        with self._says_where(), logged(self._folder, "training"):
+        with self._says_where(), logged(self._folder, "training"), without_bars():
             try:
                 self._trainer.train(resume_from_checkpoint=checkpoint)
             except Exception as error:
@@ -60,7 +61,7 @@ class Ending:
         Raises:
             ValueError: the disk does not take it; with the remedy.
         """
-        with self._says_where(), logged(self._folder, "saving the model"):
+        with self._says_where(), logged(self._folder, "saving the model"), without_bars():
             try:
                 self._trainer.save_model(str(model), _internal_call=True)
             except OSError as error:

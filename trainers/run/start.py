@@ -18,6 +18,7 @@ import torch
 from accelerate import PartialState
 
 from trainers.model.adapters import BASE, is_adapted
+from trainers.model.bars import without_bars
 from trainers.model.policy import Policy
 from trainers.model.warm_start import cache_folder
 from trainers.run.files import whole
@@ -134,7 +135,8 @@ def _publish(folder: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _save(policy: Policy, folder: Path) -> None:
-    policy.model.save_pretrained(folder)
+    with without_bars():
+        policy.model.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
 
 

@@ -12,6 +12,7 @@ import pytest
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from support.runs import RANKS, SMALL, command, run_ranks, train
 from trainers.command.cli import compose_command
@@ -215,6 +216,20 @@ def test_a_model_that_the_disk_does_not_take_is_no_finished_run(tmp_path):
     with pytest.raises(ValueError, match=r"No space left on device.*resume=true"):
         Ending(trainer, tmp_path).save(tmp_path / "model")
     assert "saving the model" in (tmp_path / "error.log").read_text()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_weights_are_written_without_bars_between_the_lines_of_a_run_and_bars_are_as_before(shown, tmp_path):
+    trainer, seen = Trainer(at=4), []
+    trainer.save_model = lambda *args, **kwargs: seen.append(is_progress_bar_enabled())
+    trainer.args = SimpleNamespace(push_to_hub=False)
+    before = is_progress_bar_enabled()
+    try:
+        enable_progress_bar() if shown else disable_progress_bar()
+        Ending(trainer, tmp_path).save(tmp_path / "model")
+        assert seen == [False] and is_progress_bar_enabled() == shown
+    finally:
+        enable_progress_bar() if before else disable_progress_bar()
 
 
 @pytest.mark.slow
