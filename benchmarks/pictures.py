@@ -56,7 +56,7 @@ def picture_of_report(sweep: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if report([str(sweep), f"out={folder}"]):
             raise SystemExit(1)
-        shoot(Path(folder) / "report.html", IMAGES / "report.png", 1280, 1325, window=1500)
+        shoot(Path(folder) / "report.html", IMAGES / "report.png", 1280, 1240, window=1500)
 
 
 def picture_of_viewer(run: Path, step: str) -> None:

@@ -109,7 +109,7 @@ def broken_records(good: pa.Table) -> dict[str, pa.Table | bytes]:
     return {
         "not Parquet": b"PAR1 no, not at all PAR1",
         "empty file": b"",
-        "another format": good.replace_schema_metadata({"apportion_record_format": "3"}),
+        "another format": good.replace_schema_metadata({"apportion_record_format": "9"}),
         "no rows": good.slice(0, 0),
         "no credit": good.drop_columns(["credit"]),
         "credit of another length": shorter.replace_schema_metadata(meta),
