@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compare.records import RecordRow
 from compare.untrusted import read_object, read_text
 from compare.view.chat import shown_messages
-from compare.view.data import RecordRow
 from compare.view.digits import short_number
 from compare.view.steps import view_of_step
 from userio.visible import visible
@@ -51,6 +51,7 @@ def view_of_evaluation(file: Path) -> dict[str, Any]:
     rows = [{**row, **{name: row.get(name) for name in names}} for row in rows]
     name, facts = _facts(file)
     step = view_of_step(0, rows, {})
+    step["summary"].pop("idle", None)  # nothing here is credit
     step["summary"]["length"] = short_number(sum(row["count"] for row in rows) / len(rows))  # pieces are no tokens
     return {"title": visible(f"{file.parent.name}/{name}"), "facts": facts, "curves": {"steps": [], "values": {}},
             "steps": [step]}  # fmt: skip
