@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compare.records import read_columns
 from credit.turns.measures import ROUNDING
 
-Numbers = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 MOST_TURNS = 64  # told apart; later ones count as the last of them
 _COLUMNS = ("credit", "weight", "learns", "turn_rewards", "reward")
 
@@ -35,10 +35,10 @@ class TurnStep:
     """
 
     step: int
-    reached_K: Numbers
-    push_K: Numbers
-    net_K: Numbers
-    earned_K: Numbers | None
+    reached_K: Doubles
+    push_K: Doubles
+    net_K: Doubles
+    earned_K: Doubles | None
     idle: float | None
     rows: int
     scored: int
@@ -74,7 +74,7 @@ def _counted(step: int, columns: Mapping[str, pa.Array]) -> TurnStep:
     earned_K = idle = None
     width = int(place_S[fine_S].max()) + 1 if fine_S.any() else 0
 
-    def by_turn(values_S: Numbers) -> Numbers:
+    def by_turn(values_S: Doubles) -> Doubles:
         return np.bincount(place_S[fine_S], values_S[fine_S], width)
 
     if earned_N is not None:
@@ -108,12 +108,12 @@ def _turns(own_N: NDArray[np.bool_], row_N: NDArray[np.int64], rows: int):
     return row_S, turn_S, which_N
 
 
-def _summed(values_N: Numbers, which_N: NDArray[np.int64], turns: int) -> Numbers:
+def _summed(values_N: Doubles, which_N: NDArray[np.int64], turns: int) -> Doubles:
     own_N = which_N >= 0
     return np.bincount(which_N[own_N], np.nan_to_num(values_N[own_N]), turns)
 
 
-def _flat(column: pa.Array) -> tuple[Numbers, NDArray[np.int64]]:
+def _flat(column: pa.Array) -> tuple[Doubles, NDArray[np.int64]]:
     """Values of all lists one after the other, and how many each has."""
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
     values = column.flatten()
@@ -122,7 +122,7 @@ def _flat(column: pa.Array) -> tuple[Numbers, NDArray[np.int64]]:
     return values.to_numpy(zero_copy_only=False).astype(float), lengths.astype(np.int64)
 
 
-def _like(column: pa.Array | None, lengths_B: NDArray[np.int64], name: str) -> Numbers | None:
+def _like(column: pa.Array | None, lengths_B: NDArray[np.int64], name: str) -> Doubles | None:
     """The column's values, if it is there and says something of every completion."""
     if column is None or column.null_count:
         return None
