@@ -54,7 +54,7 @@ _ALT = {
 }
 
 
-class Said(NamedTuple):
+class PageWords(NamedTuple):
     """The page in sentences."""
 
     conclusions: list[str]
@@ -87,7 +87,7 @@ def write_files(study: Study, analysis: Analysis, out: Path) -> None:
     cautions, method = words.cautions(study, analysis), words.method(analysis)
     if turns:
         cautions, method = cautions + turn_cautions(turns), method + turn_method(turns)
-    said = Said(words.conclusions(study, analysis), cautions, method)
+    said = PageWords(words.conclusions(study, analysis), cautions, method)
     write_file(out / "report.md", _markdown(study, analysis, tables, lead, said, facts, names))
     write_file(out / "report.html", _html(study, analysis, tables, lead, said, facts, names, out))
     write_csv(out / "runs.csv", *runs_table(study, analysis))
@@ -274,7 +274,9 @@ def provenance(study: Study, analysis: Analysis) -> list[tuple[str, str]]:
     return facts
 
 
-def _html(study: Study, analysis: Analysis, tables, lead: int, said: Said, facts, names: list[str], out: Path) -> str:
+def _html(
+    study: Study, analysis: Analysis, tables, lead: int, said: PageWords, facts, names: list[str], out: Path
+) -> str:
     declared, total = sum(c.declared for c in analysis.declaring), len(analysis.declaring)
     what = "level" if analysis.tuned else "arm"
     verdict = (
@@ -314,7 +316,7 @@ def _html(study: Study, analysis: Analysis, tables, lead: int, said: Said, facts
 
 
 def _markdown(
-    study: Study, analysis: Analysis, tables: Sequence[TitledTable], lead: int, said: Said, facts, names: list[str]
+    study: Study, analysis: Analysis, tables: Sequence[TitledTable], lead: int, said: PageWords, facts, names: list[str]
 ) -> str:
     parts = [f"# {markdown_cell(title(analysis))}"]
     for name, header, rows in tables[:lead]:
