@@ -77,6 +77,8 @@ def _panels(lines: dict[str, dict[int, Line]], labels: Labels, title: str, words
         axes.xaxis.set_major_formatter(FuncFormatter(lambda turn, _: f"{turn:.0f}{'+' if turn == MOST_TURNS else ''}"))
     for axes in list(grid.flat)[len(lines) :]:
         axes.set_visible(False)
+        grid[-2, 1].tick_params(labelbottom=True)  # nothing stands below this one
+        grid[-2, 1].set_xlabel("turn", fontsize=8.5)
     figure.suptitle("\n".join(wrapped(title, 44)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     figure.supylabel(words, fontsize=8.5)
     handles = dict(zip(*reversed(_handles(grid.flat)), strict=True))
