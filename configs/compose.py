@@ -305,8 +305,10 @@ def _explain(error: Exception, name: str, overrides: Sequence[str], folders: Seq
         empty = next((o for o in overrides if word_of(o).value in ("null", "")), "a config group")
         return f"{empty}: must name a choice, see --help; or leave it out."
     missing = re.search(r"Could not find '([^']+)'", text) or re.search(r"Could not override '([^']+)'", text)
-    if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]+)'", text):
+    if found := re.search(r"(?:Could not find|In '[^']*': Could not find) '([\w/]+)/([\w.\-]*)'", text):
         group, choice = found.groups()
+        if not choice:
+            return f"{group}=: must name a choice, see --help; or leave it out."
         if choices := config_choices(group, folders):
             return f"{group}={choice}: no such choice.{did_you_mean(choice, choices)} There is: {', '.join(choices)}."
     if key := re.search(r"Key '([^']+)' (?:is not in|not in)", text):

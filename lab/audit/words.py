@@ -173,16 +173,18 @@ def _bias(reading: Reading) -> list[str]:
 def _worth(reading: Reading) -> list[str]:
     n = reading.completions
     critical = {name: reading.numbers[name]["critical_batch"] for name in reading.order}
-    known = [name for name in reading.order if critical[name].known]
-    if not known or not n:
+    if not n:
         return []
-    below = [name for name in known if critical[name].low > n]
-    above = [name for name in known if critical[name].high < n]
+    below = [name for name in reading.order if critical[name].low > n]  # also where only the lower end is known
+    above = [name for name in reading.order if critical[name].high < n]
+    known = [name for name in reading.order if critical[name].known]
     lines = []
     if below:
         lines.append(f"In a batch of {n} completions noise outweighs signal under {joined(below)}.")
     if above:
         lines.append(f"In a batch of {n} completions signal outweighs noise under {joined(above)}.")
+    if not known:
+        return lines
     best = known[0]
     lines.append(
         f"Under {_called(best)} signal equals noise at {told(critical[best])} completions. Signal over noise grows with the number of "

@@ -134,6 +134,7 @@ def test_a_yaml_without_a_name_is_called_by_its_file(configs):
         (["credit=uniform", "~credit._target_"], "credit must name a strategy"),
         (["~credit"], "credit must name a strategy"),
         (["credit=null"], "credit=null: must name a choice"),
+        (["credit="], "credit=: must name a choice"),
     ],
 )
 def test_messages_name_the_axis_the_key_and_the_strategy(overrides, said, configs):

@@ -76,6 +76,13 @@ def test_what_a_batch_is_worth_follows_from_the_critical_batch():
     text = said(audit_of({"rloo": 0.25, "seq_norm": 4.0}))
     assert "signal outweighs noise under rloo" in text and "noise outweighs signal under seq_norm" in text
     assert re.search(r"signal equals noise at 16.*completions.*from 64 to 128 a step", text)
+    audit = audit_of({"rloo": 0.25, "seq_norm": 4.0, "opo": 4.0})
+    audit["strategies"]["opo"]["critical_batch"] = {
+        "value": None,
+        "low": 100.0,
+        "high": None,
+    }  # no number, and an end that says enough
+    assert "noise outweighs signal under seq_norm and opo" in said(audit)
     assert re.search(r"rloo in the place of seq_norm is worth 16.*times as many completions", text)
 
 

@@ -52,6 +52,11 @@ def test_what_is_no_step_that_the_run_has_kept_is_refused(run, asked, said):
         stages_of(str(run), asked)
 
 
+def test_of_a_folder_that_is_no_run_no_step_is_missed(tmp_path):
+    with pytest.raises(ValueError, match=r"it is no folder of a run of train_grpo\.py"):
+        stages_of(str(tmp_path / "nowhere"), "0,20")
+
+
 def test_a_checkpoint_is_of_its_run_at_its_step(run, tmp_path):
     checkpoint = run / "checkpoints" / "checkpoint-5"
     assert stage_of_run(str(checkpoint)) == stage_at(str(checkpoint)) == stages_of(str(run), 5)[0]

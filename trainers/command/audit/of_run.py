@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from configs.compose import ConfigError
-from trainers.command.audit.stages import Stage, run_of, stage_of_run
+from trainers.command.audit.stages import Stage, check_is_run, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
 from trainers.command.behind.brings import called, config_of, loading, put_words
 from trainers.command.cli import Command
@@ -86,12 +86,7 @@ def _origin(config: DictConfig, said: DictConfig, words: Sequence[Word]) -> Orig
 
 
 def _config_of(folder: Path) -> DictConfig:
-    file = folder / CONFIG
-    if not file.is_file():
-        raise ConfigError(
-            f"run={folder} holds no {CONFIG}: it is no folder of a run of train_grpo.py (looked in {Path.cwd()}). Of another model: "
-            "model=hf model.name=... task=..."
-        )
+    check_is_run(folder)
     said = config_of(folder, f"run={folder}")
     if not {"task", "reward", "trainer", "credit"} <= set(said):
         raise ConfigError(

@@ -49,6 +49,15 @@ def run_of(name: str) -> str:
     return own.run if own is not None and (Path(own.run) / CONFIG).is_file() else str(Path(name).expanduser())
 
 
+def check_is_run(folder: Path) -> None:
+    """Raises ConfigError: nothing there says how a model was trained."""
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"run={folder} holds no {CONFIG}: it is no folder of a run of train_grpo.py (looked in {Path.cwd()}). Of another model: "
+            "model=hf model.name=... task=..."
+        )
+
+
 def stage_of_run(name: str) -> Stage:
     """Of `run=`: the finished model of a run, else its last checkpoint; or the checkpoint itself that is named.
 
@@ -64,8 +73,9 @@ def stages_of(run: str, asked: object) -> list[Stage]:
     """Those of `checkpoints=`, by step, each once. asked: `all`, a step or several; 0 is the model that the run began with.
 
     Raises:
-        ConfigError: it is no step, or the run has kept no model of it.
+        ConfigError: there is no run, it is no step, or the run has kept no model of it.
     """
+    check_is_run(Path(run).expanduser())
     there = _kept(Path(run).expanduser())
     steps = [START, *there] if asked == ALL else _steps(asked)
     missing = [step for step in steps if step != START and step not in there]
