@@ -18,7 +18,7 @@ def main(folder: Path, names: str, file: str) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     options = {"gradient_accumulation_steps": 1}  # one process has two
-    engine = sampling_audit(names.split(","), folder, batches=2, share_batches=1, warmup=1, options=options)
+    engine = sampling_audit(names.split(","), folder, batches=2, share_batches=0, warmup=1, options=options)
     collected = deal_out(engine, Path(file)).collect()
     if int(os.environ["RANK"]) == 0:
         collected.save(folder / "collected.pt")

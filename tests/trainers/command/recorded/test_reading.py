@@ -146,6 +146,7 @@ ONE = {"prompt": "b", "completion": "x"}
         ([{"prompt": "b", "token_ids": []}], {}, "no tokens"),
         ([{"prompt": "b", "completion": "x", "token_ids": [1, -1]}], {}, "whole numbers"),
         ([{"prompt": "b", "completion": "x", "ended": "maybe"}], {}, "true or false"),
+        ([{"prompt": "z", "completion": "x"}], {}, "line 1: its prompt is not among those of task letters"),
         ([ONE, {"prompt": "z", "completion": "x"}], {}, "line 2: its prompt is not among those of task letters"),
         ([ONE, {"prompt": [{"role": "user", "content": "b"}], "completion": "x", "answer": ""}], {}, "line 2 a chat"),
         ([{"prompt": "b", "completion": [{"role": "assistant", "content": "x"}, {"role": "tool", "content": "y"}]}], {}, "tools"),
@@ -166,7 +167,7 @@ def test_what_is_wrong_with_a_file_is_said_with_the_place_and_the_remedy(tmp_pat
     )
     with pytest.raises(ValueError) as error:
         found = read_written(config, task)
-        kept = task_of_written(task, found)
-        rewards = rewards_of_written(config, kept, found)
+        rewards = rewards_of_written(config, task, found)
+        assert task_of_written(task, found).train
         recorded_for(config, found, rewards, args, 4, 0)
     assert said in str(error.value)
