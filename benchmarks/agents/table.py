@@ -4,7 +4,8 @@
     python benchmarks/agents/table.py --choose             # the arms by which the game with consequences was chosen
 
 Games (`TABLES`): `errands`, as task=errands is shipped; `keys`, in which calls have later consequences; the same with a policy
-that at first stops as often as it calls any digit; `small keys`, which benchmarks/agents/trainer.py plays.
+that at first stops as often as it calls any digit; with one that begins with a habit, which is wrong, as the warm-started model
+of benchmarks/agents/trainer.py does.
 
 The policy is one softmax for each word that can be shown; of `errands` also one for each turn and word. 32 conversations a step
 in groups of 8, as experiment=agents; Adam; each arm at its best rate of powers of two on seeds that are not reported, further
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 from dataclasses import asdict, replace
@@ -47,7 +49,7 @@ KEYS = Settings(idle=0.125, keys=0.25)
 TABLES = {
     "keys": KEYS,
     "keys with stops": replace(KEYS, stop=0.0),
-    "small keys": replace(KEYS, count=6, options=3),
+    "keys with a habit": replace(KEYS, habit=0.2),
     "errands": Settings(),
     "errands by turn": Settings(by_turn=True),
 }
@@ -55,6 +57,7 @@ ROWS, GROUP = 32, 8
 TARGET, STEPS = 0.8, 100
 FIRST_RATES, EDGES = (0, -1, 1), (-6, 6)  # powers of two
 TUNING = range(1000, 1010)
+STOPS = 0.01
 ARMS = {
     "exact": None,
     "myopic": None,
@@ -123,6 +126,11 @@ def first_logits(settings: Settings) -> Tensor:
     """(W, A) of the policy before the first step."""
     logits_WA = torch.zeros(settings.cells, settings.options + 1, dtype=torch.float64)
     logits_WA[:, -1] = settings.stop
+    if settings.habit:
+        share = (1 - settings.habit) / settings.options  # of any other digit
+        cells = torch.arange(settings.cells)
+        logits_WA[cells, (cells + 1) % settings.options] = math.log((settings.habit + share) / share)
+        logits_WA[:, -1] = math.log(STOPS / share)
     return logits_WA
 
 
@@ -316,7 +324,7 @@ def draw(data: dict, out: Path) -> None:
     from compare.report.drawing import COLOURS, GREY, STYLES
 
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.4), sharex=True, sharey=True, layout="constrained")
-    for axis, name in zip(axes.flat, [name for name in TABLES if name != "small keys"], strict=True):
+    for axis, name in zip(axes.flat, [name for name in TABLES if name != "errands by turn"], strict=True):
         for place, (arm, entry) in enumerate(data["tables"][name]["arms"].items()):
             seen = [step * ROWS for step in range(1, len(entry["curve"]) + 1)]
             style = STYLES[place // len(COLOURS) % len(STYLES)]

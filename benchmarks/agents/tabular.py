@@ -22,7 +22,7 @@ KINDS = (DO, IDLE, KEY, LURE)
 @dataclass(frozen=True)
 class Settings:
     """As of tasks.errands.errands. `by_turn`: whether the policy has a softmax of its own for each turn. `stop`: first logit of
-    `stop`; digits begin at 0."""
+    `stop`; digits begin at 0. `habit`: as of the task; above 0 the policy begins with it, and stops once in a hundred turns."""
 
     count: int = 8
     options: int = 4
@@ -31,6 +31,7 @@ class Settings:
     lures: float = 0.0
     by_turn: bool = False
     stop: float = -3.0
+    habit: float = 0.0
 
     @property
     def words(self) -> int:
