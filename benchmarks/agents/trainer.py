@@ -34,7 +34,6 @@ ARMS = {
     "exact": ["--config-dir", "benchmarks/agents/oracle", "credit=exact"],
     "turns": ["credit=turns"],
     "turn_value": ["credit=turn_value"],
-    "turn_value, ridge": ["credit=turn_value", "credit/critic=ridge"],
     "dr_grpo": ["credit=dr_grpo"],
     "seq_norm": ["credit=seq_norm"],
     "mt_grpo, cae": ["credit=mt_grpo", "credit.spread.estimator=cae"],
@@ -115,7 +114,8 @@ def report(tuning: dict, options: argparse.Namespace) -> None:
     settings = {"game": GAME, "steps": STEPS, "target": TARGET, "conversations a step": ROWS, "rates": options.rates}
     settings["tuning"] = tuning
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "trainer.json", arms, table, {"settings": settings})
+    medians = {name: statistics.median(arm.censored) for name, arm in arms.items()}
+    write_json(options.out / "trainer.json", arms, table, {"settings": settings, "median conversations": medians})
     title = "keys with a habit, through TRL's tool loop: reward, mean over seeds"
     shown = {name: arm for name, arm in arms.items() if " at " not in name and len(arm.completions) == options.seeds}
     draw(options.out / "trainer.png", shown, title, ROWS, SMOOTH, TARGET)
