@@ -10,9 +10,11 @@ from omegaconf import OmegaConf
 from trainers.command.behind.agreed import SAMPLED, with_model_of, with_runs
 from trainers.command.behind.brings import run_behind
 from trainers.command.behind.evaluation import prepare_evaluation
+from trainers.command.behind.named import trained_for_another
 from trainers.command.cli import compose_command
 from trainers.run.grpo import register_schema
 from trainers.run.likelihood import register_schema as register_likelihood
+from trainers.run.tell.outputs import HIDDEN
 
 GAME = ["task=errands", "task.count=3", "task.n_eval=6", "model.hidden=16", "trainer.max_completion_length=24"]
 GAME += ["trainer.max_tool_calling_iterations=3", "trainer.temperature=0.9"]
@@ -24,23 +26,26 @@ def runs(tmp_path_factory):
     register_schema()
     register_likelihood()
     top = tmp_path_factory.mktemp("runs")
+    game = compose_command("train_grpo", GAME).config
+    texts = ["task=chain", "task.n_eval=3", "task.n_train=8", "chat_template_kwargs.enable_thinking=false"]
+    texts = compose_command("train_sft", texts).config
+    weighted = {"task": texts.task, "trainer": game.trainer, "reward": game.reward, "model": texts.model}
     said = {
-        "a": ("train_grpo", [*GAME, "seed=0"]),
-        "b": ("train_grpo", [*GAME, "seed=1", "credit=dr_grpo"]),
-        "longer": ("train_grpo", [*GAME, "task.count=4"]),
-        "larger": ("train_grpo", [*GAME, "model.hidden=32"]),
-        "weighted": ("train_grpo", ["task.n_eval=3", "task.n_train=8", "trainer.reward_weights=[1,3]"]),
-        "texts": (
-            "train_sft",
-            ["task=chain", "task.n_eval=3", "task.n_train=8", "chat_template_kwargs.enable_thinking=false"],
-        ),
+        "a": (game, {}),
+        "b": (game, {"seed": 1}),
+        "longer": (game, {"task.count": 4}),
+        "larger": (game, {"model.hidden": 32}),
+        "weighted": (OmegaConf.create(weighted), {"trainer.reward_weights": [1, 3]}),
+        "texts": (texts, {}),
     }
-    for name, (verb, words) in said.items():
+    for name, (config, changes) in said.items():
         (top / name / "model").mkdir(parents=True)
         (top / name / "model" / "config.json").write_text("{}")
-        config = compose_command(verb, words).config
+        config = config.copy()
+        for key, value in changes.items():
+            OmegaConf.update(config, key, value, merge=False)
         (top / name / "config.yaml").write_text(OmegaConf.to_yaml(config))
-        choice = {"task": "errands" if words[0] == "task=errands" else "chain", "model": "embedded"}
+        choice = {"task": "errands" if "count" in config.task else "chain", "model": "embedded"}
         (top / name / "started.jsonl").write_text(json.dumps(choice) + "\n")
     return top
 
@@ -58,7 +63,6 @@ def test_runs_of_one_task_are_measured_on_it_beside_their_start(runs, capsys):
     assert (config.model.hidden, config.trainer.max_tool_calling_iterations, config.trainer.temperature) == (16, 3, 0.9)
     said = capsys.readouterr().out
     assert f"errands as {runs / 'a'} and 1 more had it" in said and "task=..." in said
-    assert job.file(job.models[1]) == prepared(f"models={runs / 'a'}").file(job.models[1])
 
 
 def test_the_words_of_the_command_have_the_last_word(runs):
@@ -83,7 +87,6 @@ def test_runs_that_disagree_are_refused_with_what_differs(runs, names, message):
     words = [f"models=[{','.join(str(runs / name) for name in names)}]"]
     with pytest.raises(ValueError, match=message):
         prepared(*words)
-    assert prepared(*words, "task=errands").task.environment().count == 8
 
 
 def test_a_run_of_likelihood_training_says_nothing_of_rewards(runs):
@@ -95,8 +98,6 @@ def test_runs_that_began_at_different_models_are_compared_with_the_first(runs, c
     job = prepared(f"models=[{runs / 'a'},{runs / 'larger'}]")
     assert [named.label for named in job.models] == [str(runs / "a"), str(runs / "larger")]
     assert "began at different models" in capsys.readouterr().out
-    job = prepared(f"models=[{runs / 'a'},{runs / 'larger'}]", "model=embedded", "model.hidden=32")
-    assert job.models[0].label == "embedded" and job.command.config.model.hidden == 32
 
 
 def test_a_run_from_before_a_setting_was_there_agrees_with_its_default(runs, tmp_path):
@@ -106,6 +107,16 @@ def test_a_run_from_before_a_setting_was_there_agrees_with_its_default(runs, tmp
     del config.task["keys"]
     (tmp_path / "old" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     assert prepared(f"models=[{tmp_path / 'old'},{runs / 'a'}]").command.config.task["keys"] == 0.0
+
+
+def test_a_secret_of_the_run_is_asked_for_again(runs, tmp_path):
+    (tmp_path / "judged" / "model").mkdir(parents=True)
+    (tmp_path / "judged" / "model" / "config.json").write_text("{}")
+    config = OmegaConf.load(runs / "a" / "config.yaml")
+    config.reward.funcs = [{"_target_": "my.judge", "api_key": HIDDEN}]
+    (tmp_path / "judged" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    with pytest.raises(ValueError, match=r"reward of the run has a secret.*reward=\.\.\."):
+        prepared(f"models={tmp_path / 'judged'}")
 
 
 def test_weights_that_the_trainer_was_given_are_those_of_the_rewards(runs):
@@ -138,11 +149,9 @@ def test_samples_of_a_run_are_of_its_task(runs):
     assert of_run.config.model.name == str(runs / "a" / "model") and of_run.config.max_length == 24
     by_name = sampled("model=hf", f"model.name={runs / 'texts' / 'model'}")
     assert by_name.config.task.n_train == 8 and by_name.config.chat_template_kwargs == {"enable_thinking": False}
-    other = sampled(f"run={runs / 'a'}", "task=chain", "max_length=5")
+    other = sampled(f"run={runs / 'a'}", "prompts=p.txt", "max_length=5")
     assert other.config.task.get("count") is None and other.config.max_length == 5
     assert other.config.model.name == of_run.config.model.name
-    prompts = sampled(f"run={runs / 'a'}", "prompts=p.txt")
-    assert prompts.config.task._target_ == "tasks.chain.chain" and prompts.config.model.name == of_run.config.model.name
 
 
 def test_a_run_that_is_none_and_two_models_are_refused(runs, tmp_path):
@@ -154,8 +163,9 @@ def test_a_run_that_is_none_and_two_models_are_refused(runs, tmp_path):
 
 def test_a_training_that_begins_at_a_run_and_names_no_task_is_told_of_the_runs(runs):
     words = ["model=hf", f"model.name={runs / 'a'}"]
-    [said] = compose_command("train_grpo", words).said
+    config = OmegaConf.create({"model": {"name": str(runs / "a")}})
+    [said] = trained_for_another("train_grpo", config, {"task": "chain"}, words)
     assert "was trained on task=errands; this one trains on task=chain" in said
-    for more in (["task=errands"], ["task=chain"]):
-        assert not compose_command("train_grpo", [*words, *more]).said
-    assert not compose_command("train_grpo", ["model=hf", f"model.name={runs / 'weighted'}"]).said
+    assert not trained_for_another("train_grpo", config, {"task": "errands"}, words)
+    assert not trained_for_another("train_grpo", config, {"task": "chain"}, [*words, "task=chain"])
+    assert not trained_for_another("eval_model", config, {"task": "chain"}, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from trainers.command.behind.words import BROUGHT
 from trainers.command.cli import Command
 from trainers.evaluation.models import model_at
 from trainers.run.files import CONFIG
+from trainers.run.tell.outputs import HIDDEN
 from userio.words import word_of
 
 _GENERATION = ("max_completion_length", "max_tool_calling_iterations", "temperature", "top_p", "top_k", "min_p",
@@ -67,9 +69,21 @@ def with_runs(command: Command, settings: Mapping[str, str]) -> Command:
             choices["model"], more = _start(config, runs, said)
             lines += more
     put_words(config, command.apart, BROUGHT)
+    if said:
+        _refuse_hidden(config)
     for line in lines:
         PartialState().print(line)
     return replace(command, config=config, choices=choices)
+
+
+def _refuse_hidden(config: DictConfig) -> None:
+    """Raises ConfigError where a run's task or rewards had a secret, which is kept nowhere."""
+    for group in ("task", "reward"):
+        node: Any = OmegaConf.to_container(config[group], resolve=True) if group in config else {}
+        if HIDDEN in json.dumps(node, default=str):
+            raise ConfigError(
+                f"{group} of the run has a secret, which no run keeps. Say the whole {group} again: {group}=... with its settings."
+            )
 
 
 def with_model_of(command: Command) -> Command:

@@ -109,7 +109,10 @@ def prepare_evaluation(command: Command) -> Evaluation:
         config.reward.guard["max_failed_share"] = 1.0  # nothing is lost by going on: failures are counted
     rewards = _with_pay(build_rewards(config, task), task)
     if asking := [name for name, func in zip(rewards.names, rewards.funcs, strict=True) if reads_reference(func)]:
-        raise ConfigError(f"the reward {asking[0]!r} is the likelihood under a run's start, and there is no run here.")
+        raise ConfigError(
+            f"the reward {asking[0]!r} is the likelihood under a run's start, and nothing is trained here. Name other rewards: "
+            "reward.funcs=[file.py:function], reward=task."
+        )
     names = rewards.names
     passes = config.passes or passes_by_default(rewards.funcs, rewards.weights, names)
     if passes not in names:

@@ -9,7 +9,7 @@ from typing import Any
 from userio.words import word_of
 
 _SECRET = re.compile(r"(.*[._])?(hub_token|api_?key|access_token|password|secret)")
-_HIDDEN = "<hidden>"
+HIDDEN = "<hidden>"
 _TOP = (
     "run_dir",
     "runs",
@@ -41,7 +41,7 @@ def is_about_output(key: str) -> bool:
 def without_secret(word: str) -> str:
     """An override, with its value hidden where it is a secret."""
     key, value = word_of(word)
-    return f"{key}={_HIDDEN}" if value and _SECRET.fullmatch(key.lstrip("+~")) else word
+    return f"{key}={HIDDEN}" if value and _SECRET.fullmatch(key.lstrip("+~")) else word
 
 
 def without_secrets(value: Any, key: str = "") -> Any:
@@ -50,4 +50,4 @@ def without_secrets(value: Any, key: str = "") -> Any:
         return {str(name): without_secrets(one, str(name)) for name, one in value.items()}
     if isinstance(value, list):
         return [without_secrets(one) for one in value]
-    return _HIDDEN if value and _SECRET.fullmatch(key) else value
+    return HIDDEN if value and _SECRET.fullmatch(key) else value
