@@ -24,7 +24,7 @@ from sampling.causal_lm import CausalLM
 from sampling.draws import Draws, check_counts
 from sampling.smc import SMC
 from sampling.tempering import alpha_of
-from tasks.base import Task
+from tasks.base import Row, Task
 from trainers.command.behind.agreed import SAMPLED, with_model_of, with_runs
 from trainers.command.build import build_policy, build_sampler, build_task, template_of
 from trainers.command.cli import Command
@@ -62,6 +62,8 @@ def run_sample(command: Command) -> None:
         check_tools(task, config)
         refuse_whole_texts(sampler, command.choices["sampler"], task)
     prompts = prompts_of(config, task)
+    if plays:
+        prompts = [row["prompt"] for row in rows_of(config, task)]
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)
     if command.dry_run:
@@ -100,13 +102,19 @@ def plays_with_tools(config: DictConfig, task: Task) -> bool:
     return config.prompts is None and (task.environment is not None or bool(task.tools))
 
 
+def rows_of(config: DictConfig, task: Task) -> list[Row]:
+    """What conversations begin with: each prompt once, and of an environment each row, since it makes more of a prompt."""
+    rows = task.evaluation or task.train
+    if task.environment is None:
+        rows = list({json.dumps(row["prompt"]): row for row in rows}.values())
+    return rows[: config.limit]
+
+
 def played(
     config: DictConfig, task: Task, model: Any, tokenizer: Any, tau: float, max_length: int, sampler: str
 ) -> list[dict[str, Any]]:
     """Conversations with the task's environment and tools, shown and as rows for `out`."""
-    rows = (task.evaluation or task.train)[: config.limit]
-    if task.environment is None:
-        rows = list({json.dumps(row["prompt"]): row for row in rows}.values())
+    rows = rows_of(config, task)
     with tempfile.TemporaryDirectory() as folder:
         found = conversations(
             model,
