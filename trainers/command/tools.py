@@ -58,6 +58,11 @@ def check_tools(task: Task, args: Any) -> None:
     ):
         if wanted and not trl_takes(argument):
             raise ConfigError(f"{what} needs a TRL whose GRPOTrainer has `{argument}` (1.16 does): pip install -U trl.")
+    if task.tools and any(isinstance(row["prompt"], str) for row in (*task.train, *task.evaluation)):
+        raise ConfigError(
+            f"tools are called in conversations, and prompts of task {task.name} are plain texts: task.chat=true makes chats of them, "
+            "or give messages."
+        )
     if task.environment is not None:
         played = task.environment()
         try:

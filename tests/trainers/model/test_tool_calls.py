@@ -89,3 +89,12 @@ def test_the_tools_of_an_environment_are_looked_at_before_a_model_is():
         check_tools(task(Silent), None)
     with pytest.raises(ConfigError, match="has a tool look, too"):
         check_tools(task(Game, [look]), None)
+
+
+def test_tools_with_prompts_of_plain_text_are_refused():
+    """TRL's loop reads calls off messages; of texts it fails after the first were written."""
+    plain = Task(
+        name="sums", train=[{"prompt": "2+2="}], evaluation=[], reward_funcs=[], reward_weights=[], tools=[len]
+    )
+    with pytest.raises(ValueError, match=r"plain texts: task\.chat=true"):
+        check_tools(plain, None)
