@@ -63,7 +63,7 @@ def run_sample(command: Command) -> None:
         refuse_whole_texts(sampler, command.choices["sampler"], task)
     prompts = prompts_of(config, task)
     if plays:
-        prompts = [row["prompt"] for row in rows_of(config, task)]
+        prompts = [row["prompt"] for row in begun_by(config, task)]
     max_length = (task.max_completion_length or 128) if config.max_length is None else config.max_length
     check_counts(max_length=max_length)
     if command.dry_run:
@@ -102,7 +102,7 @@ def plays_with_tools(config: DictConfig, task: Task) -> bool:
     return config.prompts is None and (task.environment is not None or bool(task.tools))
 
 
-def rows_of(config: DictConfig, task: Task) -> list[Row]:
+def begun_by(config: DictConfig, task: Task) -> list[Row]:
     """What conversations begin with: each prompt once, and of an environment each row, since it makes more of a prompt."""
     rows = task.evaluation or task.train
     if task.environment is None:
@@ -114,7 +114,7 @@ def played(
     config: DictConfig, task: Task, model: Any, tokenizer: Any, tau: float, max_length: int, sampler: str
 ) -> list[dict[str, Any]]:
     """Conversations with the task's environment and tools, shown and as rows for `out`."""
-    rows = rows_of(config, task)
+    rows = begun_by(config, task)
     with tempfile.TemporaryDirectory() as folder:
         found = conversations(
             model,
