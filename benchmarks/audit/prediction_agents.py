@@ -12,7 +12,8 @@ batches before, then stands still. The learner takes Adam's steps, so beside the
 Rank correlations (Spearman) of the conversations with each predictor, more meaning later: in each game a bootstrap over arms, over the
 games their mean with Student's interval. `arrived`: without the arms that did not arrive with every seed.
 Trainer's loop: --loop names a folder with `start/audit.json` and `middle/audit.json` (docs/audit.md has the commands), held against the
-conversations in docs/results/agents/trainer.json. About two minutes on one core.
+conversations in docs/results/agents/trainer.json. About four minutes on one core; games that --out holds are not made again. Writes
+a picture beside --out.
 
 Shapes: S arms, B batches, D parameters, W cells of the policy, A digits and `stop`.
 """
@@ -44,6 +45,7 @@ from trainers.audit.collected import Collected
 BATCHES, MANY, WARMUP = 32, 512, 16
 REFERENCE = "rloo"
 EVERY = (*PREDICTORS, "adam")
+DRAWN = ("keys", "errands")
 
 
 def main() -> None:
@@ -54,15 +56,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     published = json.loads((ROOT / "docs/results/agents/table.json").read_text(encoding="utf-8"))["tables"]
-    games = {}
+    games = json.loads(options.out.read_text(encoding="utf-8"))["games"] if options.out.is_file() else {}
     for name in options.games:
-        games[name] = of_game(TABLES[name], published[name]["arms"])
+        games[name] = games.get(name) or of_game(TABLES[name], published[name]["arms"])
         print(name, json.dumps(rounded(games[name]["correlations"])), flush=True)
     found = {"over_games": over_games(games), "games": games}
     if (options.loop / "start" / "audit.json").is_file():
         found["loop"] = of_loop(options.loop)
         print("loop", json.dumps(rounded(found["loop"]["correlations"])))
     keep(options.out, "python benchmarks/audit/prediction_agents.py", found)
+    draw(games, options.out.with_suffix(".png"))
     print(json.dumps(found["over_games"], indent=1))
 
 
@@ -185,6 +188,43 @@ def of_loop(folder: Path) -> dict:
         found["audits"][stage] = {arm: predictors(numbers[arm]) for arm in needed if arm in numbers}
         found["correlations"][stage] = {each: resampled(found["audits"][stage], needed, each) for each in PREDICTORS}
     return found
+
+
+def draw(games: Mapping[str, dict], out: Path) -> None:
+    """What the audit foresaw against what was needed: a row for each game, a panel for each stage, a mark for each arm."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    from compare.report.drawing import COLOURS
+
+    names = [name for name in DRAWN if name in games]
+    figure, grid = plt.subplots(len(names), 2, figsize=(6.4, 2.6 * len(names) + 1.4), sharey=True, sharex="row",
+                                layout="constrained", squeeze=False)  # fmt: skip
+    for row, name in enumerate(names):
+        for axes, stage, said in zip(grid[row], ("start", "middle"), ("start", "half way"), strict=True):
+            game = games[name]
+            for place, (arm, needed) in enumerate(game["conversations"].items()):
+                marker, fill = "os^D"[place // 3], COLOURS[place % len(COLOURS)]
+                axes.plot(
+                    [game["audits"][stage][arm]["slowness"]], [needed], marker, color=fill, markersize=6, label=arm
+                )
+            axes.set_title(f"{name}, {said}", fontsize=9, loc="left")
+            axes.set(yscale="log", ylim=(18, 4500))
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.grid(color="#e4e7eb")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("audit: (1 + noise over signal) / cosine\u00b2", fontsize=9)
+    figure.supylabel("conversations to a reward of 0.8", fontsize=9)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center"
+    )
+    figure.savefig(out, dpi=140)
 
 
 if __name__ == "__main__":

@@ -156,19 +156,23 @@ def changes(audits: Audits) -> list[str]:
     """By what they are ordered; whether the ranking changes, from each audit of a run to the next, from its first to its last, and from
     run to run; noise and bias that moved."""
     lines = [f"{audits.order}: {', '.join(audits.readings)}.", *_unlike(audits)]
+    silent = []
     for before, after in _compared(audits):
         same, turned = order_kept(audits.readings[before], audits.readings[after])
         both = len(same) + len(turned)
         if not both:
-            lines.append(
-                f"From {before} to {after}: no pair of strategies is told apart in both, so nothing is known of the order."
-            )
+            silent.append(f"from {before} to {after}")
             continue
         said = f"From {before} to {after}: of {count(both, 'pair')} told apart in both, {len(same)} keep their order"
         listed = [f"{a} was quieter than {b}" for a, b in turned[:PAIRS_NAMED]]
         more = f" and {len(turned) - PAIRS_NAMED} more" if len(turned) > PAIRS_NAMED else ""
         lines.append(
             f"{said}, {len(turned)} turn round: {', '.join(listed)}{more}." if turned else f"{said}: the ranking holds."
+        )
+    if silent:
+        where = silent[0] if len(silent) == 1 else f"{', '.join(silent[:-1])} and {silent[-1]}"
+        lines.append(
+            f"{where[0].upper()}{where[1:]}: no pair of strategies is told apart in both, so nothing is known of the order."
         )
     for labels in audits.by_run:
         lines += _moves(audits, labels) if len(labels) > 1 else []
@@ -202,14 +206,16 @@ def _unlike(audits: Audits) -> list[str]:
 
 
 def _moves(audits: Audits, labels: Sequence[str]) -> list[str]:
-    first, last = audits.readings[labels[0]], audits.readings[labels[-1]]
-    lines = []
-    for measure, said in ((audits.noise, "noise over signal"), ("relative_bias", "bias")):
+    """From the first audit to the last one that shows it."""
+    first, lines = audits.readings[labels[0]], []
+    noise = "noise over signal" if audits.noise == "nsr" else "the critical batch"
+    for measure, said in ((audits.noise, noise), ("relative_bias", "bias")):
         for word, sign in (("rises", 1), ("falls", -1)):
-            if moved := _moved(first, last, measure, sign):
-                lines.append(
-                    f"From {labels[0]} to {labels[-1]} {said} {word} beyond its intervals under {joined(moved)}."
-                )
+            for label in reversed(labels[1:]):
+                if moved := _moved(first, audits.readings[label], measure, sign):
+                    who = joined(moved)
+                    lines.append(f"From {labels[0]} to {label} {said} {word} beyond its intervals under {who}.")
+                    break
     return lines
 
 

@@ -19,6 +19,7 @@ from lab.audit.reading import Found
 from userio.visible import visible
 
 _TANGENTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)  # relative biases that have a tick
+_WIDER = 2.0  # an interval's end that is further off than so many times the largest angle stands outside the picture
 
 
 def over_audits(audits: Audits) -> dict[str, tuple[Figure, str]]:
@@ -54,10 +55,12 @@ def _bias(audits: Audits) -> Figure | None:
     references = {reading.reference for reading in audits.readings.values()}
     names = [name for name in audits.names if name not in references]
     found = {name: [_angle(one) for one in each] for name, each in _numbers(audits, names, "relative_bias").items()}
-    tops = [end for each in found.values() for one in each for end in (one.value, one.high) if math.isfinite(end)]
-    if not any(one.known for each in found.values() for one in each):
+    values = [one.value for each in found.values() for one in each if one.known]
+    if not values:
         return None
-    window = (-2.0, min(1.1 * max(*tops, 8.0), 94.0))
+    top = max(*values, 4.0)
+    ends = [one.high for each in found.values() for one in each if one.high <= _WIDER * top]
+    window = (-2.0, min(1.1 * max([top, *ends]), 94.0))
 
     def scale(axes: Axes) -> None:
         axes.set_ylim(*window)
@@ -99,9 +102,10 @@ def _drawn(
                 for other in names:
                     _joined(axes, audits, [one.value for one in found[other]], color="#d5dade", linewidth=0.6, zorder=1)
                 axes.set_title(_one_line(labels.whole[name]), loc="left", fontsize=8)
-            colour = COLOURS[i % len(COLOURS)] if together else COLOURS[0]
+            hue = audits.names.index(name)  # the same in all pictures
+            colour = COLOURS[hue % len(COLOURS)] if together else COLOURS[0]
             shift = min(0.06, 0.7 / len(names)) * (i - (len(names) - 1) / 2) if together else 0.0
-            style = STYLES[i % len(STYLES)] if together else "-"
+            style = STYLES[hue % len(STYLES)] if together else "-"
             _line(axes, audits, found[name], colour, style, shift, window, labels.of[name])
         for axes in grid.flat:
             scale(axes)

@@ -40,6 +40,17 @@ def test_strategies_stand_side_by_side_with_the_reference():
     assert found.args.generation_batch_size == 128 and found.args.steps_per_generation == 1
 
 
+def test_a_strategy_of_ones_own_may_refer_to_settings_of_the_command(tmp_path):
+    (tmp_path / "credit").mkdir()
+    text = "defaults: [dr_grpo, _self_]\nname: of_${task.n_train}\n"
+    (tmp_path / "credit" / "mine.yaml").write_text(text)
+    found = job("credit=mine,rloo", "task.n_train=16", dirs=[tmp_path])
+    assert found.nodes["mine"]["name"] == "of_16"
+    (tmp_path / "credit" / "mine.yaml").write_text(text.replace("n_train", "n_trian"))
+    with pytest.raises(ValueError, match=r"credit=mine: .*n_trian"):
+        job("credit=mine,rloo", "task.n_train=16", dirs=[tmp_path])
+
+
 def test_rows_cut_the_same_generation_batch():
     found = job("rows=16", "task.n_train=64", "trainer.num_iterations=3", "trainer.gradient_checkpointing=true")
     args = found.args

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 from trl import GRPOConfig
 
 from configs.command_line.combinations import combinations_of, is_about_credit
@@ -252,7 +253,8 @@ def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, S
     if len(words) < len(found) * bool(given):
         raise ConfigError(f"credit: a strategy is named twice ({', '.join(name for name, _ in found)}).")
     composed: dict[str, DictConfig] = {
-        name: compose_config("strategy", own, command.config_dirs).credit for name, own in words.items()
+        name: _among(command.config, name, compose_config("strategy", own, command.config_dirs).credit)
+        for name, own in words.items()
     }
     strategies = {name: make_strategy(node) for name, node in composed.items()}
     nodes: dict[str, Any] = {name: OmegaConf.to_container(node, resolve=True) for name, node in composed.items()}
@@ -268,6 +270,18 @@ def _strategies(command: Command) -> tuple[dict[str, Sequence[str]], dict[str, S
         words[REFERENCE] = (f"credit={REFERENCE}",)
         strategies[REFERENCE] = compose_strategy(words[REFERENCE])
     return words, strategies, nodes
+
+
+def _among(config: DictConfig, name: str, node: DictConfig) -> DictConfig:
+    """The node of a strategy among the settings of the command, which it may refer to: `count: ${task.count}`."""
+    whole = config.copy()
+    with open_dict(whole):
+        whole.credit = node
+    try:
+        OmegaConf.resolve(whole.credit)
+    except InterpolationResolutionError as error:
+        raise ConfigError(f"credit={name}: {str(error).splitlines()[0]}") from None
+    return whole.credit
 
 
 def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task, given: HandedOver) -> dict[str, Any]:
