@@ -11,7 +11,7 @@ One draw in each world says little of one strategy. --again adds to the file tha
 of each world in which it has a bias, how often the interval ends too low or begins too high, and how skewed the part of its gradient
 across the reference's is. Under a minute.
 
-Shapes: n batches, B batches of one audit, S = 2 strategies, D parameters.
+Shapes: S strategies, B batches of one audit, n of all, D parameters.
 """
 
 from __future__ import annotations
