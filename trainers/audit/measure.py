@@ -82,7 +82,7 @@ def whole_record(job: AuditJob) -> Collected | None:
 
 def refuse_other_audit(job: AuditJob) -> None:
     """Raises ConfigError where the folder holds batches of another audit, or something that is none, or cannot be written."""
-    check_place(job.folder)
+    check_place(job.folder, "out=...")
     batches = job.folder / BATCHES
     try:
         before = json.loads((job.folder / SETTINGS).read_text(encoding="utf-8"))

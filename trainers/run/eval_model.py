@@ -98,7 +98,7 @@ def _planned(job: Evaluation) -> list[str]:
 
 def refuse_other_settings(job: Evaluation) -> None:
     """Raises ConfigError where the folder holds an evaluation of something else, or cannot be written."""
-    check_place(job.folder)
+    check_place(job.folder, "out=...")
     try:
         before = json.loads((job.folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -226,8 +226,8 @@ class RunFolder:
         return checkpoint
 
 
-def check_place(path: Path) -> None:
-    """Whether a folder can be made and written at `path`.
+def check_place(path: Path, settings: str = "run_dir=... or runs=...") -> None:
+    """Whether a folder can be made and written at `path`. settings: those that name it.
 
     Raises:
         ValueError: a file stands in the way, or no permission.
@@ -236,13 +236,13 @@ def check_place(path: Path) -> None:
     while not os.path.lexists(nearest):
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise ValueError(f"{path}: {nearest} is no folder; name another run_dir=... or runs=...")
+        raise ValueError(f"{path}: {nearest} is no folder; name another {settings}")
     inside = [nearest] if nearest != path.absolute() else [nearest, *(p for p in nearest.iterdir() if p.is_dir())]
     for folder in inside:
         try:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            remedy = "name another run_dir=... or runs=..., or mend that"
+            remedy = f"name another {settings}, or mend that"
             raise ValueError(f"{folder} cannot be written ({error.strerror}); {remedy}.") from None
 
 

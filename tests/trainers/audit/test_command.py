@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from trainers.audit.measure import refuse_other_audit
 from trainers.command.audit.prepare import prepare_audit
 from trainers.command.audit.words import words_apart
 from trainers.command.build import to_train
@@ -100,6 +101,12 @@ def test_words_about_credit_and_about_what_a_run_brings_stand_apart():
     assert words_apart(words) == (["task.limit=3", "batches=8"], ["credit=a,b", "credit.spread.power=2"])
     assert words_apart(["run=x", "task.limit=3"]) == (["run=x"], ["task.limit=3"])
     assert words_apart(["run=x", "task=jsonl", "task.limit=3"])[1] == []
+
+
+def test_a_file_in_the_place_of_its_folder_is_told_with_the_setting_that_names_it(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with pytest.raises(ValueError, match=r"is no folder; name another out=\.\.\."):
+        refuse_other_audit(job("task.n_train=16", f"out={tmp_path / 'rows.jsonl'}"))
 
 
 def test_an_audit_of_something_else_has_another_folder():
