@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import random
 
+import numpy as np
 import pytest
 import torch
 from trl import GRPOTrainer
@@ -177,6 +179,18 @@ def test_turns_are_counted_the_same_however_the_batch_is_cut(tmp_path):
         assert again == [pytest.approx(row["credit"], abs=1e-6) for row in rows]
         assert all(row["fault"] is None for row in rows) and max(map(max, again)) > 0.1
     assert said[0] == said[1] and len(said[0]) > 6
+
+
+class Chancy(Paid):
+    """Pays by chance, from every global source of random numbers."""
+
+    def get_reward(self) -> float | None:
+        return Paid.get_reward(self) + random.random() + float(np.random.rand()) + float(torch.rand(()))
+
+
+@pytest.mark.slow
+def test_a_run_whose_environment_draws_from_global_random_numbers_goes_on_too(tmp_path):
+    goes_on_from_everywhere(lambda folder: trainer(folder, Chancy), tmp_path, 8, cuts=[3])
 
 
 def test_a_reward_function_may_speak_of_turns(tmp_path):
