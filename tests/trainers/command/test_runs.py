@@ -89,6 +89,7 @@ def test_runs_that_disagree_are_refused_with_what_differs(runs, names, message):
         prepared(*words)
 
 
+@pytest.mark.slow  # composes a whole command
 def test_a_run_of_likelihood_training_says_nothing_of_rewards(runs):
     words = [f"models=[{runs / 'texts'},{runs / 'weighted'}]", "trainer.chat_template_kwargs.enable_thinking=true"]
     assert list(prepared(*words).judges.weights) == [1.0, 3.0]
@@ -100,6 +101,7 @@ def test_runs_that_began_at_different_models_are_compared_with_the_first(runs, c
     assert "began at different models" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # composes a whole command
 def test_a_run_from_before_a_setting_was_there_agrees_with_its_default(runs, tmp_path):
     (tmp_path / "old" / "model").mkdir(parents=True)
     (tmp_path / "old" / "model" / "config.json").write_text("{}")
@@ -109,6 +111,7 @@ def test_a_run_from_before_a_setting_was_there_agrees_with_its_default(runs, tmp
     assert prepared(f"models=[{tmp_path / 'old'},{runs / 'a'}]").command.config.task["keys"] == 0.0
 
 
+@pytest.mark.slow  # composes a whole command
 def test_a_secret_of_the_run_is_asked_for_again(runs, tmp_path):
     (tmp_path / "judged" / "model").mkdir(parents=True)
     (tmp_path / "judged" / "model" / "config.json").write_text("{}")
