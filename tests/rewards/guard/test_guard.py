@@ -340,3 +340,17 @@ def test_guarding_twice_and_guarding_no_function_are_refused():
 def test_a_guard_survives_pickling():
     reward = pickle.loads(pickle.dumps(guarded(samples.lengths)))
     assert isinstance(reward, Guard) and scored(reward, ["abc"]) == [3.0]
+
+
+def test_a_guarded_async_reward_speaks_of_turns_too_and_says_whether_it_knows_them():
+    class Judge:
+        knows_turns = True
+
+        async def __call__(self, prompts, completions, **columns):
+            return [1.0 for _ in completions]
+
+        def turn_rewards(self, prompts, completions, **columns):
+            return [{0: 1.0} for _ in completions]
+
+    reward = guarded(Judge(), name="judge")
+    assert reward.turn_rewards(["p"], ["c"]) == [{0: 1.0}] and reward.knows_turns
