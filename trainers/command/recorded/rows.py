@@ -28,6 +28,14 @@ ENDED, TRUNCATED, REASON, STOPPED_BY = "ended", "truncated", "finish_reason", "s
 REWARD, OF_FUNCTION, WEIGHTS = "reward", "reward/", "reward_weights"
 _OF_ONE = (*TOKEN_IDS, *LOGPS, ENDED, TRUNCATED, REASON, STOPPED_BY, REWARD)  # lists of them go with a list of texts
 _OF_EVALUATION = {field.name for field in fields(Completion)}
+_EVALUATED = {
+    "prompt",
+    "sample",
+    "text",
+    "tokens",
+    "ended",
+    "scores",
+}  # in every row of an evaluation, of older ones too
 _ANSWERS = ("outputs", "choices")  # of vLLM, and of servers that speak like OpenAI's
 _OF_ENGINE = ("prompt_token_ids", "prompt_logprobs", "request_id", "metrics", "finished", "lora_request", "index",
               "encoder_prompt", "encoder_prompt_token_ids", "num_cached_tokens", "cumulative_logprob")  # fmt: skip
@@ -65,7 +73,9 @@ def _file(path: Path, setting: str) -> Path:
 
 
 def _plain(place: str, row: Row, column: str | None, ids_suffice: bool, file: Path) -> Iterator[Row]:
-    if column is None and set(row) == _OF_EVALUATION:
+    if column is None and _EVALUATED <= set(row) <= _OF_EVALUATION:
+        if ids_suffice and row.get("messages"):
+            raise ConfigError(f"{place}: {CONVERSATION}")
         yield _of_evaluation(row)
     elif column is None and set(REQUIRED) <= set(row):
         yield _of_record(place, row, file)
@@ -119,7 +129,13 @@ def _own(key: str, value: Any, number: int, count: int) -> Any:
 def _of_evaluation(row: Row) -> Row:
     """By eval_model.py; all that the rewards read is told by the task. Its `answer` is what was read in the text."""
     scores = {f"{OF_FUNCTION}{name}": score for name, score in (row["scores"] or {}).items()}
-    return {"prompt": row["prompt"], "completion": row["text"], ENDED: row["ended"], REWARD: row["reward"], **scores}
+    return {
+        "prompt": row["prompt"],
+        "completion": row["text"],
+        ENDED: row["ended"],
+        REWARD: row.get("reward"),
+        **scores,
+    }
 
 
 def _of_record(place: str, row: Row, file: Path) -> Row:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
+from configs.compose import ConfigError
 from tasks.base import Task
 from trainers.command.audit.recorded import read_written, recorded_for, rewards_of_written, task_of_written
 from trainers.command.recorded.groups import recorded_in_groups
@@ -98,6 +100,12 @@ def test_a_record_of_a_run_and_what_eval_model_left_are_read(tmp_path):
     made = Completion(0, 0, "aa", 3, True, {"right": 1.0}, reward=1.0, answer="77")
     file = written(tmp_path, [made.as_dict()])
     other = read_written(settings(file), a_task())
+    before = {name: value for name, value in made.as_dict().items() if name not in ("messages", "earned", "fault")}
+    old = read_written(settings(written(tmp_path, [before], "old.jsonl")), a_task())
+    assert (old.rows, old.said[0].text) == (other.rows, "aa")
+    talk = replace(made, messages=[{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}])
+    with pytest.raises(ConfigError, match="tools"):
+        read_written(settings(written(tmp_path, [talk.as_dict()])), a_task())
     assert other.rows[0].items() >= ROWS[0].items() and other.said[0].text == "aa" and other.said[0].ended
 
 
