@@ -11,7 +11,7 @@ batches before, then stands still. The learner takes Adam's steps, so beside the
 
 Rank correlations (Spearman) of the conversations with each predictor, more meaning later: in each game a bootstrap over arms, over the
 games their mean with Student's interval. `arrived`: without the arms that did not arrive with every seed.
-Trainer's loop: --loop names a folder with `start/audit.json` and `middle/audit.json` (docs/audit.md has the commands), held against the
+Trainer's loop: --loop names a folder with `step0/audit.json` and `step18/audit.json` (docs/audit.md has the commands), held against the
 conversations in docs/results/agents/trainer.json. About four minutes on one core; games that --out holds are not made again. Writes
 a picture beside --out.
 
@@ -46,6 +46,7 @@ BATCHES, MANY, WARMUP = 32, 512, 16
 REFERENCE = "rloo"
 EVERY = (*PREDICTORS, "adam")
 DRAWN = ("keys", "errands")
+IN_LOOP = {"mt_cae": "mt_grpo, cae"}  # what the published runs are called
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
         games[name] = games.get(name) or of_game(TABLES[name], published[name]["arms"])
         print(name, json.dumps(rounded(games[name]["correlations"])), flush=True)
     found = {"over_games": over_games(games), "games": games}
-    if (options.loop / "start" / "audit.json").is_file():
+    if (options.loop / "step0" / "audit.json").is_file():
         found["loop"] = of_loop(options.loop)
         print("loop", json.dumps(rounded(found["loop"]["correlations"])))
     keep(options.out, "python benchmarks/audit/prediction_agents.py", found)
@@ -175,15 +176,16 @@ def of_loop(folder: Path) -> dict:
         arm: statistics.fmean(longest if count is None else count for count in found["completions"])
         for arm, found in published["arms"].items()
     }
-    found: dict = {"conversations": needed, "audits": {}, "correlations": {}}
-    for stage in ("start", "middle"):
+    found: dict = {"conversations": needed, "rewards": {}, "audits": {}, "correlations": {}}
+    for stage in ("step0", "step18"):
         file = folder / stage / "audit.json"
         if not file.is_file():
             continue
-        strategies = json.loads(file.read_text(encoding="utf-8"))["strategies"]
+        audit = json.loads(file.read_text(encoding="utf-8"))
+        found["rewards"][stage] = audit["about"]["mean_reward"]
         numbers = {
-            name: {metric: of[metric]["value"] for metric in ("nsr", "cosine", "relative_bias")}
-            for name, of in strategies.items()
+            IN_LOOP.get(name, name): {metric: of[metric]["value"] for metric in ("nsr", "cosine", "relative_bias")}
+            for name, of in audit["strategies"].items()
         }
         found["audits"][stage] = {arm: predictors(numbers[arm]) for arm in needed if arm in numbers}
         found["correlations"][stage] = {each: resampled(found["audits"][stage], needed, each) for each in PREDICTORS}
