@@ -45,8 +45,11 @@ class OfModel:
 
     def logits(self, theta: Tensor) -> Tensor:
         """(N, T, A)"""
-        logits_NTV = self._before_each_token(theta, lambda made: made.logits)
-        return self.tree.only_allowed(logits_NTV[..., : self._tokens])
+        return self.tree.only_allowed(self.open_logits(theta))
+
+    def open_logits(self, theta: Tensor) -> Tensor:
+        """(N, T, A) the model's, as if the world forbade nothing."""
+        return self._before_each_token(theta, lambda made: made.logits)[..., : self._tokens]
 
     def states(self, theta: Tensor) -> Tensor:
         """(N, T, width) the model's last hidden states before each token, which a value head reads."""

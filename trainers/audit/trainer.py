@@ -78,6 +78,11 @@ class AuditTrainer(CreditGRPOTrainer, LeafPass):
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         self.model.train()
 
+    def add_callback(self, callback):
+        """Nothing is trained, so a second of one kind (each candidate's critic brings one) would never be called."""
+        if type(callback) not in map(type, self.callback_handler.callbacks):
+            super().add_callback(callback)
+
     def put_policy(self, folder: Path) -> None:
         """The policy's weights, from where a run has saved them; what was made of the policy before stays as it is."""
         self._load_from_checkpoint(str(folder), self.accelerator.unwrap_model(self.model))

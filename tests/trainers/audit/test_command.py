@@ -112,3 +112,8 @@ def test_a_file_in_the_place_of_its_folder_is_told_with_the_setting_that_names_i
 def test_an_audit_of_something_else_has_another_folder():
     one, more, other = (job("task.n_train=16", word) for word in ("batches=8", "batches=16", "seed=1"))
     assert one.folder == more.folder != other.folder
+
+
+def test_numbers_that_are_kept_in_another_order_of_strategies_are_not_taken_for_these():
+    one, turned = (job("task.n_train=16", f"credit={names}") for names in ("spans,seq_norm", "seq_norm,spans"))
+    assert one.folder != turned.folder and one.facts["strategies"] != turned.facts["strategies"]

@@ -289,7 +289,7 @@ def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task, giv
     name = plain["model"].get("name") if plain["model"].get("_target_") == _HF else None
     code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
     return {
-        "strategies": {name: list(own) for name, own in words.items()},
+        "strategies": [[name, *own] for name, own in words.items()],  # in the order in which their numbers are kept
         "task": task.name,
         "rows": _digest(task.train),
         **{
