@@ -45,6 +45,7 @@ def run_within(seconds: float | None, call: Callable[[], Result]) -> Result:
 
 def _with_signal(seconds: float, call: Callable[[], Result]) -> Result:
     running = True
+    rearming = threading.Lock()  # else a timer could be set again behind the end, when nobody handles it any more
 
     def expire(signum, frame):
         if running:
@@ -52,21 +53,29 @@ def _with_signal(seconds: float, call: Callable[[], Result]) -> Result:
 
     def rearm():
         # Code that uses SIGALRM itself (math-verify, TRL's accuracy_reward) stops our timer when it is done.
-        if running:
-            signal.setitimer(signal.ITIMER_REAL, 0.01, _AGAIN)
+        with rearming:
+            if running:
+                signal.setitimer(signal.ITIMER_REAL, 0.01, _AGAIN)
 
     started = time.monotonic()
-    outer_handler = signal.signal(signal.SIGALRM, expire)
-    outer_left, outer_interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     backup = threading.Timer(seconds + _AGAIN, rearm)
     backup.daemon = True
     backup.start()
+    outer_handler = signal.signal(signal.SIGALRM, expire)
+    outer_left, outer_interval = 0.0, 0.0
     try:
-        return call()
+        # An interruption that comes when the call has just ended hits `running = False` at the latest; what puts things
+        # back stands behind it, where the next interruption is _AGAIN seconds away.
+        try:
+            outer_left, outer_interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+            return call()
+        finally:
+            running = False
     finally:
         running = False
-        backup.cancel()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with rearming:
+            backup.cancel()
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, outer_handler)
         if outer_left:
             left = max(outer_left - (time.monotonic() - started), 1e-3)
