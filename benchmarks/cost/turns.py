@@ -2,8 +2,9 @@
 
     python benchmarks/cost/turns.py [--steps 6] [--rounds 5] [--out docs/results/agents/step_time.json]
 
-All sides play the errands of `experiment=agents` with the same model and seed at a learning rate of 0, so they write the same
-tokens and make the same calls, which is checked; the order turns from round to round, and the ratio to TRL is taken in each round.
+All sides hold the same conversations (an environment that pays for each call; a model of the size of
+`experiment=agents`) with the same seed at a learning rate of 0, so they write the same tokens and make the same calls,
+which is checked; the order turns from round to round, and the ratio to TRL is taken in each round.
 """
 
 from __future__ import annotations

@@ -47,8 +47,12 @@ def compare_audits(folders: Sequence[Path], out: Path) -> list[str]:
     """Writes the page; returns what may be concluded.
 
     Raises:
-        ValueError: a folder without an audit, fewer than two, or nothing that they share.
+        ValueError: a folder without an audit, fewer than two, nothing that they share, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise ValueError(
+            f"out={out} is a file; the page and its pictures need a folder. Name another: out={out}_compared."
+        )
     from compare.report.plots import save  # matplotlib only when there is something to draw
     from compare.report.sheet import (
         html_bullets,

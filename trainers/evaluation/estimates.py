@@ -8,7 +8,7 @@ with the mean of its completions (clustered standard errors; Miller 2024, "Addin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import comb, isfinite
 from typing import Any
 
@@ -54,9 +54,15 @@ def mean_over_prompts(values: Sequence[float], level: float = 0.95, is_share: bo
     return Interval(value, max(0.0, low), min(1.0, high), count) if is_share else Interval(value, low, high, count)
 
 
-def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float], level: float = 0.95) -> Interval:
-    """Mean of ours minus theirs over the prompts that both have, with Student's interval of the differences."""
-    return mean_over_prompts([ours[prompt] - theirs[prompt] for prompt in ours if prompt in theirs], level)
+def paired(
+    ours: Mapping[Any, float], theirs: Mapping[Any, float], level: float = 0.95, are_shares: bool = False
+) -> Interval:
+    """Mean of ours minus theirs over the prompts that both have, with Student's interval of the differences; of shares it
+    stays within -1 and 1."""
+    found = mean_over_prompts([ours[prompt] - theirs[prompt] for prompt in ours if prompt in theirs], level)
+    if not are_shares or found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def pass_at(k: int, n: int, passed: int) -> float:

@@ -79,7 +79,11 @@ def counts_of(completions: Sequence[Completion], names: Sequence[str]) -> dict[s
 
 def differences(ours: Mapping[str, Measure], theirs: Mapping[str, Measure], level: float = 0.95) -> dict[str, Interval]:
     """Ours minus theirs, of every measure that both have."""
-    return {name: paired(ours[name].by_prompt, theirs[name].by_prompt, level) for name in ours if name in theirs}
+    both = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+    return {
+        name: paired(a.by_prompt, b.by_prompt, level, are_shares=a.is_share and b.is_share)
+        for name, (a, b) in both.items()
+    }
 
 
 def ks_for(n: int) -> list[int]:

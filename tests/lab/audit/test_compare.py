@@ -111,12 +111,18 @@ def test_the_command_writes_a_page_of_few_and_of_many_strategies(tmp_path, capsy
     assert "the ranking holds" in capsys.readouterr().out
 
 
-REFUSED = {"no such folder": ["nowhere", "out=x"], "ot= is no option": ["ot=x"], "at least two": ["out=x"]}
+REFUSED = {
+    "no such folder": ["nowhere", "out=x"],
+    "a file; the page": ["nowhere", "out=taken"],
+    "ot= is no option": ["ot=x"],
+    "at least two": ["out=x"],
+}
 
 
 @pytest.mark.parametrize(("said", "words"), REFUSED.items())
 def test_what_cannot_be_compared_is_said(said, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
     assert main(words) == 2 and said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from trainers.evaluation.estimates import mean_over_prompts, paired, pass_at
 from trainers.evaluation.majority import majority
-from trainers.evaluation.measures import ks_for
+from trainers.evaluation.measures import Measure, differences, ks_for
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=7), st.data())
@@ -83,6 +83,14 @@ def test_a_difference_is_taken_prompt_by_prompt():
     low, high = stats.t.interval(0.95, 4, 0.06, stats.sem([0.1, 0, 0.1, 0, 0.1]))
     assert found.prompts == 5 and (found.low, found.value, found.high) == pytest.approx((low, 0.06, high))
     assert paired(theirs, theirs).value == 0
+
+
+def test_the_interval_of_a_difference_of_shares_stays_a_difference_of_shares():
+    ours, theirs = {0: 1.0, 1: 1.0, 2: 0.5}, dict.fromkeys(range(3), 0.0)
+    assert paired(ours, theirs).high > 1 and paired(theirs, ours).low < -1
+    assert differences({"pass@1": Measure(ours, True)}, {"pass@1": Measure(theirs, True)})["pass@1"].high == 1
+    assert differences({"pass@1": Measure(theirs, True)}, {"pass@1": Measure(ours, True)})["pass@1"].low == -1
+    assert differences({"length": Measure(ours)}, {"length": Measure(theirs)})["length"].high > 1
 
 
 @pytest.mark.parametrize(
