@@ -34,6 +34,7 @@ ARMS = {
     "exact": ["--config-dir", "benchmarks/agents/oracle", "credit=exact"],
     "turns": ["credit=turns"],
     "turn_value": ["credit=turn_value"],
+    "turn_value, ridge": ["credit=turn_value", "credit/critic=ridge"],
     "dr_grpo": ["credit=dr_grpo"],
     "seq_norm": ["credit=seq_norm"],
     "mt_grpo, cae": ["credit=mt_grpo", "credit.spread.estimator=cae"],
