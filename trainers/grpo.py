@@ -202,7 +202,9 @@ class CreditGRPOTrainer(
         return output
 
     def _generate(self, prompts: list):
-        return self._refilled(prompts, super()._generate(prompts), self._scoring)
+        answer = super()._generate(prompts)
+        (self._scoring or Scoring()).wrote = answer[2]
+        return self._refilled(prompts, answer, self._scoring)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         scoring = self._scoring or Scoring()
@@ -210,10 +212,8 @@ class CreditGRPOTrainer(
         scoring.rows, scoring.completion_ids = inputs, completion_ids_list
         inputs = self._with_reference(self._with_openings(inputs, prompts), completion_ids_list, scoring)
         scoring.openings = [row.get(COLUMN) or "" for row in inputs]
-        known, arguments = scoring.settled, (inputs, prompts, completions, completion_ids_list)
-        rewards_BK = (
-            known.of(inputs, prompts) if known else self._without_faults(super()._calculate_rewards(*arguments))
-        )
+        known, given = scoring.settled, (inputs, prompts, completions, completion_ids_list)
+        rewards_BK = known.of(inputs, prompts) if known else self._without_faults(super()._calculate_rewards(*given))
         check_failures(self.reward_funcs, gather_object)
         # [Step 2] TRL will sum them; a strategy may want each.
         scoring.rewards_BK = rewards_BK

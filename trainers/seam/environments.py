@@ -18,7 +18,6 @@ from tasks.environments.factory import guarded_factory
 from tasks.environments.functions import guarded_function
 from tasks.environments.notes import notes_of
 from trainers.model.tool_calls import check_schemas
-from trainers.seam.visit import Scoring
 
 ARGUMENT = "environment_factory"
 # TRL makes the reward of `get_reward` itself, in its `__init__`; this is what such a function is called.
@@ -58,14 +57,7 @@ class Environments:
 
     environments: list[Any] | None
     _fault_limit: FailureLimit | None = None
-    _scoring: Scoring | None = None
     _prompts_given: list[Any] | None = None
-
-    def _generate(self, prompts: list):
-        made = super()._generate(prompts)
-        if self._scoring is not None and not self.model.training:
-            self._scoring.wrote = made[2]
-        return made
 
     def _take_environments(self, seconds: float | None) -> None:
         """After TRL's `__init__`: its reward of `get_reward` tells what each turn earned."""

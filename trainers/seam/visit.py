@@ -57,8 +57,8 @@ class Scoring:
         rows: of the data set, one for each completion of this rank, as TRL sampled for them.
         columns: the same rows as reward functions got them, with columns of this package's.
         completion_ids: what was sampled for each, tool text with it, padding without.
-        wrote: of each of these tokens 1 where the policy wrote it, 0 where a tool did, in evaluations; None: it wrote
-            them all.
+        wrote: of each of these tokens 1 where the policy wrote it, 0 where a tool did, before groups were exchanged;
+            None: it wrote them all.
         prompts, completions: of this rank, as the reward functions get them.
         openings: what each prompt has opened of the answer (rewards/text/opened.py).
         sampler: the pass of the policy that sampled, once it is known which one that was.
