@@ -116,7 +116,8 @@ def test_several_calls_of_one_turn_are_paid_at_the_turn_that_made_them(tmp_path)
     assert prompts == [[{"role": "user", "content": "start"}]] * 8, "what reset returned was written into the data"
 
 
-def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog):
+def test_a_hostile_environment_costs_its_rows_and_is_counted(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("tasks.environments.notes._told", set())  # said once a process
     costs_its_rows_and_nothing_else(tmp_path, 36)
     assert "no reset today" in caplog.text
 
