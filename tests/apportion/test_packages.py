@@ -153,7 +153,11 @@ SCORE = ["reward.funcs=[my_rewards.py:polite]", "--completion", "yes please", "-
 @pytest.mark.parametrize(
     "path", [str(ROOT), os.pathsep.join([".", str(ROOT)])], ids=["folder first", "and PYTHONPATH=."]
 )
-@pytest.mark.parametrize("command", [["-m", "apportion.score"], ["-m", "apportion", "score"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "apportion.score"], pytest.param(["-m", "apportion", "score"], marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_our_packages_win_in_a_command_of_ours(project, command, path):
     done = python(*command, *SCORE, cwd=project, path=path)
     assert json.loads(done.stdout.splitlines()[0])["scores"] == {"polite": 1.0}

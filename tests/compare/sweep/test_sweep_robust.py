@@ -198,6 +198,7 @@ def test_second_sweep_in_the_same_folder_is_refused_while_the_first_is_at_work(t
     assert first.wait(timeout=30) == 130
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_folder_are_refused_and_overwrite_starts_again(tmp_path):
     run(tmp_path)
     assert "other settings" in run(tmp_path, "+steps=10", code=2)
@@ -211,6 +212,7 @@ def test_overwrite_deletes_nothing_that_is_not_a_sweep(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+@pytest.mark.slow
 def test_sweep_grows_by_seeds_without_running_old_cells_again(tmp_path, uninterrupted):
     run(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cells/*/starts.txt")}
@@ -237,6 +239,7 @@ def test_shared_start_is_built_once_per_task_before_the_first_cell(tmp_path):
     assert sorted((tmp_path / "build" / "builds.txt").read_text().split()) == ["chain", "doors"]
 
 
+@pytest.mark.slow
 def test_sweep_that_grows_by_a_task_builds_the_start_of_that_task_only(tmp_path):
     for tasks in ("chain,doors", "chain,doors,gsm8k"):
         arguments = [f"task={tasks}", "seed=0", f"sweep_dir={tmp_path}", *(w for w in FAKE if w != "check=false")]

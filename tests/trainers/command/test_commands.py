@@ -341,7 +341,7 @@ def test_bad_input_stops_the_command_before_anything_is_written(overrides, messa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_leaves_behind_what_the_readme_says(ranks, tmp_path):
     folder = tmp_path / "run"
     batch = f"trainer.per_device_train_batch_size={8 // ranks}"

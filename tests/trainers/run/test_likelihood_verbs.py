@@ -83,7 +83,7 @@ def test_a_model_fine_tuned_by_lhts_is_sampled_as_it_is(tmp_path):
         run_sample(compose_command("sample", [*stories, *hf, "tau=0.6", "sampler=smc"]))
 
 
-@pytest.mark.parametrize("verb", ["sft", "lhts"])
+@pytest.mark.parametrize("verb", [pytest.param("sft", marks=pytest.mark.slow), "lhts"])
 def test_what_an_adapter_has_learnt_is_sampled_from_its_folder(verb, tmp_path):
     import peft
     from transformers import AutoModelForCausalLM
