@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.report.numbers import number
-from trainers.audit.given.drift import FAR, MUCH, SURE
+from trainers.audit.given.drift import FAR, is_of_another
 
 SAME = 1e-3  # a mean difference of log-probs that rounding makes
 
@@ -38,7 +38,7 @@ def _told_by_entropy(about: Mapping[str, Any]) -> list[str]:
     if not (math.isfinite(excess) and math.isfinite(error)):
         return []
     measured = f"{number(excess, sign=True)} nats a token (standard error {number(error)})"
-    if abs(excess) <= max(MUCH, SURE * error):
+    if not is_of_another(excess, error):
         return [
             f"By the surprise of their tokens they are not told from this policy's own: {measured} beyond its entropy. That is no proof."
         ]

@@ -53,6 +53,11 @@ def together(ranks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def is_of_another(excess: float, error: float) -> bool:
+    """Whether this excess of surprise, with its standard error, speaks of another policy."""
+    return abs(excess) > max(MUCH, SURE * error)
+
+
 def drift_of(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of all batches, what was found in each: numbers by name; None where there is none.
 
@@ -73,7 +78,7 @@ def drift_of(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
         largest = max(ratios)
         weights = [math.exp(ratio - largest) for ratio in ratios]
         worth = sum(weights) ** 2 / sum(weight**2 for weight in weights) / len(weights)
-    is_off = excess is not None and error is not None and abs(excess) > max(MUCH, SURE * error)
+    is_off = excess is not None and error is not None and is_of_another(excess, error)
     return {
         "excess": excess,
         "excess_error": error,

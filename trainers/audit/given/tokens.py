@@ -15,9 +15,8 @@ from tasks.base import Row
 from trainers.command.recorded.groups import Recorded
 from trainers.command.recorded.said import Said
 
-_BEFORE = (
-    "\n"  # a text that follows another is not written like one that begins: some tokenizers put a space before that
-)
+# A text that follows another is not written like one that begins: some tokenizers put a space before that.
+_BEFORE = "\n"
 
 
 @dataclass(frozen=True)

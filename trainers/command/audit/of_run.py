@@ -13,12 +13,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from configs.compose import ConfigError
 from trainers.command.audit.stages import Stage, check_is_run, run_of, stage_of_run
 from trainers.command.audit.words import OF_RUN
-from trainers.command.behind.brings import called, config_of, loading, put_words
+from trainers.command.behind.brings import HF, called, config_of, loading, put_words
 from trainers.command.cli import Command
 from trainers.run.files import CONFIG
 from userio.words import Word, word_of
 
-_HF = "trainers.model.pretrained.hf"
 _OF_FOLDER = ("output_dir", "run_name")
 
 
@@ -75,7 +74,7 @@ def with_run(command: Command, stage: Stage | None = None) -> tuple[Command, Ori
 
 def _origin(config: DictConfig, said: DictConfig, words: Sequence[Word]) -> Origin:
     run, own = Path(run_of(config.run)), [word.name for word in words if word.name.startswith("model")]
-    place = Path(str(config.model.name)).expanduser() if config.model.get("_target_") == _HF else None
+    place = Path(str(config.model.name)).expanduser() if config.model.get("_target_") == HF else None
     is_its_own = "model" not in own and place is not None and run.resolve() in place.resolve().parents
     begun = said.model.copy() if is_its_own else None
     for name in own if begun is not None else ():

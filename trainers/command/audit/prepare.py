@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from trainers.command.audit.recorded import (
 )
 from trainers.command.audit.stages import Stage, run_of, stage_at, stages_of
 from trainers.command.before import prompts_left_out
+from trainers.command.behind.brings import HF
 from trainers.command.build import Rewards, build_rewards, build_task, grpo_args
 from trainers.command.cli import Command
 from trainers.command.recorded.groups import Recorded
@@ -42,14 +42,13 @@ from trainers.command.world_size import sharding_now, world_size
 from trainers.evaluation.models import Named
 from trainers.seam.reference_reward import reads_reference, refuse_without_reference
 from trainers.seam.refusals import refuse_inexact
-from userio.own_files import loaded_files
+from userio.digest import digest_of_own_code, digest_of_value
 from userio.words import word_of
 
 SHARDED = (
     "an audit reads gradients off whole weights, and FSDP and DeepSpeed deal them out. Launch it on one process, or on several with "
     "configs/accelerate/multi_gpu.yaml; parameters=adapter, or a regular expression, makes the gradient smaller."
 )
-_HF = "trainers.model.pretrained.hf"
 _FEWEST, _BATCHES = 4, 32  # batches that an interval can be made of; that are sampled where nothing else is said
 # Settings that change how fast it goes and what is written, and not what a batch gives; of completions= what is in the file counts.
 _OF_FILE = ("completions", "completion_column", "recorded_rewards")
@@ -208,7 +207,7 @@ def _handed_over(origin: Origin | None, trained: GRPOConfig, strategies: Mapping
 
 
 def _stage(config: Any) -> Stage | None:
-    name = config.model.get("name") if config.model.get("_target_") == _HF else None
+    name = config.model.get("name") if config.model.get("_target_") == HF else None
     return stage_at(str(name)) if name else None
 
 
@@ -223,7 +222,9 @@ def _folder(command: Command, task: Task, facts: Mapping[str, Any], stage: Stage
     """Of one audit; those of several checkpoints stand in the folder of their comparison."""
     config, several = command.config, stage is not None
     same = {key: value for key, value in facts.items() if not (several and key in _OF_MODEL)}
-    place = Path(config.out or Path(config.audits) / task.name / f"{_label(command)}-{_digest(same)[:8]}").expanduser()
+    place = Path(
+        config.out or Path(config.audits) / task.name / f"{_label(command)}-{digest_of_value(same)[:8]}"
+    ).expanduser()
     return place / f"step{stage.step}" if stage is not None else place
 
 
@@ -286,17 +287,16 @@ def _among(config: DictConfig, name: str, node: DictConfig) -> DictConfig:
 
 def _facts(command: Command, words: Mapping[str, Sequence[str]], task: Task, given: HandedOver) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(command.config, resolve=True)
-    name = plain["model"].get("name") if plain["model"].get("_target_") == _HF else None
-    code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
+    name = plain["model"].get("name") if plain["model"].get("_target_") == HF else None
     return {
         "strategies": [[name, *own] for name, own in words.items()],  # in the order in which their numbers are kept
         "task": task.name,
-        "rows": _digest(task.train),
+        "rows": digest_of_value(task.train),
         **{
             key: value for key, value in plain.items() if key not in (*_NO_FACTS, "credit", "task", "experiment", "run")
         },
         "files of the model": Named(str(name), str(Path(name).expanduser())).fingerprint() if name else None,
-        "own code": _digest(sorted(code.values())),
+        "own code": digest_of_own_code(),
         "processes of the audit": world_size(),
         **({"start": OmegaConf.to_container(given.origin.model, resolve=True)} if given.from_start else {}),
         **({"memory": str(given.memory)} if given.memory else {}),
@@ -307,7 +307,3 @@ def _label(command: Command) -> str:
     config = command.config
     name = config.run or config.model.get("name") or command.choices["model"]
     return f"{re.sub(r'[^0-9A-Za-z_.-]+', '-', str(name)).strip('-.')[-50:] or 'model'}-seed{config.seed}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[:16]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
@@ -17,6 +15,7 @@ from trainers.command.recorded.groups import Recorded, recorded_in_groups
 from trainers.command.recorded.of_task import OfTask, key_of, with_columns
 from trainers.command.recorded.rows import CONVERSATION, OF_FUNCTION, REWARD, Placed, recorded_rows
 from trainers.command.recorded.said import Said, said_in
+from userio.digest import digest_of_value
 
 _CLOSE = 1e-4  # that a sum of recorded rewards may be off from the recorded sum, of its size
 _MANY = 6  # functions whose weights can be told apart by trying
@@ -226,4 +225,4 @@ def digest_of_written(written: Written) -> str:
     """Of all that a batch can take from the file, wherever it lies."""
     pairs = zip(written.said, written.rows, strict=True)
     parts: list[Mapping[str, Any]] = [{**asdict(one), "place": None, "row": row} for one, row in pairs]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+    return digest_of_value(parts)

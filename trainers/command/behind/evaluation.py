@@ -7,7 +7,6 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from sampling.draws import check_counts
 from tasks.base import Row, Task
 from tasks.environments.earned import EnvironmentReward
 from trainers.command.behind.agreed import EVALUATED, with_runs
-from trainers.command.behind.brings import OF_START
+from trainers.command.behind.brings import HF, OF_START
 from trainers.command.build import Rewards, build_policy, build_rewards, build_task
 from trainers.command.cli import Command
 from trainers.command.tools import build_tools, check_tools
@@ -28,13 +27,12 @@ from trainers.evaluation.measures import ks_for
 from trainers.evaluation.models import Named, model_at, named_models
 from trainers.model.policy import Policy
 from trainers.seam.reference_reward import reads_reference
-from userio.own_files import loaded_files
+from userio.digest import digest_of_own_code, digest_of_value
 from userio.read import nearest
 from userio.words import word_of
 
 _LEAST, _LONGEST = 64, 512  # the first as train_grpo.py has it
 _SPLITS = {"evaluation": "held-out", "train": "training"}
-_HF = "trainers.model.pretrained.hf"
 # Settings of generation that change how fast it is, and not what it gives.
 _NO_FACTS = ("per_device_eval_batch_size", "vllm_mode", "vllm_server_base_url", "vllm_gpu_memory_utilization",
              "vllm_tensor_parallel_size")  # fmt: skip
@@ -75,15 +73,15 @@ class Evaluation:
         """Where its completions are. The name follows from the model's files and from how it is loaded."""
         said = {key: value for key, value in self._settings(named).items() if value not in (None, False, "auto", {})}
         label = re.sub(r"[^\w.-]+", "-", named.label).strip("-.")[-60:] or "model"
-        return self.folder / f"{label}-{_digest([named.fingerprint(), said])[:12]}.jsonl"
+        return self.folder / f"{label}-{digest_of_value([named.fingerprint(), said])[:12]}.jsonl"
 
     def _settings(self, named: Named) -> dict[str, Any]:
         """Of the node that makes it. `model=hf` says how (its dtype, its chat template) for all that have a name."""
         node: Any = OmegaConf.to_container(self.command.config.model, resolve=True)
         if named.place is None:
             return node
-        if node["_target_"] != _HF:
-            return {"_target_": _HF}
+        if node["_target_"] != HF:
+            return {"_target_": HF}
         is_of_runs = not any(word_of(word).name == "model" for word in self.command.overrides)
         is_start = node.get("name") is not None and named == self.models[0]
         others = OF_START if is_of_runs and not is_start else ("name",)
@@ -181,7 +179,7 @@ def _checked_numbers(config: Any) -> list[int]:
 
 def _models(command: Command) -> list[Named]:
     config, choice = command.config, command.choices["model"]
-    is_named = config.model.get("_target_") == _HF
+    is_named = config.model.get("_target_") == HF
     first = (
         model_at(config.model.name) if is_named and config.model.get("name") else None if is_named else Named(choice)
     )
@@ -202,7 +200,6 @@ def _facts(command: Command, task: Task, passes: str) -> dict[str, Any]:
     if generation["max_completion_length"] is None:
         suggested = task.max_completion_length
         generation["max_completion_length"] = max(_LEAST, suggested) if suggested else _LONGEST
-    code = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in loaded_files()}
     played: dict[str, Any] = {}
     if task.environment is not None or task.tools:  # what its turns are made of does not stand in its rows
         node = {key: value for key, value in plain["task"].items() if not key.startswith("n_")}
@@ -213,14 +210,10 @@ def _facts(command: Command, task: Task, passes: str) -> dict[str, Any]:
         "task": task.name,
         **played,
         "split": config.split,
-        "rows": _digest(getattr(task, config.split)),
+        "rows": digest_of_value(getattr(task, config.split)),
         "rewards": {key: plain["reward"][key] for key in ("funcs", "weights")},
-        "code of rewards": _digest(sorted(code.values())),
+        "code of rewards": digest_of_own_code(),
         "passes": passes,
         "generation": generation,
         "seed": config.seed,
     }
-
-
-def _digest(value: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[:16]

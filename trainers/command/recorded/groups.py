@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from configs.compose import ConfigError
@@ -46,8 +46,8 @@ class Recorded:
     def first(self, batches: int) -> Recorded:
         """With so many batches at most."""
         kept = min(batches, self.batches) * self.batch
-        return Recorded(**{**vars(self), "rows": self.rows[:kept], "said": self.said[:kept],
-                           "surplus": self.surplus + len(self.rows) - kept})  # fmt: skip
+        surplus = self.surplus + len(self.rows) - kept
+        return replace(self, rows=self.rows[:kept], said=self.said[:kept], surplus=surplus)
 
     def in_words(self) -> list[str]:
         """What is taken, and what is left over and why."""
